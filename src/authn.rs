@@ -1,0 +1,225 @@
+//! One token against one provider: its claims before the signature, its identity after.
+
+use crate::config::{ClaimHeader, Encoding, Provider, is_visible_ascii, normal_token_type};
+use crate::jose::{Claims, Token, VerifiedToken};
+use crate::reason::Reason;
+use crate::request::HeaderEdit;
+use crate::rules::scalar_text;
+use crate::time::Timestamp;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::Value;
+use std::time::Duration;
+
+/// Checks everything that a provider asks of a token short of its signature: cheap before dear.
+pub(crate) fn check(provider: &Provider, token: &Token, now: Timestamp) -> Result<(), Reason> {
+    if let Some(typ) = token.typ() {
+        let typ = normal_token_type(typ);
+        if !provider.token_types.contains(&typ) {
+            return Err(Reason::TypNotAllowed);
+        }
+    }
+    let claims = token.claims();
+    check_times(provider, claims, now)?;
+    if !provider.audiences.is_empty() && !claims.is_for_any_of(&provider.audiences) {
+        return Err(Reason::AudienceNotAllowed);
+    }
+    match provider.max_lifetime {
+        Some(max) if lifetime(claims, provider.clock_skew, now) > max => {
+            Err(Reason::LifetimeTooLong)
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_times(provider: &Provider, claims: &Claims, now: Timestamp) -> Result<(), Reason> {
+    let skew = provider.clock_skew;
+    match claims.exp {
+        None if provider.require_expiration => return Err(Reason::ExpirationMissing),
+        // RFC 7519 §4.1.4: not accepted *on or* after.
+        Some(exp) if now >= exp.saturating_add(skew) => return Err(Reason::TokenExpired),
+        _ => {}
+    }
+    match claims.nbf {
+        Some(nbf) if now.saturating_add(skew) < nbf => Err(Reason::TokenNotYetValid),
+        _ => Ok(()),
+    }
+}
+
+/// How long the token is valid in all, reckoned from now when it says nothing of its issue or
+/// dates that ahead of the clock.
+fn lifetime(claims: &Claims, skew: Duration, now: Timestamp) -> Duration {
+    let Some(exp) = claims.exp else { return Duration::MAX };
+    let issued = claims.iat.map_or(now, |iat| iat.min(now.saturating_add(skew)));
+    exp.saturating_since(issued)
+}
+
+/// Adds the headers that tell the upstream who is calling.
+pub(crate) fn add_identity(
+    provider: &Provider,
+    token: &VerifiedToken,
+    edits: &mut Vec<HeaderEdit>,
+) {
+    if let Some(header) = &provider.payload_header {
+        let payload = token.payload_segment().as_bytes().to_vec();
+        edits.push(HeaderEdit::Set(header.as_str().to_owned(), payload));
+    }
+    for output in &provider.claim_headers {
+        if let Some(value) = header_value(output, token.claims()) {
+            edits.push(HeaderEdit::Set(output.header.as_str().to_owned(), value.into_bytes()));
+        }
+    }
+}
+
+fn header_value(output: &ClaimHeader, claims: &Claims) -> Option<String> {
+    let text = claims.find(&output.claim).and_then(claim_text);
+    match output.encoding {
+        Encoding::Base64Url => {
+            text.or_else(|| output.default.clone()).map(|text| URL_SAFE_NO_PAD.encode(text))
+        }
+        Encoding::Plain => text
+            .filter(|text| text.bytes().all(is_visible_ascii))
+            .or_else(|| output.default.clone()),
+    }
+}
+
+/// A claim as one line of text: a scalar, or scalars joined with spaces.
+///
+/// What that would garble counts as absent: an object, an empty text, an item with a space of its
+/// own, which would read as two.
+fn claim_text(value: &Value) -> Option<String> {
+    let text = match value {
+        Value::Array(items) => items
+            .iter()
+            .map(|item| scalar_text(item).filter(|text| !text.is_empty() && !text.contains(' ')))
+            .collect::<Option<Vec<_>>>()?
+            .join(" "),
+        scalar => scalar_text(scalar)?,
+    };
+    (!text.trim().is_empty()).then_some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+
+    const NOW: Timestamp = Timestamp::from_secs(1_000_000);
+
+    fn provider(fields: &str) -> Provider {
+        let json = format!(r#"{{"providers":[{{"issuer":"i","jwksUri":"https://i/"{fields}}}]}}"#);
+        Config::parse(json.as_bytes()).unwrap().providers.remove(0)
+    }
+
+    fn token(header: &str, claims: &str) -> Token {
+        let part = |text: &str| URL_SAFE_NO_PAD.encode(text);
+        let text = format!(r#"{}.{}.c2ln"#, part(header), part(claims));
+        Token::parse(text.as_bytes()).unwrap()
+    }
+
+    fn outcome(fields: &str, claims: &str) -> Result<(), Reason> {
+        check(&provider(fields), &token(r#"{"alg":"RS256"}"#, claims), NOW)
+    }
+
+    #[test]
+    fn times_are_checked_with_the_skew_on_both_sides() {
+        for (claims, expected) in [
+            (r#"{"exp":1000000}"#, Ok(())),
+            (r#"{"exp":999881}"#, Ok(())),
+            (r#"{"exp":999880.5}"#, Ok(())),
+            (r#"{"exp":999880}"#, Err(Reason::TokenExpired)),
+            (r#"{"exp":0}"#, Err(Reason::TokenExpired)),
+            (r#"{"exp":-1}"#, Err(Reason::TokenExpired)),
+            (r#"{"exp":99999999999999}"#, Ok(())),
+            (r#"{"exp":1000001,"nbf":1000120}"#, Ok(())),
+            (r#"{"exp":1000001,"nbf":1000121}"#, Err(Reason::TokenNotYetValid)),
+            (r#"{"exp":1000001,"nbf":1e300}"#, Err(Reason::TokenNotYetValid)),
+            ("{}", Err(Reason::ExpirationMissing)),
+        ] {
+            assert_eq!(outcome("", claims), expected, "{claims}");
+        }
+        assert_eq!(outcome(r#","requireExpiration":false"#, "{}"), Ok(()));
+        assert_eq!(
+            outcome(r#","clockSkew":"0s""#, r#"{"exp":1000000}"#),
+            Err(Reason::TokenExpired)
+        );
+    }
+
+    #[test]
+    fn the_lifetime_counts_from_the_issue_but_never_from_the_future() {
+        let fields = r#","maxLifetime":"1h","requireExpiration":false"#;
+        for (claims, expected) in [
+            (r#"{"exp":1003600,"iat":1000000}"#, Ok(())),
+            (r#"{"exp":1003600}"#, Ok(())),
+            (r#"{"exp":1003660,"iat":1000060}"#, Ok(())),
+            (r#"{"exp":1003601,"iat":1000000}"#, Err(Reason::LifetimeTooLong)),
+            (r#"{"exp":1000001,"iat":900000}"#, Err(Reason::LifetimeTooLong)),
+            (r#"{"exp":1009000,"iat":1008000}"#, Err(Reason::LifetimeTooLong)),
+            ("{}", Err(Reason::LifetimeTooLong)),
+        ] {
+            assert_eq!(outcome(fields, claims), expected, "{claims}");
+        }
+    }
+
+    #[test]
+    fn the_audience_matters_only_when_configured() {
+        let exp = r#""exp":1000001"#;
+
+        assert_eq!(outcome("", &format!("{{{exp}}}")), Ok(()));
+        let fields = r#","audiences":["a","b"]"#;
+        assert_eq!(outcome(fields, &format!(r#"{{{exp},"aud":["x","b"]}}"#)), Ok(()));
+        assert_eq!(outcome(fields, &format!("{{{exp}}}")), Err(Reason::AudienceNotAllowed));
+    }
+
+    #[test]
+    fn typ_is_a_media_type_in_any_case() {
+        let outcome = |typ: &str| {
+            let header = format!(r#"{{"alg":"RS256","typ":"{typ}"}}"#);
+            check(&provider(""), &token(&header, r#"{"exp":1000001}"#), NOW)
+        };
+
+        for typ in ["JWT", "jwt", "at+jwt", "application/AT+JWT"] {
+            assert_eq!(outcome(typ), Ok(()), "{typ}");
+        }
+        for typ in ["", "JOSE", "dpop+jwt", "application/"] {
+            assert_eq!(outcome(typ), Err(Reason::TypNotAllowed), "{typ}");
+        }
+    }
+
+    #[test]
+    fn claims_become_header_values_or_count_as_absent() {
+        let value = |claims: &str, fields: &str| {
+            let output =
+                format!(r#","outputClaimToHeaders":[{{"header":"x","claim":"c"{fields}}}]"#);
+            let claims = Claims::parse(claims.as_bytes()).ok().unwrap();
+            header_value(&provider(&output).claim_headers[0], &claims)
+        };
+
+        for (claims, expected) in [
+            (r#"{"c":"a b"}"#, Some("a b")),
+            (r#"{"c":7}"#, Some("7")),
+            (r#"{"c":true}"#, Some("true")),
+            (r#"{"c":["a",1,false]}"#, Some("a 1 false")),
+            (r#"{"c":["a b"]}"#, None),
+            (r#"{"c":[["a"]]}"#, None),
+            (r#"{"c":[]}"#, None),
+            (r#"{"c":{"d":1}}"#, None),
+            (r#"{"c":null}"#, None),
+            (r#"{"c":""}"#, None),
+            (r#"{"c":"a\r\nx-admin: 1"}"#, None),
+            (r#"{"c":"a\u0000"}"#, None),
+            (r#"{"c":"é"}"#, None),
+            ("{}", None),
+        ] {
+            assert_eq!(value(claims, "").as_deref(), expected, "{claims}");
+            assert_eq!(
+                value(claims, r#","default":"d""#).as_deref(),
+                Some(expected.unwrap_or("d")),
+                "{claims}"
+            );
+        }
+        let base64 = r#","encoding":"base64url""#;
+        assert_eq!(value(r#"{"c":"é"}"#, base64).as_deref(), Some("w6k"));
+        assert_eq!(value(r#"{"c":{}}"#, base64), None);
+    }
+}

@@ -1,0 +1,50 @@
+//! A configuration that is refused: where, and what to write instead.
+
+use std::fmt;
+
+/// The first thing wrong with a plugin configuration.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ConfigError {
+    path: Path,
+    problem: String,
+}
+
+impl ConfigError {
+    pub(crate) fn new(path: &Path, problem: impl Into<String>) -> Self {
+        Self { path: path.clone(), problem: problem.into() }
+    }
+
+    /// Where the problem is, such as `providers[0].issuer`; empty for the document as a whole.
+    #[must_use]
+    pub fn path(&self) -> &str {
+        &self.path.0
+    }
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.path.0.as_str() {
+            "" => f.write_str(&self.problem),
+            path => write!(f, "{path}: {}", self.problem),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// A place in the configuration, written the way one would index into it.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Path(String);
+
+impl Path {
+    pub(crate) fn member(&self, name: &str) -> Self {
+        match self.0.as_str() {
+            "" => Self(name.to_owned()),
+            parent => Self(format!("{parent}.{name}")),
+        }
+    }
+
+    pub(crate) fn item(&self, index: usize) -> Self {
+        Self(format!("{}[{index}]", self.0))
+    }
+}

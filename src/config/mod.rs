@@ -1,0 +1,175 @@
+//! The plugin configuration: JSON in, a checked [`Config`] or a [`ConfigError`] out.
+//!
+//! A provider takes every field of Istio's `RequestAuthentication` `jwtRules[]` under the same
+//! name with the same meaning, so that an existing rule can be pasted in.
+
+mod duration;
+mod error;
+mod object;
+mod provider;
+mod rule;
+mod uri;
+
+pub use error::ConfigError;
+pub(crate) use object::Object;
+pub(crate) use provider::{ClaimHeader, Encoding, KeySource, is_visible_ascii, normal_token_type};
+pub use provider::{Provider, RemoteJwks};
+
+use crate::jose::parse_json;
+use crate::location::Location;
+use crate::rules::Rules;
+use error::Path;
+use std::time::Duration;
+
+/// Everything that an operator decides.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Whether denials are carried out or only reported.
+    pub mode: Mode,
+    /// The `realm` of challenges; absent: the request's authority.
+    pub(crate) realm: Option<String>,
+    /// The issuers whose tokens are accepted; never empty.
+    pub providers: Vec<Provider>,
+    pub(crate) rules: Rules,
+    pub(crate) bypass_cors_preflight: bool,
+    pub(crate) jwks_wait_timeout: Duration,
+    pub(crate) max_paused_requests: usize,
+    pub(crate) max_token_bytes: usize,
+}
+
+/// What happens to a request that is denied.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Mode {
+    /// It gets a local reply.
+    Enforce,
+    /// It is counted, logged and let through.
+    Report,
+}
+
+impl Config {
+    /// Reads a plugin configuration.
+    ///
+    /// # Errors
+    ///
+    /// The first thing that is wrong, with the JSON path and what to write instead.
+    pub fn parse(json: &[u8]) -> Result<Self, ConfigError> {
+        let root = Path::default();
+        if json.trim_ascii().is_empty() {
+            return Err(ConfigError::new(
+                &root,
+                "the plugin configuration is empty; it needs at least \"providers\"",
+            ));
+        }
+        let document = parse_json(json).map_err(|error| {
+            ConfigError::new(&root, format!("the plugin configuration is not valid JSON: {error}"))
+        })?;
+        Self::read(Object::new(document, root)?)
+    }
+
+    fn read(mut object: Object) -> Result<Self, ConfigError> {
+        let providers = object.objects("providers")?;
+        if providers.is_empty() {
+            return Err(object.error("providers", "is missing or empty; name at least one issuer"));
+        }
+        let providers = providers.into_iter().map(Provider::read).collect::<Result<Vec<_>, _>>()?;
+        check_distinct(&object, &providers)?;
+        check_locations(&object, &providers)?;
+        let rules = object
+            .objects("rules")?
+            .into_iter()
+            .map(|rule| rule::read(rule, &providers))
+            .collect::<Result<_, _>>()?;
+        let realm = object.string("realm")?;
+        if realm.as_ref().is_some_and(|realm| !realm.bytes().all(is_visible_ascii)) {
+            return Err(object.error("realm", "may hold printable ASCII characters only"));
+        }
+        let config = Self {
+            mode: object.choice(
+                "mode",
+                &[("enforce", Mode::Enforce), ("report", Mode::Report)],
+                Mode::Enforce,
+            )?,
+            realm,
+            providers,
+            rules: Rules::new(rules),
+            bypass_cors_preflight: object.bool("bypassCorsPreflight", true)?,
+            jwks_wait_timeout: object.duration(
+                "jwksWaitTimeout",
+                DEFAULT_JWKS_WAIT_TIMEOUT,
+                Duration::from_millis(1),
+            )?,
+            max_paused_requests: object.count(
+                "maxPausedRequests",
+                DEFAULT_MAX_PAUSED_REQUESTS,
+                0..=MAX_COUNT,
+            )?,
+            max_token_bytes: object.count(
+                "maxTokenBytes",
+                DEFAULT_MAX_TOKEN_BYTES,
+                1..=MAX_COUNT,
+            )?,
+        };
+        read_reserved(&mut object)?;
+        object.finish()?;
+        Ok(config)
+    }
+}
+
+/// Checks the fields that tune speed. They are part of the configuration from the first version
+/// on; nothing depends on them before verified tokens are cached and the host's crypto is used.
+fn read_reserved(object: &mut Object) -> Result<(), ConfigError> {
+    if let Some(mut cache) = object.object("tokenCache")? {
+        cache.count("maxEntries", 0, 0..=MAX_COUNT)?;
+        cache.finish()?;
+    }
+    object.choice("hostCrypto", &[("auto", ()), ("off", ())], ())
+}
+
+fn check_distinct(object: &Object, providers: &[Provider]) -> Result<(), ConfigError> {
+    for (index, provider) in providers.iter().enumerate() {
+        let path = object.path().member("providers").item(index);
+        for earlier in providers.iter().take(index) {
+            if earlier.issuer == provider.issuer {
+                return Err(ConfigError::new(
+                    &path.member("issuer"),
+                    format!(
+                        "the provider {:?} has the issuer {:?} already; make them one, which may \
+                         have several audiences",
+                        earlier.name, earlier.issuer
+                    ),
+                ));
+            }
+            if earlier.name == provider.name {
+                return Err(ConfigError::new(
+                    &path.member("name"),
+                    format!("{:?} names two providers; give each a name of its own", provider.name),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A header that is stripped from every request can bring no token.
+fn check_locations(object: &Object, providers: &[Provider]) -> Result<(), ConfigError> {
+    for (index, provider) in providers.iter().enumerate() {
+        for location in &provider.locations {
+            let Location::Header { name, .. } = location else { continue };
+            if providers.iter().flat_map(Provider::output_headers).any(|h| h.is_taken_for(name)) {
+                return Err(ConfigError::new(
+                    &object.path().member("providers").item(index).member("fromHeaders"),
+                    format!(
+                        "the header {name:?} is also an output, and those are removed from every \
+                         request; take the token from another header"
+                    ),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+const DEFAULT_JWKS_WAIT_TIMEOUT: Duration = Duration::from_secs(3);
+const DEFAULT_MAX_PAUSED_REQUESTS: usize = 1000;
+const DEFAULT_MAX_TOKEN_BYTES: usize = 8192;
+const MAX_COUNT: usize = 1_000_000;

@@ -1,0 +1,231 @@
+//! Reading one JSON object of the configuration: typed members, and nothing left over.
+//!
+//! Hand-written rather than derived, because the errors are the point: each names the full path
+//! and says what to write, and an unknown field names the one that was probably meant.
+
+use super::duration;
+use super::error::{ConfigError, Path};
+use serde_json::{Map, Value};
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// An object whose members are taken out one by one.
+pub(crate) struct Object {
+    path: Path,
+    members: Map<String, Value>,
+    known: Vec<&'static str>,
+}
+
+impl Object {
+    pub(crate) fn new(value: Value, path: Path) -> Result<Self, ConfigError> {
+        match value {
+            Value::Object(members) => Ok(Self { path, members, known: Vec::new() }),
+            other => Err(wrong_type(&path, "an object", &other)),
+        }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// An error at one of this object's members.
+    pub(crate) fn error(&self, name: &str, problem: impl Into<String>) -> ConfigError {
+        ConfigError::new(&self.path.member(name), problem)
+    }
+
+    pub(crate) fn take(&mut self, name: &'static str) -> Option<Value> {
+        self.known.push(name);
+        self.members.remove(name)
+    }
+
+    pub(crate) fn string(&mut self, name: &'static str) -> Result<Option<String>, ConfigError> {
+        let path = self.path.member(name);
+        self.take(name).map(|value| non_empty_string(value, &path)).transpose()
+    }
+
+    pub(crate) fn required_string(
+        &mut self,
+        name: &'static str,
+        mend: &str,
+    ) -> Result<String, ConfigError> {
+        self.string(name)?.ok_or_else(|| self.error(name, format!("is missing; {mend}")))
+    }
+
+    pub(crate) fn bool(&mut self, name: &'static str, default: bool) -> Result<bool, ConfigError> {
+        match self.take(name) {
+            None => Ok(default),
+            Some(Value::Bool(value)) => Ok(value),
+            Some(other) => Err(wrong_type(&self.path.member(name), "true or false", &other)),
+        }
+    }
+
+    pub(crate) fn count(
+        &mut self,
+        name: &'static str,
+        default: usize,
+        range: RangeInclusive<usize>,
+    ) -> Result<usize, ConfigError> {
+        let Some(value) = self.take(name) else { return Ok(default) };
+        match value.as_u64().and_then(|number| usize::try_from(number).ok()) {
+            Some(number) if range.contains(&number) => Ok(number),
+            _ => Err(self.error(
+                name,
+                format!(
+                    "{} is not a whole number from {} to {}",
+                    shown(&value),
+                    range.start(),
+                    range.end()
+                ),
+            )),
+        }
+    }
+
+    /// One of a fixed set of words.
+    pub(crate) fn choice<T: Copy>(
+        &mut self,
+        name: &'static str,
+        choices: &[(&str, T)],
+        default: T,
+    ) -> Result<T, ConfigError> {
+        let Some(value) = self.take(name) else { return Ok(default) };
+        let chosen = choices.iter().find(|(word, _)| value.as_str() == Some(word));
+        chosen.map(|(_, choice)| *choice).ok_or_else(|| {
+            let words: Vec<_> = choices.iter().map(|(word, _)| format!("{word:?}")).collect();
+            self.error(name, format!("{} is not one of {}", shown(&value), words.join(", ")))
+        })
+    }
+
+    pub(crate) fn duration(
+        &mut self,
+        name: &'static str,
+        default: Duration,
+        minimum: Duration,
+    ) -> Result<Duration, ConfigError> {
+        Ok(self.optional_duration(name, minimum)?.unwrap_or(default))
+    }
+
+    pub(crate) fn optional_duration(
+        &mut self,
+        name: &'static str,
+        minimum: Duration,
+    ) -> Result<Option<Duration>, ConfigError> {
+        let Some(value) = self.take(name) else { return Ok(None) };
+        let Some(duration) = value.as_str().and_then(duration::parse) else {
+            return Err(self.error(
+                name,
+                format!(
+                    "{} is not a duration; write a number with a unit, such as \"500ms\", \"5s\", \
+                     \"10m\" or \"1h\"",
+                    shown(&value)
+                ),
+            ));
+        };
+        if duration < minimum {
+            return Err(self.error(name, format!("must be at least {minimum:?}")));
+        }
+        Ok(Some(duration))
+    }
+
+    pub(crate) fn strings(&mut self, name: &'static str) -> Result<Vec<String>, ConfigError> {
+        Ok(self.optional_strings(name)?.unwrap_or_default())
+    }
+
+    pub(crate) fn optional_strings(
+        &mut self,
+        name: &'static str,
+    ) -> Result<Option<Vec<String>>, ConfigError> {
+        let path = self.path.member(name);
+        let Some(items) = self.items(name, "an array of strings")? else { return Ok(None) };
+        items
+            .into_iter()
+            .enumerate()
+            .map(|(index, item)| non_empty_string(item, &path.item(index)))
+            .collect::<Result<_, _>>()
+            .map(Some)
+    }
+
+    /// The objects of an array, each still to be read.
+    pub(crate) fn objects(&mut self, name: &'static str) -> Result<Vec<Self>, ConfigError> {
+        let path = self.path.member(name);
+        let items = self.items(name, "an array of objects")?.unwrap_or_default();
+        items
+            .into_iter()
+            .enumerate()
+            .map(|(index, item)| Self::new(item, path.item(index)))
+            .collect()
+    }
+
+    pub(crate) fn object(&mut self, name: &'static str) -> Result<Option<Self>, ConfigError> {
+        let path = self.path.member(name);
+        self.take(name).map(|value| Self::new(value, path)).transpose()
+    }
+
+    /// The members that no field name was taken for, when any name is allowed.
+    pub(crate) fn into_members(self) -> (Path, Map<String, Value>) {
+        (self.path, self.members)
+    }
+
+    /// Refuses what is left over.
+    pub(crate) fn finish(self) -> Result<(), ConfigError> {
+        let Some(name) = self.members.keys().next() else { return Ok(()) };
+        let normalized = |name: &str| name.replace(['_', '-'], "").to_ascii_lowercase();
+        let meant = self
+            .known
+            .iter()
+            .map(|known| (strsim::levenshtein(&normalized(known), &normalized(name)), known))
+            .min()
+            .filter(|(distance, _)| *distance <= MAX_TYPO_DISTANCE);
+        let mend = match meant {
+            Some((_, known)) => format!("did you mean {known:?}?"),
+            None => format!("the fields here are {}", self.known.join(", ")),
+        };
+        Err(self.error(name, format!("unknown field; {mend}")))
+    }
+
+    fn items(
+        &mut self,
+        name: &'static str,
+        expected: &str,
+    ) -> Result<Option<Vec<Value>>, ConfigError> {
+        match self.take(name) {
+            None => Ok(None),
+            Some(Value::Array(items)) => Ok(Some(items)),
+            Some(other) => Err(wrong_type(&self.path.member(name), expected, &other)),
+        }
+    }
+}
+
+fn non_empty_string(value: Value, path: &Path) -> Result<String, ConfigError> {
+    match value {
+        Value::String(text) if text.is_empty() => {
+            Err(ConfigError::new(path, "is empty; give it a value or remove it"))
+        }
+        Value::String(text) => Ok(text),
+        other => Err(wrong_type(path, "a string", &other)),
+    }
+}
+
+/// An error that says which type was expected and which was found.
+pub(crate) fn wrong_type(path: &Path, expected: &str, found: &Value) -> ConfigError {
+    let found = match found {
+        Value::Array(_) => "an array",
+        Value::Bool(_) => "a boolean",
+        Value::Null => "null",
+        Value::Number(_) => "a number",
+        Value::Object(_) => "an object",
+        Value::String(_) => "a string",
+    };
+    ConfigError::new(path, format!("expected {expected}, found {found}"))
+}
+
+/// A value as it may be quoted in an error: short, and never an inline document.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Array(_) => "an array".to_owned(),
+        Value::Object(_) => "an object".to_owned(),
+        scalar => scalar.to_string().chars().take(MAX_SHOWN_CHARS).collect(),
+    }
+}
+
+const MAX_SHOWN_CHARS: usize = 60;
+const MAX_TYPO_DISTANCE: usize = 2;

@@ -1,0 +1,304 @@
+//! One entry of `providers`: an issuer, its keys, and what is done with its tokens.
+
+use super::error::{ConfigError, Path};
+use super::object::{Object, wrong_type};
+use super::uri::HttpUri;
+use crate::header_name::HeaderName;
+use crate::jose::{ClaimName, KeySet};
+use crate::location::{BEARER, Location};
+use serde_json::Value;
+use std::time::Duration;
+
+/// An issuer whose tokens are accepted.
+#[derive(Clone, Debug)]
+pub struct Provider {
+    /// The label in metrics and logs.
+    pub name: String,
+    /// The exact `iss`.
+    pub issuer: String,
+    pub(crate) audiences: Vec<String>,
+    pub(crate) keys: KeySource,
+    pub(crate) clock_skew: Duration,
+    pub(crate) require_expiration: bool,
+    pub(crate) max_lifetime: Option<Duration>,
+    /// In lower case, without `application/`.
+    pub(crate) token_types: Vec<String>,
+    pub(crate) locations: Vec<Location>,
+    pub(crate) space_delimited_claims: Vec<ClaimName>,
+    pub(crate) forward_original_token: bool,
+    pub(crate) payload_header: Option<HeaderName>,
+    pub(crate) claim_headers: Vec<ClaimHeader>,
+}
+
+/// Where a provider's keys come from.
+#[derive(Clone, Debug)]
+pub(crate) enum KeySource {
+    /// The configuration holds the only keys.
+    Inline(KeySet),
+    /// Fetched; `initial` serves until the first fetch succeeds.
+    Remote { jwks: RemoteJwks, initial: Option<KeySet> },
+}
+
+/// A JWK Set to be fetched, and how long what it held is believed.
+#[derive(Clone, Debug)]
+pub struct RemoteJwks {
+    /// The cluster that the call is dispatched to.
+    pub cluster: String,
+    /// The `:authority` of the call.
+    pub authority: String,
+    /// The `:path` of the call.
+    pub path: String,
+    /// The `:scheme` of the call.
+    pub scheme: &'static str,
+    /// How long one fetch may take.
+    pub timeout: Duration,
+    pub(crate) cache_duration: Duration,
+    pub(crate) stale_duration: Duration,
+    #[expect(dead_code, reason = "bounds the search for unknown keys, which does not exist yet")]
+    pub(crate) refetch_cooldown: Duration,
+}
+
+/// A claim that is handed to the upstream in a header.
+#[derive(Clone, Debug)]
+pub(crate) struct ClaimHeader {
+    pub(crate) header: HeaderName,
+    pub(crate) claim: ClaimName,
+    pub(crate) default: Option<String>,
+    pub(crate) encoding: Encoding,
+}
+
+/// How a claim is written into a header.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Encoding {
+    Base64Url,
+    Plain,
+}
+
+impl Provider {
+    /// Every header that this provider sets.
+    pub(crate) fn output_headers(&self) -> impl Iterator<Item = &HeaderName> {
+        self.payload_header.iter().chain(self.claim_headers.iter().map(|output| &output.header))
+    }
+
+    /// What to fetch; absent when all keys are in the configuration.
+    pub(crate) fn remote_jwks(&self) -> Option<&RemoteJwks> {
+        match &self.keys {
+            KeySource::Inline(_) => None,
+            KeySource::Remote { jwks, .. } => Some(jwks),
+        }
+    }
+
+    pub(super) fn read(mut object: Object) -> Result<Self, ConfigError> {
+        let issuer = object.required_string("issuer", "write the exact \"iss\" of its tokens")?;
+        let name = match object.string("name")? {
+            Some(name) if is_label(&name) => name,
+            Some(_) => {
+                return Err(object.error("name", "may hold letters, digits, '.', '_' and '-' only"));
+            }
+            None => default_name(&issuer),
+        };
+        let (locations, payload_header, claim_headers) =
+            (locations(&mut object)?, payload_header(&mut object)?, claim_headers(&mut object)?);
+        let provider = Self {
+            name,
+            issuer,
+            audiences: object.strings("audiences")?,
+            keys: key_source(&mut object)?,
+            clock_skew: object.duration("clockSkew", DEFAULT_CLOCK_SKEW, Duration::ZERO)?,
+            require_expiration: object.bool("requireExpiration", true)?,
+            max_lifetime: object.optional_duration("maxLifetime", ONE_SECOND)?,
+            token_types: token_types(&mut object)?,
+            locations,
+            space_delimited_claims: object
+                .optional_strings("spaceDelimitedClaims")?
+                .unwrap_or_else(|| DEFAULT_SPACE_DELIMITED.map(str::to_owned).into())
+                .iter()
+                .map(|name| ClaimName::new(name))
+                .collect(),
+            forward_original_token: object.bool("forwardOriginalToken", false)?,
+            payload_header,
+            claim_headers,
+        };
+        provider.check_outputs(object.path())?;
+        object.finish()?;
+        Ok(provider)
+    }
+
+    /// Two values for one header would leave it to the upstream which one to believe.
+    fn check_outputs(&self, path: &Path) -> Result<(), ConfigError> {
+        let headers: Vec<_> = self.output_headers().collect();
+        for (index, header) in headers.iter().enumerate() {
+            if headers.iter().take(index).any(|earlier| earlier == header) {
+                return Err(ConfigError::new(
+                    &path.member("outputClaimToHeaders"),
+                    format!("the header {:?} is set twice; keep one of them", header.as_str()),
+                ));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn key_source(object: &mut Object) -> Result<KeySource, ConfigError> {
+    let inline = inline_keys(object)?;
+    let remote = remote_jwks(object)?;
+    match (remote, inline) {
+        (Some(jwks), initial) => Ok(KeySource::Remote { jwks, initial }),
+        (None, Some(keys)) => Ok(KeySource::Inline(keys)),
+        (None, None) => Err(object.error(
+            "jwksUri",
+            "is missing; write the jwks_uri of the issuer's discovery document, or put the keys \
+             into \"jwks\"",
+        )),
+    }
+}
+
+fn inline_keys(object: &mut Object) -> Result<Option<KeySet>, ConfigError> {
+    let keys = match object.take("jwks") {
+        None => return Ok(None),
+        Some(Value::String(text)) => KeySet::parse(text.as_bytes()),
+        Some(document @ Value::Object(_)) => KeySet::from_json(&document),
+        Some(other) => {
+            return Err(wrong_type(
+                &object.path().member("jwks"),
+                "a JWK Set as an object or as a string",
+                &other,
+            ));
+        }
+    };
+    keys.map(Some).map_err(|error| {
+        object.error("jwks", format!("{error}; write a JWK Set with an RSA signing key"))
+    })
+}
+
+fn remote_jwks(object: &mut Object) -> Result<Option<RemoteJwks>, ConfigError> {
+    // Istio accepts both spellings.
+    let (field, uri) = match (object.string("jwksUri")?, object.string("jwks_uri")?) {
+        (Some(_), Some(_)) => {
+            return Err(object.error("jwks_uri", "is a second jwksUri; remove it"));
+        }
+        (None, Some(uri)) => ("jwks_uri", Some(uri)),
+        (uri, None) => ("jwksUri", uri),
+    };
+    let cluster = object.string("jwksCluster")?;
+    let allow_plaintext = object.bool("allowPlaintextJwks", false)?;
+    let timeout = object.duration("timeout", DEFAULT_TIMEOUT, ONE_MILLISECOND)?;
+    let cache_duration = object.duration("cacheDuration", DEFAULT_CACHE_DURATION, ONE_SECOND)?;
+    let stale_duration =
+        object.duration("staleDuration", DEFAULT_STALE_DURATION, Duration::ZERO)?;
+    let refetch_cooldown =
+        object.duration("refetchCooldown", DEFAULT_REFETCH_COOLDOWN, ONE_SECOND)?;
+    let Some(uri) = uri else {
+        return match cluster {
+            Some(_) => Err(object.error("jwksCluster", "needs a jwksUri beside it")),
+            None => Ok(None),
+        };
+    };
+
+    let parsed = HttpUri::parse(&uri)
+        .map_err(|problem| object.error(field, format!("{uri:?} {problem}")))?;
+    if !parsed.is_https && !allow_plaintext {
+        return Err(object.error(
+            field,
+            "keys fetched over http:// can be replaced on the way; use https://, or set \
+             allowPlaintextJwks: true where the mesh encrypts the call (mutual TLS)",
+        ));
+    }
+    Ok(Some(RemoteJwks {
+        cluster: cluster.unwrap_or_else(|| format!("outbound|{}||{}", parsed.port, parsed.host)),
+        authority: parsed.authority,
+        path: parsed.path,
+        scheme: if parsed.is_https { "https" } else { "http" },
+        timeout,
+        cache_duration,
+        stale_duration,
+        refetch_cooldown,
+    }))
+}
+
+fn token_types(object: &mut Object) -> Result<Vec<String>, ConfigError> {
+    let types = object.optional_strings("tokenTypes")?;
+    let types = types.unwrap_or_else(|| DEFAULT_TOKEN_TYPES.map(str::to_owned).into());
+    Ok(types.iter().map(|typ| normal_token_type(typ)).collect())
+}
+
+/// A `typ` as it is compared: RFC 7515 §4.1.9 makes it a media type, `application/` optional.
+pub(crate) fn normal_token_type(typ: &str) -> String {
+    let lower = typ.to_ascii_lowercase();
+    lower.strip_prefix("application/").map(str::to_owned).unwrap_or(lower)
+}
+
+fn locations(object: &mut Object) -> Result<Vec<Location>, ConfigError> {
+    let mut locations = Vec::new();
+    for mut header in object.objects("fromHeaders")? {
+        let name = HeaderName::read(&mut header, "name")?;
+        // A prefix may end with the space that parts it from the token.
+        let prefix = header.string("prefix")?.unwrap_or_default();
+        header.finish()?;
+        locations.push(Location::Header { name: name.into_string(), prefix });
+    }
+    locations.extend(object.strings("fromCookies")?.into_iter().map(Location::Cookie));
+    locations.extend(object.strings("fromParams")?.into_iter().map(Location::Param));
+    if locations.is_empty() {
+        locations
+            .push(Location::Header { name: "authorization".to_owned(), prefix: BEARER.to_owned() });
+    }
+    Ok(locations)
+}
+
+fn payload_header(object: &mut Object) -> Result<Option<HeaderName>, ConfigError> {
+    let Some(name) = object.string("outputPayloadToHeader")? else { return Ok(None) };
+    HeaderName::parse(&name)
+        .map(Some)
+        .map_err(|problem| object.error("outputPayloadToHeader", problem))
+}
+
+fn claim_headers(object: &mut Object) -> Result<Vec<ClaimHeader>, ConfigError> {
+    let mut outputs = Vec::new();
+    for mut output in object.objects("outputClaimToHeaders")? {
+        let header = HeaderName::read(&mut output, "header")?;
+        let claim = output.required_string("claim", "name the claim to put into the header")?;
+        let default = output.string("default")?;
+        if default.as_ref().is_some_and(|text| !text.bytes().all(is_visible_ascii)) {
+            return Err(output.error("default", "may hold printable ASCII characters only"));
+        }
+        let encoding = output.choice(
+            "encoding",
+            &[("plain", Encoding::Plain), ("base64url", Encoding::Base64Url)],
+            Encoding::Plain,
+        )?;
+        output.finish()?;
+        outputs.push(ClaimHeader { header, claim: ClaimName::new(&claim), default, encoding });
+    }
+    Ok(outputs)
+}
+
+/// The issuer's host if it is a URI, else the issuer with what no label may hold replaced.
+fn default_name(issuer: &str) -> String {
+    let host = HttpUri::parse(issuer).map(|uri| uri.host);
+    let text = host.as_deref().unwrap_or(issuer);
+    text.chars().map(|c| if is_label_char(c) { c } else { '_' }).collect()
+}
+
+fn is_label(text: &str) -> bool {
+    text.chars().all(is_label_char)
+}
+
+fn is_label_char(c: char) -> bool {
+    c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
+}
+
+/// What a header value may hold between its ends (RFC 9110 §5.5, without obs-text and tabs).
+pub(crate) fn is_visible_ascii(byte: u8) -> bool {
+    matches!(byte, b' '..=b'~')
+}
+
+const DEFAULT_CACHE_DURATION: Duration = Duration::from_mins(10);
+const DEFAULT_CLOCK_SKEW: Duration = Duration::from_secs(120);
+const DEFAULT_REFETCH_COOLDOWN: Duration = Duration::from_secs(10);
+const DEFAULT_SPACE_DELIMITED: [&str; 2] = ["scope", "permission"];
+const DEFAULT_STALE_DURATION: Duration = Duration::from_hours(1);
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+const DEFAULT_TOKEN_TYPES: [&str; 2] = ["JWT", "at+jwt"];
+const ONE_MILLISECOND: Duration = Duration::from_millis(1);
+const ONE_SECOND: Duration = Duration::from_secs(1);

@@ -1,0 +1,154 @@
+//! One entry of `rules`.
+
+use super::error::{ConfigError, Path};
+use super::object::{Object, wrong_type};
+use super::provider::Provider;
+use crate::jose::ClaimName;
+use crate::rules::{Access, HostPattern, PathPattern, Requirement, Rule, scalar_text};
+use serde_json::Value;
+use std::rc::Rc;
+
+/// Reads a rule; `providers` are the ones that it may name.
+pub(super) fn read(mut object: Object, providers: &[Provider]) -> Result<Rule, ConfigError> {
+    let (hosts, methods, paths) = match object.object("match")? {
+        Some(matched) => read_match(matched)?,
+        None => Default::default(),
+    };
+    #[derive(Clone, Copy)]
+    enum Word {
+        Optional,
+        Public,
+        Required,
+    }
+    let word = object.choice(
+        "access",
+        &[("public", Word::Public), ("optional", Word::Optional), ("required", Word::Required)],
+        Word::Required,
+    )?;
+    let requirement = Requirement {
+        providers: provider_indices(&mut object, providers)?,
+        scopes: scopes(&mut object)?,
+        claims: claims(&mut object)?,
+    };
+    let access = match word {
+        Word::Optional => Access::Optional(Rc::new(requirement)),
+        Word::Required => Access::Required(Rc::new(requirement)),
+        Word::Public => {
+            let Requirement { providers, scopes, claims } = &requirement;
+            if providers.is_some() || !scopes.is_empty() || !claims.is_empty() {
+                return Err(object.error(
+                    "access",
+                    "public requests carry no token that could meet providers, scopes or claims; \
+                     remove them, or make access \"required\" or \"optional\"",
+                ));
+            }
+            Access::Public
+        }
+    };
+    object.finish()?;
+    Ok(Rule { hosts, methods, paths, access })
+}
+
+fn read_match(
+    mut object: Object,
+) -> Result<(Vec<HostPattern>, Vec<String>, Vec<PathPattern>), ConfigError> {
+    let hosts = each(&mut object, "hosts", |host| HostPattern::parse(host).map_err(str::to_owned))?;
+    let methods = each(&mut object, "methods", |method| match method {
+        method if method.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-') => {
+            Ok(method.to_owned())
+        }
+        method => Err(format!(
+            "methods are case-sensitive; write it in capitals, such as {:?}",
+            method.to_ascii_uppercase()
+        )),
+    })?;
+    let paths = each(&mut object, "paths", PathPattern::parse)?;
+    object.finish()?;
+    Ok((hosts, methods, paths))
+}
+
+/// Reads an array of strings; one that is there must hold something, or no request would match.
+fn each<T>(
+    object: &mut Object,
+    name: &'static str,
+    parse: impl Fn(&str) -> Result<T, String>,
+) -> Result<Vec<T>, ConfigError> {
+    let Some(texts) = object.optional_strings(name)? else { return Ok(Vec::new()) };
+    if texts.is_empty() {
+        return Err(object.error(name, "is empty; name at least one, or remove it to match any"));
+    }
+    let path = object.path().member(name);
+    texts
+        .iter()
+        .enumerate()
+        .map(|(index, text)| {
+            parse(text).map_err(|problem| {
+                ConfigError::new(&path.item(index), format!("{text:?}: {problem}"))
+            })
+        })
+        .collect()
+}
+
+fn provider_indices(
+    object: &mut Object,
+    providers: &[Provider],
+) -> Result<Option<Vec<usize>>, ConfigError> {
+    let Some(names) = object.optional_strings("providers")? else { return Ok(None) };
+    if names.is_empty() {
+        return Err(object.error("providers", "is empty; remove it to take any provider"));
+    }
+    let path = object.path().member("providers");
+    let index_of = |(index, name): (usize, &String)| {
+        providers.iter().position(|provider| provider.name == *name).ok_or_else(|| {
+            let known: Vec<_> = providers.iter().map(|provider| provider.name.as_str()).collect();
+            ConfigError::new(
+                &path.item(index),
+                format!("there is no provider {name:?}; the providers are {}", known.join(", ")),
+            )
+        })
+    };
+    names.iter().enumerate().map(index_of).collect::<Result<_, _>>().map(Some)
+}
+
+fn scopes(object: &mut Object) -> Result<Vec<String>, ConfigError> {
+    let scopes = object.strings("scopes")?;
+    // RFC 6749 §3.3. It also keeps them quotable in a WWW-Authenticate header.
+    let is_scope_char = |byte: u8| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
+    let path = object.path().member("scopes");
+    match scopes.iter().position(|scope| !scope.bytes().all(is_scope_char)) {
+        None => Ok(scopes),
+        Some(index) => Err(ConfigError::new(
+            &path.item(index),
+            "a scope holds no space, quote or backslash; write each scope as an item of its own",
+        )),
+    }
+}
+
+fn claims(object: &mut Object) -> Result<Vec<(ClaimName, Vec<String>)>, ConfigError> {
+    let Some(claims) = object.object("claims")? else { return Ok(Vec::new()) };
+    let (path, members) = claims.into_members();
+    members
+        .into_iter()
+        .map(|(name, values)| {
+            let values = claim_values(values, &path.member(&name))?;
+            Ok((ClaimName::new(&name), values))
+        })
+        .collect()
+}
+
+fn claim_values(values: Value, path: &Path) -> Result<Vec<String>, ConfigError> {
+    let Value::Array(items) = values else {
+        return Err(wrong_type(path, "an array of the accepted values", &values));
+    };
+    if items.is_empty() {
+        return Err(ConfigError::new(path, "is empty; name at least one accepted value"));
+    }
+    items
+        .iter()
+        .enumerate()
+        .map(|(index, item)| {
+            scalar_text(item)
+                .ok_or_else(|| wrong_type(&path.item(index), "a string, number or boolean", item))
+        })
+        .collect()
+}

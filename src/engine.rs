@@ -1,0 +1,456 @@
+//! The one type an adapter talks to.
+
+use crate::authn;
+use crate::config::{Config, Mode, Provider, RemoteJwks};
+use crate::event::Event;
+use crate::jose::Token;
+use crate::jwks::{self, Availability, FetchError, FetchId, JwksResponse};
+use crate::location::{self, Found, Location};
+use crate::reason::Reason;
+use crate::reply::LocalReply;
+use crate::request::{HeaderEdit, RequestHead};
+use crate::rules::{Access, Requirement};
+use crate::time::Timestamp;
+use crate::verdict::{Allow, Denial, Pass, PassReason, Verdict};
+use std::collections::{BTreeMap, VecDeque};
+use std::rc::Rc;
+use std::time::Duration;
+
+/// Decides requests and keeps the keys to do so, without doing any I/O itself.
+///
+/// The methods are of two kinds:
+///
+/// * `handle_*` tell the engine what happened outside; each takes the time it happened at.
+/// * `poll_*` take out what is to be done outside.
+///
+/// **After every input, drain [`Self::poll_fetch`], then [`Self::poll_verdict`], then
+/// [`Self::poll_event`], and then arrange to call [`Self::handle_timeout`] at
+/// [`Self::poll_timeout`].** A fetch that cannot be started is an input as well: hand its failure
+/// to [`Self::handle_response`] and drain again. Only a request that is decided at once leaves
+/// nothing but events behind.
+///
+/// The same inputs give the same outputs; the seed takes the place of chance.
+pub struct Engine {
+    config: Rc<Config>,
+    /// From `iss` to the index of its provider.
+    issuers: BTreeMap<String, usize>,
+    /// The keys of each provider, in the order of the configuration.
+    caches: Vec<jwks::Cache>,
+    paused: BTreeMap<StreamId, Paused>,
+    verdicts: VecDeque<(StreamId, Verdict)>,
+    events: VecDeque<Event>,
+    jitter: fastrand::Rng,
+    next_fetch: u64,
+    /// The latest time any input carried.
+    latest: Timestamp,
+}
+
+/// Names one request among those of an engine.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct StreamId(pub u32);
+
+/// What becomes of a request for now.
+#[derive(Debug)]
+pub enum Disposition {
+    /// The verdict is there.
+    Decided(Verdict),
+    /// The verdict comes out of [`Engine::poll_verdict`], within `jwksWaitTimeout`.
+    Paused,
+}
+
+/// A JWK Set that is to be fetched.
+#[derive(Clone, Debug)]
+pub struct Fetch {
+    /// To be handed back with the response.
+    pub id: FetchId,
+    /// What to call, and how long to wait.
+    pub jwks: RemoteJwks,
+}
+
+/// A token that only lacks a key to be judged by.
+struct Candidate {
+    token: Token,
+    provider: usize,
+    requirement: Rc<Requirement>,
+    /// Made when the token is verified.
+    edits: Vec<HeaderEdit>,
+    /// Made when it is not, but the mode is to report.
+    edits_if_reported: Vec<HeaderEdit>,
+    realm: String,
+}
+
+struct Paused {
+    candidate: Candidate,
+    deadline: Timestamp,
+}
+
+enum Screened {
+    Candidate(Candidate),
+    Decided(Verdict),
+}
+
+enum Judged {
+    Decided(Verdict),
+    /// There are no keys yet, but there may be some in time.
+    Waits(Candidate),
+}
+
+impl Engine {
+    /// An engine that wants to fetch the keys of every provider right away.
+    #[must_use]
+    pub fn new(config: Config, seed: u64, now: Timestamp) -> Self {
+        let providers = config.providers.iter();
+        Self {
+            issuers: providers.clone().map(|p| p.issuer.clone()).zip(0..).collect(),
+            caches: providers.map(|p| jwks::Cache::new(&p.keys, now)).collect(),
+            config: Rc::new(config),
+            paused: BTreeMap::new(),
+            verdicts: VecDeque::new(),
+            events: VecDeque::new(),
+            jitter: fastrand::Rng::with_seed(seed),
+            next_fetch: 0,
+            latest: now,
+        }
+    }
+
+    /// The configuration in force.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The number of requests that wait for keys.
+    #[must_use]
+    pub fn paused(&self) -> usize {
+        self.paused.len()
+    }
+
+    /// The number of keys of a provider that are trusted.
+    #[must_use]
+    pub fn trusted_keys(&self, provider: usize, now: Timestamp) -> usize {
+        self.caches.get(provider).map_or(0, |cache| cache.len(now))
+    }
+
+    /// Takes the head of a new request.
+    pub fn handle_request(
+        &mut self,
+        stream: StreamId,
+        request: &RequestHead<'_>,
+        now: Timestamp,
+    ) -> Disposition {
+        self.observe(now);
+        let config = Rc::clone(&self.config);
+        let candidate = match screen(&config, &self.issuers, request, now) {
+            Screened::Decided(verdict) => return Disposition::Decided(verdict),
+            Screened::Candidate(candidate) => candidate,
+        };
+        let deadline = now.saturating_add(config.jwks_wait_timeout);
+        match self.judge(candidate, deadline, now) {
+            Judged::Decided(verdict) => Disposition::Decided(verdict),
+            Judged::Waits(candidate) if self.paused.len() >= config.max_paused_requests => {
+                Disposition::Decided(candidate.deny(&config, Reason::Overloaded, None))
+            }
+            Judged::Waits(candidate) => {
+                self.paused.insert(stream, Paused { candidate, deadline });
+                Disposition::Paused
+            }
+        }
+    }
+
+    /// Takes the answer to a fetch, or the reason why there is none; late ones are ignored.
+    pub fn handle_response(
+        &mut self,
+        id: FetchId,
+        result: Result<JwksResponse<'_>, FetchError>,
+        now: Timestamp,
+    ) {
+        self.observe(now);
+        let jitter = self.jitter.f64();
+        let outcome = self
+            .caches
+            .iter_mut()
+            .enumerate()
+            .find_map(|(provider, cache)| Some((provider, cache.holds_fetch(id).then_some(cache)?)))
+            .and_then(|(provider, cache)| {
+                Some((provider, cache.finish_fetch(id, result, jitter, now)?))
+            });
+        let Some((provider, outcome)) = outcome else { return };
+        self.events.push_back(match outcome {
+            jwks::Outcome::Failed { error, retry_in, trusted_keys } => {
+                Event::FetchFailed { provider, error, retry_in, trusted_keys }
+            }
+            jwks::Outcome::Refreshed { keys, new_keys, skipped, refresh_in } => {
+                Event::Fetched { provider, keys, new_keys, skipped, refresh_in }
+            }
+        });
+        self.judge_paused(now, |paused| paused.candidate.provider == provider);
+    }
+
+    /// Takes the end of a request that nobody waits for any more.
+    pub fn handle_stream_closed(&mut self, stream: StreamId) {
+        self.paused.remove(&stream);
+    }
+
+    /// Takes note of the time.
+    pub fn handle_timeout(&mut self, now: Timestamp) {
+        self.observe(now);
+        let overdue: Vec<_> =
+            self.caches.iter().filter_map(|cache| cache.overdue_fetch(now)).collect();
+        for id in overdue {
+            self.handle_response(id, Err(FetchError::Timeout), now);
+        }
+        self.judge_paused(now, |paused| paused.deadline <= now);
+    }
+
+    /// A fetch to carry out.
+    #[must_use]
+    pub fn poll_fetch(&mut self, now: Timestamp) -> Option<Fetch> {
+        let id = FetchId(self.next_fetch);
+        let jwks = self.caches.iter_mut().find_map(|cache| cache.start_fetch(id, now))?.clone();
+        self.next_fetch = self.next_fetch.wrapping_add(1);
+        Some(Fetch { id, jwks })
+    }
+
+    /// The verdict on a request that was paused.
+    #[must_use]
+    pub fn poll_verdict(&mut self) -> Option<(StreamId, Verdict)> {
+        self.verdicts.pop_front()
+    }
+
+    /// Something to count or to log.
+    #[must_use]
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// When [`Self::handle_timeout`] is to be called and why; nothing is pending when there is no
+    /// such time.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<(Timestamp, &'static str)> {
+        let paused = self.paused.values().map(|paused| (paused.deadline, "a request waits"));
+        self.caches.iter().filter_map(jwks::Cache::next_timeout).chain(paused).min()
+    }
+
+    /// Keeps every deadline as far away as it was when the clock steps back.
+    fn observe(&mut self, now: Timestamp) {
+        let by = self.latest.saturating_since(now);
+        self.latest = now;
+        if by.is_zero() {
+            return;
+        }
+        for cache in &mut self.caches {
+            cache.clock_stepped_back(by);
+        }
+        for paused in self.paused.values_mut() {
+            paused.deadline = paused.deadline.saturating_sub(by);
+        }
+        if by >= NOTABLE_CLOCK_STEP {
+            self.events.push_back(Event::ClockSteppedBack { by });
+        }
+    }
+
+    /// Judges paused requests again.
+    fn judge_paused(&mut self, now: Timestamp, which: impl Fn(&Paused) -> bool) {
+        let streams: Vec<_> = self
+            .paused
+            .iter()
+            .filter(|(_, paused)| which(paused))
+            .map(|(stream, _)| *stream)
+            .collect();
+        for stream in streams {
+            let Some(Paused { candidate, deadline }) = self.paused.remove(&stream) else {
+                continue;
+            };
+            match self.judge(candidate, deadline, now) {
+                Judged::Decided(verdict) => self.verdicts.push_back((stream, verdict)),
+                Judged::Waits(candidate) => {
+                    self.paused.insert(stream, Paused { candidate, deadline });
+                }
+            }
+        }
+    }
+
+    /// Judges a token with the keys that are there, or lets it wait until `deadline`.
+    fn judge(&mut self, candidate: Candidate, deadline: Timestamp, now: Timestamp) -> Judged {
+        let config = Rc::clone(&self.config);
+        let index = candidate.provider;
+        let (Some(provider), Some(cache)) = (config.providers.get(index), self.caches.get(index))
+        else {
+            // Indices come from this very configuration.
+            return Judged::Decided(candidate.deny(&config, Reason::IssuerUnknown, None));
+        };
+        if let Availability::Awaited { attempt_at } = cache.availability(now) {
+            // Waiting for an attempt that comes too late would only add to the delay.
+            if now < deadline && attempt_at < deadline {
+                return Judged::Waits(candidate);
+            }
+            let retry_in = Some(attempt_at.saturating_since(now));
+            return Judged::Decided(candidate.deny(&config, Reason::JwksUnavailable, retry_in));
+        }
+
+        let Candidate { token, requirement, edits, edits_if_reported, realm, .. } = candidate;
+        let deny = |reason| {
+            let scopes = &requirement.scopes;
+            let reply = LocalReply::new(reason, &realm, scopes, None);
+            let denial = Denial { reason, provider: Some(index), reply };
+            Judged::Decided(carry_out(&config, denial, edits_if_reported))
+        };
+        let kid = token.kid().map(str::to_owned);
+        let mut candidates = cache.candidates(kid.as_deref(), now).peekable();
+        if candidates.peek().is_none() {
+            return deny(Reason::KeyUnknown);
+        }
+        let mut last_tried = None;
+        let events = &mut self.events;
+        let tried = candidates.inspect(|key| last_tried = Some(*key));
+        let verified = token.verify(tried, || events.push_back(Event::SignatureChecked));
+        let Some(token) = verified else {
+            return deny(Reason::SignatureInvalid);
+        };
+        if last_tried.is_some_and(|key| cache.is_stale(key, now)) {
+            events.push_back(Event::StaleKeyUsed { provider: index });
+        }
+        if let Err(reason) = requirement.authorize(token.claims(), &provider.space_delimited_claims)
+        {
+            return deny(reason);
+        }
+        Judged::Decided(Verdict::Allow(Allow::new(index, provider, &token, edits)))
+    }
+}
+
+impl Candidate {
+    fn deny(self, config: &Config, reason: Reason, retry_in: Option<Duration>) -> Verdict {
+        let reply = LocalReply::new(reason, &self.realm, &self.requirement.scopes, retry_in);
+        let denial = Denial { reason, provider: Some(self.provider), reply };
+        carry_out(config, denial, self.edits_if_reported)
+    }
+}
+
+/// Decides what can be decided without keys.
+fn screen(
+    config: &Config,
+    issuers: &BTreeMap<String, usize>,
+    request: &RequestHead<'_>,
+    now: Timestamp,
+) -> Screened {
+    let stripped = strip_owned(config, request);
+    let pass = |why, edits| Screened::Decided(Verdict::Pass(Pass { why, edits }));
+    if config.bypass_cors_preflight && request.is_cors_preflight() {
+        return pass(PassReason::CorsPreflight, stripped);
+    }
+    let (requirement, is_optional) = match config.rules.access(request) {
+        Access::Public => return pass(PassReason::Public, stripped),
+        Access::Optional(requirement) => (requirement, true),
+        Access::Required(requirement) => (requirement, false),
+    };
+    let realm = config.realm.clone().unwrap_or_else(|| request.authority().into_owned());
+    let deny = |reason, provider, edits| {
+        let reply = LocalReply::new(reason, &realm, &requirement.scopes, None);
+        Screened::Decided(carry_out(config, Denial { reason, provider, reply }, edits))
+    };
+
+    let (location, bytes) = match find_token(config, requirement, request) {
+        (_, Found::Nothing) if is_optional => return pass(PassReason::Public, stripped),
+        (_, Found::Nothing) => return deny(Reason::TokenMissing, None, stripped),
+        (_, Found::Several) => return deny(Reason::MultipleTokens, None, stripped),
+        (location, Found::Token(bytes)) => (location, bytes),
+    };
+    if bytes.len() > config.max_token_bytes {
+        return deny(Reason::TokenTooLarge, None, stripped);
+    }
+    let token = match Token::parse(&bytes) {
+        Ok(token) => token,
+        Err(reason) => return deny(reason, None, stripped),
+    };
+    let issuer = token.claims().issuer().and_then(|issuer| issuers.get(issuer).copied());
+    let found = issuer.and_then(|index| Some((index, config.providers.get(index)?)));
+    let (index, provider) = match found {
+        Some((index, provider)) if provider.locations.iter().any(|l| Some(l) == location) => {
+            (index, provider)
+        }
+        _ => return deny(Reason::IssuerUnknown, None, stripped),
+    };
+    if let Err(reason) = authn::check(provider, &token, now) {
+        return deny(reason, Some(index), stripped);
+    }
+    if !requirement.takes_provider(index) {
+        return deny(Reason::ProviderNotAllowed, Some(index), stripped);
+    }
+    Screened::Candidate(Candidate {
+        token,
+        provider: index,
+        requirement: Rc::clone(requirement),
+        edits: edits_if_allowed(config, provider, location, request, &stripped),
+        edits_if_reported: stripped,
+        realm,
+    })
+}
+
+/// The first place that holds a token, of those that the accepted providers look at.
+fn find_token<'c, 'r>(
+    config: &'c Config,
+    requirement: &Requirement,
+    request: &RequestHead<'r>,
+) -> (Option<&'c Location>, Found<'r>) {
+    let accepted = config
+        .providers
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| requirement.takes_provider(*index))
+        .flat_map(|(_, provider)| &provider.locations);
+    accepted
+        .map(|location| (Some(location), location.find(request)))
+        .find(|(_, found)| *found != Found::Nothing)
+        .unwrap_or((None, Found::Nothing))
+}
+
+/// Removals for every header that the upstream could take for one the filter sets.
+fn strip_owned(config: &Config, request: &RequestHead<'_>) -> Vec<HeaderEdit> {
+    let is_owned = |name: &str| {
+        config.providers.iter().flat_map(Provider::output_headers).any(|h| h.is_taken_for(name))
+    };
+    request
+        .headers()
+        .filter(|(name, _)| is_owned(name))
+        .map(|(name, _)| HeaderEdit::Remove(name.to_owned()))
+        .collect()
+}
+
+/// The edits of an allowed request, short of its identity: no token that nobody verified reaches
+/// the upstream, and the verified one only if it is wanted there.
+///
+/// While reporting, the upstream still verifies for itself, so that every token stays.
+fn edits_if_allowed(
+    config: &Config,
+    provider: &Provider,
+    used: Option<&Location>,
+    request: &RequestHead<'_>,
+    stripped: &[HeaderEdit],
+) -> Vec<HeaderEdit> {
+    let mut edits = stripped.to_vec();
+    if config.mode == Mode::Report {
+        return edits;
+    }
+    let mut unwanted: Vec<&Location> = Vec::new();
+    for location in config.providers.iter().flat_map(|provider| &provider.locations) {
+        let is_kept = provider.forward_original_token && Some(location) == used;
+        if !is_kept && !unwanted.contains(&location) {
+            unwanted.push(location);
+        }
+    }
+    location::remove(unwanted.into_iter(), request, &mut edits);
+    edits
+}
+
+fn carry_out(config: &Config, denial: Denial, edits_if_reported: Vec<HeaderEdit>) -> Verdict {
+    match config.mode {
+        Mode::Enforce => Verdict::Deny(denial),
+        Mode::Report => {
+            let why = PassReason::Reported { reason: denial.reason, provider: denial.provider };
+            Verdict::Pass(Pass { why, edits: edits_if_reported })
+        }
+    }
+}
+
+/// Clocks that are kept in step move back by less than this all the time.
+const NOTABLE_CLOCK_STEP: Duration = Duration::from_secs(1);

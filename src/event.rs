@@ -1,0 +1,112 @@
+//! What happened inside the engine that an operator may want to see.
+
+use crate::config::Config;
+use crate::jose::SkippedKey;
+use crate::jwks::FetchError;
+use std::time::Duration;
+
+/// Something to count or to log. Nothing in it comes from a token.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// The clock is behind what it showed before.
+    ClockSteppedBack {
+        /// By how much.
+        by: Duration,
+    },
+    /// A fetch brought no keys.
+    FetchFailed {
+        /// The index of the provider.
+        provider: usize,
+        /// Why.
+        error: FetchError,
+        /// When the next attempt comes.
+        retry_in: Duration,
+        /// How many keys stay in use meanwhile.
+        trusted_keys: usize,
+    },
+    /// A fetch brought keys.
+    Fetched {
+        /// The index of the provider.
+        provider: usize,
+        /// How many usable keys the set holds.
+        keys: usize,
+        /// How many of them were not known before.
+        new_keys: usize,
+        /// The keys that cannot be used.
+        skipped: Vec<SkippedKey>,
+        /// When the next refresh comes.
+        refresh_in: Duration,
+    },
+    /// A signature was checked.
+    SignatureChecked,
+    /// A request was allowed by a key that is trusted only because refreshes fail.
+    StaleKeyUsed {
+        /// The index of the provider.
+        provider: usize,
+    },
+}
+
+/// How much an event matters to the operator.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Level {
+    /// For those who look for something.
+    Debug,
+    /// A change that is expected now and then.
+    Info,
+    /// Something to act on.
+    Warn,
+}
+
+impl Event {
+    /// The line to log, if there is one.
+    #[must_use]
+    pub fn log_line(&self, config: &Config) -> Option<(Level, String)> {
+        let provider = |index: &usize| config.providers.get(*index);
+        let name = |index| provider(index).map_or("?", |provider| provider.name.as_str());
+        match self {
+            Self::ClockSteppedBack { by } => {
+                Some((Level::Warn, format!("the clock stepped back by {by:.1?}")))
+            }
+            Self::FetchFailed { provider: index, error, retry_in, trusted_keys } => {
+                let source = provider(index).and_then(|provider| provider.remote_jwks());
+                let source = source.map_or_else(String::new, |jwks| {
+                    format!(
+                        " from {}://{}{} (cluster {:?})",
+                        jwks.scheme, jwks.authority, jwks.path, jwks.cluster
+                    )
+                });
+                let keys = match trusted_keys {
+                    0 => "there are no keys, requests that need one are answered 503".to_owned(),
+                    keys => format!("{keys} known keys stay in use"),
+                };
+                Some((
+                    Level::Warn,
+                    format!(
+                        "provider {}: no JWK Set{source}: {error}; {keys}; next attempt in \
+                         {retry_in:.1?}",
+                        name(index)
+                    ),
+                ))
+            }
+            Self::Fetched { provider, keys, new_keys, skipped, refresh_in } => {
+                let level = if *new_keys > 0 { Level::Info } else { Level::Debug };
+                let skipped = match skipped.as_slice() {
+                    [] => String::new(),
+                    [first, ..] => {
+                        format!(", skipped {} that cannot be used ({first}, …)", skipped.len())
+                    }
+                };
+                Some((
+                    level,
+                    format!(
+                        "provider {}: fetched {keys} keys, {new_keys} of them new{skipped}; next \
+                         refresh in {refresh_in:.1?}",
+                        name(provider)
+                    ),
+                ))
+            }
+            Self::SignatureChecked | Self::StaleKeyUsed { .. } => None,
+        }
+    }
+}

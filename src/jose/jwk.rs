@@ -1,0 +1,369 @@
+//! JWK Sets (RFC 7517): from JSON to the keys that may verify RS256 signatures.
+
+use super::{json, rs256};
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::DecodingKey;
+use jsonwebtoken::jwk::{
+    AlgorithmParameters, CommonParameters, Jwk, RSAKeyParameters, RSAKeyType, ThumbprintHash,
+};
+use serde_json::{Map, Value};
+use std::fmt;
+
+/// The largest JWK Set document that is read, in bytes.
+pub(crate) const MAX_JWKS_BYTES: usize = 1024 * 1024;
+/// The most keys that one JWK Set may hold, usable or not.
+pub(crate) const MAX_KEYS: usize = 1024;
+
+/// An RSA public key that may verify RS256 signatures.
+#[derive(Clone)]
+pub struct VerifyingKey {
+    kid: Option<String>,
+    thumbprint: String,
+    decoding_key: DecodingKey,
+}
+
+impl VerifyingKey {
+    fn parse(jwk: &Value) -> Result<Self, &'static str> {
+        let Value::Object(members) = jwk else { return Err("it is not a JSON object") };
+        let text = |name: &str| members.get(name).and_then(Value::as_str);
+
+        if text("kty") != Some("RSA") {
+            return Err("kty is not RSA");
+        }
+        if !matches!(members.get("use"), None | Some(Value::String(_)))
+            || text("use").is_some_and(|usage| usage != "sig")
+        {
+            return Err("use is not sig");
+        }
+        if members.get("key_ops").is_some_and(|ops| {
+            !ops.as_array().is_some_and(|ops| ops.iter().any(|op| op.as_str() == Some("verify")))
+        }) {
+            return Err("key_ops does not hold verify");
+        }
+        if members.get("alg").is_some_and(|alg| alg.as_str() != Some("RS256")) {
+            return Err("alg is not RS256");
+        }
+        let kid = match members.get("kid") {
+            None => None,
+            Some(Value::String(kid)) => Some(kid.clone()),
+            Some(_) => return Err("kid is not a string"),
+        };
+        let n = unsigned(members, "n").ok_or("n is not base64url without padding")?;
+        let e = unsigned(members, "e").ok_or("e is not base64url without padding")?;
+        Self::from_components(kid, &n, &e)
+    }
+
+    /// Checks the key as RFC 7518 §3.3 and NIST SP 800-56B ask: a modulus of 2048 bits or more, an
+    /// odd exponent above 1. Upper bounds keep one verification cheap.
+    fn from_components(kid: Option<String>, n: &[u8], e: &[u8]) -> Result<Self, &'static str> {
+        match bits(n) {
+            0..rs256::MIN_MODULUS_BITS => return Err("the modulus is shorter than 2048 bits"),
+            rs256::MIN_MODULUS_BITS..=rs256::MAX_MODULUS_BITS => {}
+            _ => return Err("the modulus is longer than 8192 bits"),
+        }
+        if !is_odd(n) {
+            return Err("the modulus is even");
+        }
+        if !is_odd(e) || !(2..=MAX_EXPONENT_BITS).contains(&bits(e)) {
+            return Err("the exponent is not an odd number from 3 to 2^32");
+        }
+
+        rs256::install();
+        let jwk = Jwk {
+            common: CommonParameters::default(),
+            algorithm: AlgorithmParameters::RSA(RSAKeyParameters {
+                key_type: RSAKeyType::RSA,
+                n: URL_SAFE_NO_PAD.encode(n),
+                e: URL_SAFE_NO_PAD.encode(e),
+            }),
+        };
+        let thumbprint =
+            jwk.thumbprint(ThumbprintHash::SHA256).map_err(|_| "it has no thumbprint")?;
+        Ok(Self { kid, thumbprint, decoding_key: DecodingKey::from_rsa_raw_components(n, e) })
+    }
+
+    /// The key's `kid`; not unique, and not every key has one.
+    #[must_use]
+    pub fn kid(&self) -> Option<&str> {
+        self.kid.as_deref()
+    }
+
+    /// The SHA-256 thumbprint (RFC 7638), base64url: what makes a key this key.
+    #[must_use]
+    pub fn thumbprint(&self) -> &str {
+        &self.thumbprint
+    }
+
+    pub(super) fn decoding_key(&self) -> &DecodingKey {
+        &self.decoding_key
+    }
+}
+
+impl fmt::Debug for VerifyingKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VerifyingKey")
+            .field("kid", &self.kid)
+            .field("thumbprint", &self.thumbprint)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The usable keys of a JWK Set, and which of the others were passed over.
+#[derive(Clone, Debug)]
+pub(crate) struct KeySet {
+    pub(crate) keys: Vec<VerifyingKey>,
+    pub(crate) skipped: Vec<SkippedKey>,
+}
+
+impl KeySet {
+    /// Reads a JWK Set document. A key that cannot be used is skipped, as RFC 7517 §5 asks.
+    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, JwkSetError> {
+        if bytes.len() > MAX_JWKS_BYTES {
+            return Err(JwkSetError::TooLarge { bytes: bytes.len() });
+        }
+        let document = json::parse(bytes)
+            .map_err(|error| JwkSetError::NotJson { line: error.line(), column: error.column() })?;
+        Self::from_json(&document)
+    }
+
+    /// Reads a JWK Set that is JSON already.
+    pub(crate) fn from_json(document: &Value) -> Result<Self, JwkSetError> {
+        let Some(Value::Array(jwks)) = document.get("keys") else {
+            return Err(JwkSetError::NotAJwkSet);
+        };
+        if jwks.len() > MAX_KEYS {
+            return Err(JwkSetError::TooManyKeys { keys: jwks.len() });
+        }
+
+        let mut set = Self { keys: Vec::with_capacity(jwks.len()), skipped: Vec::new() };
+        for (index, jwk) in jwks.iter().enumerate() {
+            match VerifyingKey::parse(jwk) {
+                Ok(key) => set.keys.push(key),
+                Err(reason) => set.skipped.push(SkippedKey { index, reason }),
+            }
+        }
+        if set.keys.is_empty() {
+            return Err(JwkSetError::NoUsableKey { skipped: set.skipped });
+        }
+        Ok(set)
+    }
+}
+
+/// A key of a JWK Set that cannot verify RS256 signatures.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct SkippedKey {
+    index: usize,
+    reason: &'static str,
+}
+
+impl fmt::Display for SkippedKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "keys[{}]: {}", self.index, self.reason)
+    }
+}
+
+/// Why a document gives no keys.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum JwkSetError {
+    /// A JWK Set, but none of its keys can verify RS256 signatures.
+    NoUsableKey {
+        /// Why not, key by key; empty for a set without keys.
+        skipped: Vec<SkippedKey>,
+    },
+    /// JSON, but without an array `keys`.
+    NotAJwkSet,
+    /// Not JSON.
+    NotJson {
+        /// Where reading stopped, from 1.
+        line: usize,
+        /// Where reading stopped, from 1; 0 when the line is empty.
+        column: usize,
+    },
+    /// Larger than is read.
+    TooLarge {
+        /// The size that was announced or received.
+        bytes: usize,
+    },
+    /// More keys than are taken.
+    TooManyKeys {
+        /// How many there are.
+        keys: usize,
+    },
+}
+
+impl fmt::Display for JwkSetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoUsableKey { skipped } if skipped.is_empty() => {
+                f.write_str("the JWK Set holds no keys")
+            }
+            Self::NoUsableKey { skipped } => {
+                f.write_str("no key of the JWK Set can verify RS256 (")?;
+                for (n, key) in skipped.iter().take(SHOWN_SKIPPED_KEYS).enumerate() {
+                    write!(f, "{}{key}", if n == 0 { "" } else { "; " })?;
+                }
+                f.write_str(if skipped.len() > SHOWN_SKIPPED_KEYS { "; …)" } else { ")" })
+            }
+            Self::NotAJwkSet => f.write_str("the document is JSON but has no array \"keys\""),
+            Self::NotJson { line, column } => {
+                write!(f, "the document is not JSON (line {line}, column {column})")
+            }
+            Self::TooLarge { bytes } => {
+                write!(f, "the document has {bytes} bytes, at most {MAX_JWKS_BYTES} are read")
+            }
+            Self::TooManyKeys { keys } => {
+                write!(f, "the JWK Set holds {keys} keys, at most {MAX_KEYS} are taken")
+            }
+        }
+    }
+}
+
+/// A Base64urlUInt (RFC 7518 §2), its leading zero octets dropped.
+fn unsigned(members: &Map<String, Value>, name: &str) -> Option<Vec<u8>> {
+    let octets = URL_SAFE_NO_PAD.decode(members.get(name)?.as_str()?).ok()?;
+    Some(octets.into_iter().skip_while(|octet| *octet == 0).collect())
+}
+
+/// The bit length of a big-endian number without leading zero octets.
+fn bits(octets: &[u8]) -> u32 {
+    let unused = octets.first().map_or(0, |octet| octet.leading_zeros());
+    u32::try_from(octets.len()).unwrap_or(u32::MAX).saturating_mul(8).saturating_sub(unused)
+}
+
+fn is_odd(octets: &[u8]) -> bool {
+    octets.last().is_some_and(|octet| octet % 2 == 1)
+}
+
+const MAX_EXPONENT_BITS: u32 = 32;
+const SHOWN_SKIPPED_KEYS: usize = 3;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jose::Token;
+
+    // RFC 7515 appendix A.2: key, signing input and signature.
+    const RFC7515_N: &str = "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ";
+    const RFC7515_TOKEN: &str = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw";
+
+    fn rfc7515_set() -> KeySet {
+        let set = format!(r#"{{"keys":[{{"kty":"RSA","n":"{RFC7515_N}","e":"AQAB"}}]}}"#);
+        KeySet::parse(set.as_bytes()).unwrap()
+    }
+
+    fn verifies(token: &str) -> bool {
+        let set = rfc7515_set();
+        Token::parse(token.as_bytes()).unwrap().verify(set.keys.iter(), || ()).is_some()
+    }
+
+    #[test]
+    fn the_example_of_rfc_7515_verifies() {
+        assert!(verifies(RFC7515_TOKEN));
+    }
+
+    #[test]
+    fn a_signature_changed_in_any_byte_or_length_does_not_verify() {
+        let (signed, signature) = RFC7515_TOKEN.rsplit_once('.').unwrap();
+        let good = URL_SAFE_NO_PAD.decode(signature).unwrap();
+
+        for index in 0..good.len() {
+            let mut bad = good.clone();
+            bad[index] ^= 1;
+            assert!(!verifies(&format!("{signed}.{}", URL_SAFE_NO_PAD.encode(&bad))));
+        }
+        for bad in [&good[1..], &good[..255], &[&[0], &good[..]].concat(), &[0; 256], &[255; 256]] {
+            assert!(!verifies(&format!("{signed}.{}", URL_SAFE_NO_PAD.encode(bad))));
+        }
+    }
+
+    #[test]
+    fn the_thumbprint_is_that_of_rfc_7638() {
+        // RFC 7638 §3.1: the example key and its thumbprint.
+        let n = "0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw";
+        let set = format!(r#"{{"keys":[{{"kty":"RSA","n":"{n}","e":"AQAB","kid":"x"}}]}}"#);
+
+        let set = KeySet::parse(set.as_bytes()).unwrap();
+
+        assert_eq!(set.keys[0].thumbprint(), "NzbLsXh8uDCcd-6MNwXF4W_7noWXFZAfHkxZsRGC9Xs");
+    }
+
+    #[test]
+    fn leading_zeros_do_not_make_another_key() {
+        let n = URL_SAFE_NO_PAD.decode(RFC7515_N).unwrap();
+        let padded = URL_SAFE_NO_PAD.encode([&[0], &n[..]].concat());
+        let set = format!(r#"{{"keys":[{{"kty":"RSA","n":"{padded}","e":"AAEAAQ"}}]}}"#);
+
+        let set = KeySet::parse(set.as_bytes()).unwrap();
+
+        assert_eq!(set.keys[0].thumbprint(), rfc7515_set().keys[0].thumbprint());
+    }
+
+    fn with_number(n: &[u8], e: &[u8]) -> Option<&'static str> {
+        let strip =
+            |octets: &[u8]| octets.iter().copied().skip_while(|o| *o == 0).collect::<Vec<_>>();
+        VerifyingKey::from_components(None, &strip(n), &strip(e)).err()
+    }
+
+    #[test]
+    fn numbers_out_of_bounds_make_a_key_unusable() {
+        let modulus = |bytes: usize| [vec![0x80], vec![0; bytes - 2], vec![1]].concat();
+
+        assert_eq!(with_number(&modulus(256), &[3]), None);
+        assert_eq!(with_number(&modulus(1024), &[0xff, 0xff, 0xff, 0xff]), None);
+        assert!(with_number(&modulus(255), &[3]).is_some());
+        assert!(with_number(&modulus(1025), &[3]).is_some());
+        assert!(with_number(&[vec![0x80], vec![0; 255]].concat(), &[3]).is_some());
+        assert!(with_number(&[], &[3]).is_some());
+        for e in [&[][..], &[0], &[1], &[2], &[4], &[1, 0, 0, 0, 1]] {
+            assert!(with_number(&modulus(256), e).is_some(), "{e:?}");
+        }
+    }
+
+    #[test]
+    fn keys_for_something_else_are_skipped_and_the_rest_is_used() {
+        let key = |extra: &str| format!(r#"{{"kty":"RSA","n":"{RFC7515_N}","e":"AQAB"{extra}}}"#);
+        let keys = [
+            key(""),
+            key(r#","use":"sig","key_ops":["verify"],"alg":"RS256","kid":"full","x5c":7"#),
+            key(r#","use":"enc""#),
+            key(r#","use":null"#),
+            key(r#","key_ops":["encrypt"]"#),
+            key(r#","key_ops":"verify""#),
+            key(r#","alg":"RS512""#),
+            key(r#","kid":1"#),
+            r#"{"kty":"EC","crv":"P-256"}"#.to_owned(),
+            r#"{"kty":"RSA","n":"AQAB==","e":"AQAB"}"#.to_owned(),
+            r#"{"kty":"RSA","n":1}"#.to_owned(),
+            "7".to_owned(),
+        ];
+        let text = format!(r#"{{"keys":[{}]}}"#, keys.join(","));
+
+        let set = KeySet::parse(text.as_bytes()).unwrap();
+
+        assert_eq!(set.keys.len(), 2);
+        assert_eq!(set.keys[1].kid(), Some("full"));
+        assert_eq!(set.skipped.len(), keys.len() - 2);
+    }
+
+    #[test]
+    fn documents_that_are_no_jwk_set_say_why() {
+        let error = |text: &str| KeySet::parse(text.as_bytes()).err().unwrap().to_string();
+
+        assert_eq!(error("<html>"), "the document is not JSON (line 1, column 1)");
+        assert_eq!(error(""), "the document is not JSON (line 1, column 0)");
+        assert_eq!(error("[]"), "the document is JSON but has no array \"keys\"");
+        assert_eq!(error(r#"{"keys":{}}"#), "the document is JSON but has no array \"keys\"");
+        assert_eq!(error(r#"{"keys":[]}"#), "the JWK Set holds no keys");
+        assert_eq!(
+            error(r#"{"keys":[1,{"kty":"oct"},2,3]}"#),
+            "no key of the JWK Set can verify RS256 (keys[0]: it is not a JSON object; keys[1]: \
+             kty is not RSA; keys[2]: it is not a JSON object; …)"
+        );
+        assert!(
+            error(&format!(r#"{{"keys":[{}1]}}"#, "1,".repeat(MAX_KEYS))).contains("1025 keys")
+        );
+        assert!(error(&" ".repeat(MAX_JWKS_BYTES + 1)).contains("1048577 bytes"));
+    }
+}

@@ -1,0 +1,107 @@
+//! The answer to a JWKS fetch, and every way in which there is none.
+
+use crate::jose::{JwkSetError, KeySet};
+use std::fmt;
+use std::time::Duration;
+
+/// Names one fetch among all that an engine asks for.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct FetchId(pub(crate) u64);
+
+/// A response as it came, nothing checked.
+#[derive(Clone, Copy, Debug)]
+pub struct JwksResponse<'a> {
+    /// The status code.
+    pub status: u16,
+    /// The whole body.
+    pub body: &'a [u8],
+    /// The value of `Cache-Control`, if there is one.
+    pub cache_control: Option<&'a str>,
+}
+
+impl JwksResponse<'_> {
+    pub(crate) fn key_set(&self) -> Result<KeySet, FetchError> {
+        match self.status {
+            200 => KeySet::parse(self.body).map_err(FetchError::Invalid),
+            status => Err(FetchError::Status(status)),
+        }
+    }
+
+    /// `max-age` of the response (RFC 9111 §5.2.2.1); the cache decides what it may do.
+    pub(crate) fn max_age(&self) -> Option<Duration> {
+        self.cache_control?.split(',').find_map(|directive| {
+            let (name, value) = directive.trim().split_once('=')?;
+            let seconds = name.trim().eq_ignore_ascii_case("max-age").then_some(value)?;
+            seconds.trim().trim_matches('"').parse().ok().map(Duration::from_secs)
+        })
+    }
+}
+
+/// Why a fetch brought no keys.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum FetchError {
+    /// The answer is not a JWK Set with a usable key.
+    Invalid(JwkSetError),
+    /// The proxy has no healthy endpoint to call.
+    NoUpstream,
+    /// The connection ended before there was an answer.
+    Reset,
+    /// Another status than 200.
+    Status(u16),
+    /// No answer in time.
+    Timeout,
+    /// The proxy has no cluster of that name.
+    UnknownCluster,
+}
+
+impl FetchError {
+    /// A body that is too large to be read at all.
+    #[must_use]
+    pub fn too_large(bytes: usize) -> Self {
+        Self::Invalid(JwkSetError::TooLarge { bytes })
+    }
+}
+
+impl fmt::Display for FetchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invalid(error) => error.fmt(f),
+            Self::NoUpstream => f.write_str("the cluster has no healthy endpoint"),
+            Self::Reset => f.write_str("the connection ended before there was an answer"),
+            Self::Status(status @ 300..=399) => write!(
+                f,
+                "the answer has status {status}, and redirects are not followed; set jwksUri to \
+                 where it leads"
+            ),
+            Self::Status(504) => f.write_str(
+                "the answer has status 504, which is also how the proxy reports that there was \
+                 none in time",
+            ),
+            Self::Status(status) => write!(f, "the answer has status {status}"),
+            Self::Timeout => f.write_str("there was no answer in time"),
+            Self::UnknownCluster => f.write_str(
+                "the proxy has no such cluster; set jwksCluster to one that it has, or make the \
+                 host known to it (in Istio: a ServiceEntry, or the egress hosts of its Sidecar)",
+            ),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn max_age_is_found_among_other_directives() {
+        let max_age = |cache_control| {
+            JwksResponse { status: 200, body: b"", cache_control }.max_age().map(|d| d.as_secs())
+        };
+
+        assert_eq!(max_age(Some("public, Max-Age=60")), Some(60));
+        assert_eq!(max_age(Some("max-age=\"5\", s-maxage=7")), Some(5));
+        for none in [None, Some(""), Some("no-store"), Some("max-age"), Some("max-age=-1")] {
+            assert_eq!(max_age(none), None, "{none:?}");
+        }
+    }
+}

@@ -1,0 +1,305 @@
+//! Where a token may be in a request (RFC 6750 §2), how it is found there and how it is removed.
+
+use crate::request::{HeaderEdit, RequestHead};
+use percent_encoding::percent_decode;
+use std::borrow::Cow;
+
+/// One place where a token may be.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Location {
+    /// The value of a cookie.
+    Cookie(String),
+    /// What follows `prefix` in a header.
+    Header {
+        /// In lower case.
+        name: String,
+        /// Compared exactly, but for the Bearer scheme, whose case does not matter.
+        prefix: String,
+    },
+    /// A parameter of the query.
+    Param(String),
+}
+
+/// What one location holds.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) enum Found<'a> {
+    Nothing,
+    Several,
+    Token(Cow<'a, [u8]>),
+}
+
+impl Location {
+    pub(crate) fn find<'a>(&self, request: &RequestHead<'a>) -> Found<'a> {
+        match self {
+            Self::Cookie(name) => one_of(
+                cookies(request)
+                    .filter_map(|cookie| value_of(cookie, name))
+                    .filter(|value| !value.is_empty())
+                    .map(Cow::Borrowed),
+            ),
+            Self::Header { name, prefix } => in_header(request, name, prefix),
+            Self::Param(name) => one_of(
+                params(request.path())
+                    .filter_map(|param| param_value(param, name))
+                    .filter(|value| !value.is_empty()),
+            ),
+        }
+    }
+}
+
+/// Adds the edits that take the tokens out of all of `locations`, and nothing else.
+pub(crate) fn remove<'l>(
+    locations: impl Iterator<Item = &'l Location>,
+    request: &RequestHead<'_>,
+    edits: &mut Vec<HeaderEdit>,
+) {
+    let mut cookie_names = Vec::new();
+    let mut param_names = Vec::new();
+    for location in locations.filter(|location| location.find(request) != Found::Nothing) {
+        match location {
+            Location::Cookie(name) => cookie_names.push(name.as_str()),
+            Location::Header { name, .. } => edits.push(HeaderEdit::Remove(name.clone())),
+            Location::Param(name) => param_names.push(name.as_str()),
+        }
+    }
+    if !cookie_names.is_empty() {
+        edits.push(without_cookies(request, &cookie_names));
+    }
+    if !param_names.is_empty() {
+        let path = without_params(request.path(), &param_names);
+        edits.push(HeaderEdit::Set(":path".to_owned(), path));
+    }
+}
+
+/// Looks for a token in one header.
+///
+/// Envoy joins repeated `Authorization` headers with a comma, depending on its build and its
+/// configuration, and no token holds one. So a comma and a repetition are treated alike: beside a
+/// token, anything else makes it more than one.
+fn in_header<'a>(request: &RequestHead<'a>, name: &str, prefix: &str) -> Found<'a> {
+    let elements = || {
+        request
+            .values(name)
+            .flat_map(|value| value.split(|byte| *byte == b','))
+            .map(<[u8]>::trim_ascii)
+            .filter(|element| !element.is_empty())
+    };
+    match elements().find_map(|element| strip_prefix(element, prefix)) {
+        None => Found::Nothing,
+        Some(_) if elements().nth(1).is_some() => Found::Several,
+        Some(token) => Found::Token(Cow::Borrowed(token)),
+    }
+}
+
+fn strip_prefix<'a>(element: &'a [u8], prefix: &str) -> Option<&'a [u8]> {
+    let (head, tail) = element.split_at_checked(prefix.len())?;
+    let matches = if prefix.eq_ignore_ascii_case(BEARER) {
+        head.eq_ignore_ascii_case(prefix.as_bytes())
+    } else {
+        head == prefix.as_bytes()
+    };
+    let token = tail.trim_ascii_start();
+    (matches && !token.is_empty()).then_some(token)
+}
+
+fn one_of<'a>(mut values: impl Iterator<Item = Cow<'a, [u8]>>) -> Found<'a> {
+    match (values.next(), values.next()) {
+        (None, _) => Found::Nothing,
+        (Some(value), None) => Found::Token(value),
+        (Some(_), Some(_)) => Found::Several,
+    }
+}
+
+/// The `name=value` pairs of all cookie headers (RFC 6265 §4.2.1).
+fn cookies<'a>(request: &RequestHead<'a>) -> impl Iterator<Item = &'a [u8]> {
+    request
+        .values("cookie")
+        .flat_map(|value| value.split(|byte| *byte == b';'))
+        .map(<[u8]>::trim_ascii)
+        .filter(|cookie| !cookie.is_empty())
+}
+
+fn without_cookies(request: &RequestHead<'_>, names: &[&str]) -> HeaderEdit {
+    let kept: Vec<&[u8]> = cookies(request)
+        .filter(|cookie| !names.iter().any(|name| value_of(cookie, name).is_some()))
+        .collect();
+    match kept.as_slice() {
+        [] => HeaderEdit::Remove("cookie".to_owned()),
+        kept => HeaderEdit::Set("cookie".to_owned(), kept.join(&b"; "[..])),
+    }
+}
+
+fn value_of<'a>(cookie: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    let at = cookie.iter().position(|byte| *byte == b'=')?;
+    let (found, value) = cookie.split_at_checked(at)?;
+    (found.trim_ascii() == name.as_bytes()).then(|| value.skip_first())
+}
+
+/// The parameters of the query of a request target.
+fn params(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let (_, query) = split_query(path);
+    query.unwrap_or_default().split(|byte| *byte == b'&').filter(|param| !param.is_empty())
+}
+
+fn split_query(path: &[u8]) -> (&[u8], Option<&[u8]>) {
+    match path.iter().position(|byte| *byte == b'?').and_then(|at| path.split_at_checked(at)) {
+        Some((path, query)) => (path, Some(query.skip_first())),
+        None => (path, None),
+    }
+}
+
+/// The value of a parameter if this is it; names are compared as the upstream would read them.
+fn param_value<'a>(param: &'a [u8], name: &str) -> Option<Cow<'a, [u8]>> {
+    let at = param.iter().position(|byte| *byte == b'=');
+    let (found, value) = at.and_then(|at| param.split_at_checked(at)).unwrap_or((param, b"="));
+    let found: Cow<'_, [u8]> = percent_decode(found).into();
+    (*found == *name.as_bytes()).then(|| percent_decode(value.skip_first()).into())
+}
+
+fn without_params(path: &[u8], names: &[&str]) -> Vec<u8> {
+    let (before, _) = split_query(path);
+    let kept: Vec<&[u8]> = params(path)
+        .filter(|param| !names.iter().any(|name| param_value(param, name).is_some()))
+        .collect();
+    match kept.as_slice() {
+        [] => before.to_vec(),
+        kept => [before, b"?", &kept.join(&b"&"[..])].concat(),
+    }
+}
+
+trait SkipFirst {
+    /// The slice without its first byte.
+    fn skip_first(&self) -> &Self;
+}
+
+impl SkipFirst for [u8] {
+    fn skip_first(&self) -> &Self {
+        self.split_first().map_or(&[], |(_, rest)| rest)
+    }
+}
+
+/// The prefix of the bearer scheme (RFC 6750 §2.1); scheme names are case-insensitive (RFC 9110
+/// §11.1).
+pub(crate) const BEARER: &str = "Bearer ";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn header(prefix: &str) -> Location {
+        Location::Header { name: "authorization".into(), prefix: prefix.into() }
+    }
+
+    fn head(headers: &[(&str, &str)]) -> Vec<(String, Vec<u8>)> {
+        headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect()
+    }
+
+    fn found(location: &Location, headers: &[(&str, &str)]) -> Found<'static> {
+        match location.find(&RequestHead::new(&head(headers))) {
+            Found::Nothing => Found::Nothing,
+            Found::Several => Found::Several,
+            Found::Token(token) => Found::Token(Cow::Owned(token.into_owned())),
+        }
+    }
+
+    fn token(text: &str) -> Found<'static> {
+        Found::Token(Cow::Owned(text.into()))
+    }
+
+    fn removed(locations: &[Location], headers: &[(&str, &str)]) -> Vec<HeaderEdit> {
+        let mut edits = Vec::new();
+        remove(locations.iter(), &RequestHead::new(&head(headers)), &mut edits);
+        edits
+    }
+
+    #[test]
+    fn the_bearer_scheme_is_matched_in_any_case() {
+        for value in ["Bearer t", "bearer t", "BEARER   t", " Bearer t "] {
+            assert_eq!(found(&header(BEARER), &[("authorization", value)]), token("t"), "{value}");
+        }
+        for value in ["", "Bearer", "Bearer ", "Bearert", "Basic dXNlcg==", "t"] {
+            let found = found(&header(BEARER), &[("authorization", value)]);
+            assert_eq!(found, Found::Nothing, "{value}");
+        }
+    }
+
+    #[test]
+    fn other_prefixes_are_matched_exactly() {
+        assert_eq!(found(&header("JWT "), &[("authorization", "JWT t")]), token("t"));
+        assert_eq!(found(&header("JWT "), &[("authorization", "jwt t")]), Found::Nothing);
+        assert_eq!(found(&header(""), &[("authorization", "t")]), token("t"));
+    }
+
+    #[test]
+    fn anything_beside_a_token_in_its_header_is_too_much() {
+        for values in [
+            &["Bearer t", "Bearer u"][..],
+            &["Bearer t,Bearer u"],
+            &["Bearer t, u"],
+            &["Basic x", "Bearer t"],
+            &["Basic x,Bearer t"],
+        ] {
+            let headers: Vec<_> = values.iter().map(|value| ("authorization", *value)).collect();
+            assert_eq!(found(&header(BEARER), &headers), Found::Several, "{values:?}");
+        }
+        assert_eq!(found(&header(BEARER), &[("authorization", "Basic x,y")]), Found::Nothing);
+    }
+
+    #[test]
+    fn one_cookie_of_many_is_found_and_removed() {
+        let location = Location::Cookie("at".into());
+        let headers = [("cookie", "a=1; at=t ;b=x=y"), ("cookie", "xat=2; AT=3; at")];
+
+        assert_eq!(found(&location, &headers), token("t"));
+        assert_eq!(
+            removed(&[location], &headers),
+            [HeaderEdit::Set("cookie".into(), b"a=1; b=x=y; xat=2; AT=3; at".to_vec())]
+        );
+    }
+
+    #[test]
+    fn a_cookie_header_left_empty_is_removed() {
+        let location = Location::Cookie("at".into());
+
+        let edits = removed(&[location.clone()], &[("cookie", "at=t")]);
+
+        assert_eq!(edits, [HeaderEdit::Remove("cookie".into())]);
+        assert_eq!(found(&location, &[("cookie", "at=t; at=u")]), Found::Several);
+        assert_eq!(found(&location, &[("cookie", "at=")]), Found::Nothing);
+    }
+
+    #[test]
+    fn one_parameter_of_many_is_found_and_removed() {
+        let location = Location::Param("access_token".into());
+        for (path, rest) in [
+            ("/a?access_token=t", "/a"),
+            ("/a?x=%41&access_token=t&&y", "/a?x=%41&y"),
+            ("/a?access%5Ftoken=%74", "/a"),
+            ("/?z=?&access_token=t", "/?z=?"),
+        ] {
+            assert_eq!(found(&location, &[(":path", path)]), token("t"), "{path}");
+            assert_eq!(
+                removed(&[location.clone()], &[(":path", path)]),
+                [HeaderEdit::Set(":path".into(), rest.into())],
+                "{path}"
+            );
+        }
+        assert_eq!(found(&location, &[(":path", "/a?access_token")]), Found::Nothing);
+        assert_eq!(found(&location, &[(":path", "/access_token=t")]), Found::Nothing);
+        let twice = "/a?access_token=t&access%5ftoken=u";
+        assert_eq!(found(&location, &[(":path", twice)]), Found::Several);
+        assert_eq!(
+            removed(&[location], &[(":path", twice)]),
+            [HeaderEdit::Set(":path".into(), b"/a".to_vec())]
+        );
+    }
+
+    #[test]
+    fn what_holds_no_token_is_left_alone() {
+        let locations =
+            [header(BEARER), Location::Cookie("at".into()), Location::Param("access_token".into())];
+        let headers = [("authorization", "Basic x"), ("cookie", "a=1;  b=2"), (":path", "/a?b&&c")];
+
+        assert_eq!(removed(&locations, &headers), []);
+    }
+}

@@ -1,0 +1,119 @@
+//! The names of all counters and gauges. They are never renamed: dashboards depend on them.
+
+use crate::config::Config;
+use crate::event::Event;
+use crate::reason::Reason;
+use crate::verdict::{PassReason, Verdict};
+
+/// One counter or gauge.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum Metric {
+    /// Requests with a verified token that grants access.
+    Allowed,
+    /// CORS preflights that were let through.
+    CorsPreflight,
+    /// Requests that got a local reply.
+    Denied(Reason),
+    /// What concerns the keys of one provider, by its index.
+    Jwks(usize, JwksMetric),
+    /// Requests that wait for keys at the moment; a gauge.
+    Paused,
+    /// Requests that needed no token and had none looked at.
+    Public,
+    /// Requests that would have been denied if the mode were to enforce.
+    Reported(Reason),
+    /// Signature checks that were computed in the module.
+    SignatureWasm,
+}
+
+/// What is counted for each provider.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub enum JwksMetric {
+    /// Fetches that brought no keys.
+    FetchFailed,
+    /// Fetches that brought keys.
+    FetchSuccess,
+    /// Keys that are trusted at the moment; a gauge.
+    Keys,
+    /// Requests that were allowed by a key past its time, because refreshes fail.
+    StaleServed,
+}
+
+impl Metric {
+    /// Every metric of a configuration.
+    pub fn all(config: &Config) -> impl Iterator<Item = Self> {
+        let plain =
+            [Self::Allowed, Self::CorsPreflight, Self::Paused, Self::Public, Self::SignatureWasm];
+        let denied = Reason::ALL.iter().copied().map(Self::Denied);
+        let reported = Reason::ALL.iter().copied().map(Self::Reported);
+        let jwks = (0..config.providers.len())
+            .flat_map(|provider| JwksMetric::ALL.map(|metric| Self::Jwks(provider, metric)));
+        plain.into_iter().chain(denied).chain(reported).chain(jwks)
+    }
+
+    /// The counter that a verdict adds to.
+    #[must_use]
+    pub fn of_verdict(verdict: &Verdict) -> Self {
+        match verdict {
+            Verdict::Allow(_) => Self::Allowed,
+            Verdict::Deny(denial) => Self::Denied(denial.reason),
+            Verdict::Pass(pass) => match pass.why {
+                PassReason::CorsPreflight => Self::CorsPreflight,
+                PassReason::Public => Self::Public,
+                PassReason::Reported { reason, .. } => Self::Reported(reason),
+            },
+        }
+    }
+
+    /// The counter that an event adds to, if there is one.
+    #[must_use]
+    pub fn of_event(event: &Event) -> Option<Self> {
+        match event {
+            Event::ClockSteppedBack { .. } => None,
+            Event::FetchFailed { provider, .. } => {
+                Some(Self::Jwks(*provider, JwksMetric::FetchFailed))
+            }
+            Event::Fetched { provider, .. } => {
+                Some(Self::Jwks(*provider, JwksMetric::FetchSuccess))
+            }
+            Event::SignatureChecked => Some(Self::SignatureWasm),
+            Event::StaleKeyUsed { provider } => {
+                Some(Self::Jwks(*provider, JwksMetric::StaleServed))
+            }
+        }
+    }
+
+    /// Whether this is a gauge; everything else is a counter.
+    #[must_use]
+    pub fn is_gauge(self) -> bool {
+        matches!(self, Self::Paused | Self::Jwks(_, JwksMetric::Keys))
+    }
+
+    /// The full name; Envoy puts `wasmcustom.` before it.
+    #[must_use]
+    pub fn name(self, config: &Config) -> String {
+        match self {
+            Self::Allowed => "mesh_jwt.allowed".to_owned(),
+            Self::CorsPreflight => "mesh_jwt.cors_preflight".to_owned(),
+            Self::Denied(reason) => format!("mesh_jwt.denied.{reason}"),
+            Self::Jwks(provider, metric) => {
+                let provider = config.providers.get(provider).map_or("?", |p| p.name.as_str());
+                let metric = match metric {
+                    JwksMetric::FetchFailed => "fetch_failed",
+                    JwksMetric::FetchSuccess => "fetch_success",
+                    JwksMetric::Keys => "keys",
+                    JwksMetric::StaleServed => "stale_served",
+                };
+                format!("mesh_jwt.jwks.{provider}.{metric}")
+            }
+            Self::Paused => "mesh_jwt.paused".to_owned(),
+            Self::Public => "mesh_jwt.public".to_owned(),
+            Self::Reported(reason) => format!("mesh_jwt.reported.{reason}"),
+            Self::SignatureWasm => "mesh_jwt.signature.wasm".to_owned(),
+        }
+    }
+}
+
+impl JwksMetric {
+    const ALL: [Self; 4] = [Self::FetchFailed, Self::FetchSuccess, Self::Keys, Self::StaleServed];
+}

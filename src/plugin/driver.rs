@@ -1,0 +1,260 @@
+//! Carries out what the engine asks for, in the order that its contract names.
+
+use super::host;
+use crate::config::Config;
+use crate::engine::{Disposition, Engine, StreamId};
+use crate::event::Level;
+use crate::jose::MAX_JWKS_BYTES;
+use crate::jwks::{FetchError, FetchId, JwksResponse};
+use crate::metrics::{JwksMetric, Metric};
+use crate::reason::Reason;
+use crate::reply::LocalReply;
+use crate::request::RequestHead;
+use crate::time::Timestamp;
+use crate::verdict::{PassReason, Verdict};
+use log::{debug, error, info, warn};
+use proxy_wasm::types::Action;
+use std::collections::BTreeMap;
+use std::hash::{BuildHasher as _, RandomState};
+
+/// An engine and what the host knows its parts by.
+pub(super) struct Driver {
+    engine: Engine,
+    /// From the tokens of dispatched calls.
+    calls: BTreeMap<u32, FetchId>,
+    metrics: BTreeMap<Metric, u32>,
+    /// The gauges as they were last reported.
+    reported_paused: usize,
+    reported_keys: Vec<usize>,
+}
+
+impl Driver {
+    pub(super) fn new(config: Config, now: Timestamp) -> Self {
+        let mut metrics = BTreeMap::new();
+        for metric in Metric::all(&config) {
+            match host::define_metric(metric.is_gauge(), &metric.name(&config)) {
+                Ok(id) => _ = metrics.insert(metric, id),
+                Err(status) => error!("mesh-jwt: the host refused a metric: {status:?}"),
+            }
+        }
+        let reported_keys = vec![0; config.providers.len()];
+        // Workers start at the same moment; each is to choose moments of its own.
+        let seed = RandomState::new().hash_one(());
+        let mut driver = Self {
+            engine: Engine::new(config, seed, now),
+            calls: BTreeMap::new(),
+            metrics,
+            reported_paused: 0,
+            reported_keys,
+        };
+        driver.arm_timer(now);
+        driver
+    }
+
+    pub(super) fn handle_request(
+        &mut self,
+        stream: StreamId,
+        request: &RequestHead<'_>,
+        now: Timestamp,
+    ) -> Disposition {
+        let disposition = self.engine.handle_request(stream, request, now);
+        self.report_events();
+        if matches!(disposition, Disposition::Paused) {
+            self.report_gauges(now);
+            // Only the root context may dispatch; the timer wakes it.
+            self.arm_timer(now);
+        }
+        disposition
+    }
+
+    pub(super) fn handle_stream_closed(&mut self, stream: StreamId) {
+        self.engine.handle_stream_closed(stream);
+        self.report_gauges(host::now());
+    }
+
+    pub(super) fn handle_tick(&mut self, now: Timestamp) {
+        self.engine.handle_timeout(now);
+        self.drain(now);
+    }
+
+    pub(super) fn handle_call_response(
+        &mut self,
+        token: u32,
+        headers: usize,
+        body_size: usize,
+        now: Timestamp,
+    ) {
+        if let Some(id) = self.calls.remove(&token) {
+            let response = read_response(headers, body_size);
+            let response = response.as_ref().map(OwnedResponse::as_response);
+            self.engine.handle_response(id, response.map_err(Clone::clone), now);
+        }
+        self.drain(now);
+    }
+
+    /// Carries out a verdict on the selected stream, which is inside its header callback.
+    pub(super) fn settle(&mut self, verdict: &Verdict) -> Action {
+        self.report_verdict(verdict);
+        let edits = match verdict {
+            Verdict::Allow(allow) => &allow.edits,
+            Verdict::Pass(pass) => &pass.edits,
+            Verdict::Deny(denial) => {
+                send(&denial.reply);
+                return Action::Pause;
+            }
+        };
+        match host::apply(edits) {
+            Ok(()) => Action::Continue,
+            Err(status) => {
+                error!("mesh-jwt: the host refused to edit headers: {status:?}");
+                self.refuse_unseen();
+                Action::Pause
+            }
+        }
+    }
+
+    /// Ends a request that the filter cannot see or edit: what it may not vouch for goes nowhere.
+    pub(super) fn refuse_unseen(&mut self) {
+        send(&LocalReply::new(Reason::Overloaded, "", &[], None));
+    }
+
+    /// Carries out everything that an input has made due; the root context is the one that calls.
+    fn drain(&mut self, now: Timestamp) {
+        while let Some(fetch) = self.engine.poll_fetch(now) {
+            match host::dispatch(&fetch.jwks) {
+                Ok(token) => _ = self.calls.insert(token, fetch.id),
+                Err(error) => self.engine.handle_response(fetch.id, Err(error), now),
+            }
+        }
+        while let Some((stream, verdict)) = self.engine.poll_verdict() {
+            if host::select_stream(stream.0).is_err() {
+                debug!("mesh-jwt: a paused request is gone");
+                continue;
+            }
+            if self.settle(&verdict) == Action::Continue
+                && let Err(status) = host::resume_request()
+            {
+                error!("mesh-jwt: the host refused to resume a request: {status:?}");
+            }
+        }
+        self.report_events();
+        self.report_gauges(now);
+        self.arm_timer(now);
+    }
+
+    fn arm_timer(&mut self, now: Timestamp) {
+        host::set_timer(self.engine.poll_timeout().map(|(at, _)| at.saturating_since(now)));
+    }
+
+    fn report_verdict(&self, verdict: &Verdict) {
+        self.add(Metric::of_verdict(verdict), 1);
+        let config = self.engine.config();
+        let provider = verdict.provider().and_then(|index| config.providers.get(index));
+        let provider = provider.map(|provider| provider.name.as_str());
+        let code = verdict.code();
+        let mut state = host::set_filter_state(CODE_STATE, code);
+        if let Some(provider) = provider {
+            state = state.and(host::set_filter_state(PROVIDER_STATE, provider));
+        }
+        if let Err(status) = state {
+            error!("mesh-jwt: the host refused filter state: {status:?}");
+        }
+        let provider = provider.unwrap_or("-");
+        match verdict {
+            Verdict::Deny(_) => debug!("mesh-jwt: denied code={code} provider={provider}"),
+            Verdict::Pass(pass) if matches!(pass.why, PassReason::Reported { .. }) => {
+                info!("mesh-jwt: would be denied code={code} provider={provider}");
+            }
+            Verdict::Allow(_) | Verdict::Pass(_) => {}
+        }
+    }
+
+    fn report_events(&mut self) {
+        while let Some(event) = self.engine.poll_event() {
+            if let Some(metric) = Metric::of_event(&event) {
+                self.add(metric, 1);
+            }
+            match event.log_line(self.engine.config()) {
+                Some((Level::Debug, line)) => debug!("mesh-jwt: {line}"),
+                Some((Level::Info, line)) => info!("mesh-jwt: {line}"),
+                Some((Level::Warn, line)) => warn!("mesh-jwt: {line}"),
+                None => {}
+            }
+        }
+    }
+
+    /// Workers share gauges: each adds its own share of the paused requests, while all of them
+    /// hold the same keys.
+    fn report_gauges(&mut self, now: Timestamp) {
+        let paused = self.engine.paused();
+        if paused != self.reported_paused {
+            let (is, was) = (i64::try_from(paused), i64::try_from(self.reported_paused));
+            self.add(Metric::Paused, is.unwrap_or(0).saturating_sub(was.unwrap_or(0)));
+            self.reported_paused = paused;
+        }
+        for (provider, reported) in self.reported_keys.iter_mut().enumerate() {
+            let keys = self.engine.trusted_keys(provider, now);
+            if keys != *reported
+                && let Some(id) = self.metrics.get(&Metric::Jwks(provider, JwksMetric::Keys))
+                && host::record_metric(*id, u64::try_from(keys).unwrap_or(u64::MAX)).is_ok()
+            {
+                *reported = keys;
+            }
+        }
+    }
+
+    fn add(&self, metric: Metric, offset: i64) {
+        if let Some(id) = self.metrics.get(&metric)
+            && let Err(status) = host::increment_metric(*id, offset)
+        {
+            error!("mesh-jwt: the host refused to count: {status:?}");
+        }
+    }
+}
+
+struct OwnedResponse {
+    status: u16,
+    cache_control: Option<String>,
+    body: Vec<u8>,
+}
+
+impl OwnedResponse {
+    fn as_response(&self) -> JwksResponse<'_> {
+        JwksResponse {
+            status: self.status,
+            body: &self.body,
+            cache_control: self.cache_control.as_deref(),
+        }
+    }
+}
+
+/// Reads the response to the call whose callback is running.
+fn read_response(headers: usize, body_size: usize) -> Result<OwnedResponse, FetchError> {
+    // The host reports a reset as a response without headers.
+    if headers == 0 {
+        return Err(FetchError::Reset);
+    }
+    let headers = host::call_response_headers().map_err(|_| FetchError::Reset)?;
+    let text = |name: &str| {
+        let (_, value) = headers.iter().find(|(other, _)| other == name)?;
+        str::from_utf8(value).ok()
+    };
+    let status = text(":status").and_then(|status| status.parse().ok());
+    if body_size > MAX_JWKS_BYTES {
+        return Err(FetchError::too_large(body_size));
+    }
+    Ok(OwnedResponse {
+        status: status.ok_or(FetchError::Reset)?,
+        cache_control: text("cache-control").map(str::to_owned),
+        body: host::call_response_body(body_size).map_err(|_| FetchError::Reset)?,
+    })
+}
+
+fn send(reply: &LocalReply) {
+    if let Err(status) = host::send(reply) {
+        error!("mesh-jwt: the host refused a local reply: {status:?}");
+    }
+}
+
+const CODE_STATE: &str = "mesh_jwt.code";
+const PROVIDER_STATE: &str = "mesh_jwt.provider";

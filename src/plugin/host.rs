@@ -1,0 +1,119 @@
+//! Every host call, as a function that returns a `Result` or has a harmless answer for failure.
+//!
+//! The SDK's convenience methods panic on bytes that are not UTF-8, which any client can send; the
+//! functions here take the bytes.
+
+use crate::config::RemoteJwks;
+use crate::jwks::FetchError;
+use crate::reply::LocalReply;
+use crate::request::HeaderEdit;
+use crate::time::Timestamp;
+use log::error;
+use proxy_wasm::hostcalls;
+use proxy_wasm::types::{BufferType, MapType, MetricType, Status};
+use std::time::{Duration, UNIX_EPOCH};
+
+/// The time; the epoch if the host has none, so that no token is accepted.
+pub(super) fn now() -> Timestamp {
+    let since_epoch = hostcalls::get_current_time()
+        .ok()
+        .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
+        .unwrap_or_default();
+    Timestamp::from_nanos(u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX))
+}
+
+/// Wakes the root context after `delay`, and then again and again; never when there is none.
+pub(super) fn set_timer(delay: Option<Duration>) {
+    // A period of zero switches the timer off, so the shortest one is a millisecond. The host
+    // takes 32 bits of milliseconds.
+    let period = delay.map_or(Duration::ZERO, |delay| delay.clamp(MIN_TICK, MAX_TICK));
+    if let Err(status) = hostcalls::set_tick_period(period) {
+        error!("the host refused a timer: {status:?}");
+    }
+}
+
+pub(super) fn plugin_configuration() -> Result<Vec<u8>, Status> {
+    let bytes = hostcalls::get_buffer(BufferType::PluginConfiguration, 0, usize::MAX)?;
+    Ok(bytes.unwrap_or_default())
+}
+
+pub(super) fn request_headers() -> Result<Vec<(String, Vec<u8>)>, Status> {
+    hostcalls::get_map_bytes(MapType::HttpRequestHeaders)
+}
+
+pub(super) fn apply(edits: &[HeaderEdit]) -> Result<(), Status> {
+    for edit in edits {
+        match edit {
+            HeaderEdit::Remove(name) => {
+                hostcalls::remove_map_value(MapType::HttpRequestHeaders, name)?;
+            }
+            HeaderEdit::Set(name, value) => {
+                hostcalls::set_map_value_bytes(MapType::HttpRequestHeaders, name, Some(value))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Makes later stream calls act on this stream; an error when it is gone.
+pub(super) fn select_stream(stream: u32) -> Result<(), Status> {
+    hostcalls::set_effective_context(stream)
+}
+
+pub(super) fn resume_request() -> Result<(), Status> {
+    hostcalls::resume_http_request()
+}
+
+pub(super) fn send(reply: &LocalReply) -> Result<(), Status> {
+    let headers = reply.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    hostcalls::send_http_response(reply.status.into(), headers, Some(reply.body.as_bytes()))
+}
+
+/// Leaves a word for access logs: `%FILTER_STATE(wasm.<name>:PLAIN)%`.
+pub(super) fn set_filter_state(name: &str, value: &str) -> Result<(), Status> {
+    hostcalls::set_property(vec![name], Some(value.as_bytes()))
+}
+
+/// Sends a GET request to the JWKS endpoint; the token comes back with the response.
+pub(super) fn dispatch(jwks: &RemoteJwks) -> Result<u32, FetchError> {
+    let headers = vec![
+        (":method", "GET"),
+        (":scheme", jwks.scheme),
+        (":authority", jwks.authority.as_str()),
+        (":path", jwks.path.as_str()),
+        ("accept", "application/jwk-set+json, application/json"),
+        ("user-agent", USER_AGENT),
+    ];
+    hostcalls::dispatch_http_call(&jwks.cluster, headers, None, Vec::new(), jwks.timeout).map_err(
+        |status| match status {
+            Status::BadArgument => FetchError::UnknownCluster,
+            _ => FetchError::NoUpstream,
+        },
+    )
+}
+
+pub(super) fn call_response_headers() -> Result<Vec<(String, Vec<u8>)>, Status> {
+    hostcalls::get_map_bytes(MapType::HttpCallResponseHeaders)
+}
+
+pub(super) fn call_response_body(size: usize) -> Result<Vec<u8>, Status> {
+    let bytes = hostcalls::get_buffer(BufferType::HttpCallResponseBody, 0, size)?;
+    Ok(bytes.unwrap_or_default())
+}
+
+pub(super) fn define_metric(is_gauge: bool, name: &str) -> Result<u32, Status> {
+    let kind = if is_gauge { MetricType::Gauge } else { MetricType::Counter };
+    hostcalls::define_metric(kind, name)
+}
+
+pub(super) fn increment_metric(id: u32, offset: i64) -> Result<(), Status> {
+    hostcalls::increment_metric(id, offset)
+}
+
+pub(super) fn record_metric(id: u32, value: u64) -> Result<(), Status> {
+    hostcalls::record_metric(id, value)
+}
+
+const MIN_TICK: Duration = Duration::from_millis(1);
+const MAX_TICK: Duration = Duration::from_hours(1);
+const USER_AGENT: &str = concat!("mesh-jwt/", env!("CARGO_PKG_VERSION"));

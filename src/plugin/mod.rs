@@ -1,0 +1,28 @@
+//! The adapter between proxy-wasm and the engine; the only place that knows the host.
+//!
+//! A root context, one per worker thread and configuration, owns the engine. Only it dispatches
+//! calls, because the host drops the response to a call of a stream that is gone. Streams share
+//! the engine with it, and wake it with a timer when there is something to do.
+
+mod driver;
+mod host;
+mod root;
+mod stream;
+
+use driver::Driver;
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// The engine of a root context, once it is configured.
+type SharedDriver = Rc<RefCell<Option<Driver>>>;
+
+// The macro exports the module's entry point, which Rust counts as unsafe.
+#[allow(unsafe_code, missing_docs, reason = "the expansion of the SDK's entry point macro")]
+mod entry {
+    use super::root::Root;
+
+    proxy_wasm::main! {{
+        proxy_wasm::set_log_level(proxy_wasm::types::LogLevel::Trace);
+        proxy_wasm::set_root_context(|_| Box::new(Root::default()));
+    }}
+}

@@ -1,0 +1,134 @@
+//! Which requests need a token, and what the token must grant.
+
+mod host;
+mod path;
+
+pub(crate) use host::HostPattern;
+pub(crate) use path::{NormalPath, PathPattern};
+
+use crate::jose::{ClaimName, Claims};
+use crate::reason::Reason;
+use crate::request::RequestHead;
+use serde_json::Value;
+use std::rc::Rc;
+
+/// The rules of a configuration, in order.
+#[derive(Clone, Debug)]
+pub(crate) struct Rules {
+    rules: Vec<Rule>,
+    default: Access,
+}
+
+impl Rules {
+    pub(crate) fn new(rules: Vec<Rule>) -> Self {
+        Self { rules, default: Access::Required(Rc::default()) }
+    }
+
+    /// What the first matching rule asks of a request; a token of any provider when none matches.
+    ///
+    /// A path that different servers may read differently matches no rule that loosens access.
+    pub(crate) fn access(&self, request: &RequestHead<'_>) -> &Access {
+        if self.rules.is_empty() {
+            return &self.default;
+        }
+        let path = NormalPath::new(request.path());
+        let authority = request.authority();
+        let host = host::without_port(&authority);
+        self.rules
+            .iter()
+            .filter(|rule| !(path.is_ambiguous() && rule.access.is_loose()))
+            .find(|rule| rule.matches(&host, request.method(), &path))
+            .map_or(&self.default, |rule| &rule.access)
+    }
+}
+
+/// One rule: the requests it is for, and what it asks of them.
+#[derive(Clone, Debug)]
+pub(crate) struct Rule {
+    pub(crate) hosts: Vec<HostPattern>,
+    pub(crate) methods: Vec<String>,
+    pub(crate) paths: Vec<PathPattern>,
+    pub(crate) access: Access,
+}
+
+impl Rule {
+    fn matches(&self, host: &str, method: &[u8], path: &NormalPath) -> bool {
+        (self.methods.is_empty() || self.methods.iter().any(|m| m.as_bytes() == method))
+            && (self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.matches(host)))
+            && (self.paths.is_empty() || self.paths.iter().any(|pattern| pattern.matches(path)))
+    }
+}
+
+/// What a rule asks of a request.
+#[derive(Clone, Debug)]
+pub(crate) enum Access {
+    /// No token is fine, a bad one is not.
+    Optional(Rc<Requirement>),
+    /// The token is not looked at.
+    Public,
+    Required(Rc<Requirement>),
+}
+
+impl Access {
+    fn is_loose(&self) -> bool {
+        !matches!(self, Self::Required(_))
+    }
+}
+
+/// What a token must be and grant.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Requirement {
+    /// Indices into the configured providers; absent: any.
+    pub(crate) providers: Option<Vec<usize>>,
+    /// All of these.
+    pub(crate) scopes: Vec<String>,
+    /// Each of these claims, with one of its values.
+    pub(crate) claims: Vec<(ClaimName, Vec<String>)>,
+}
+
+impl Requirement {
+    pub(crate) fn takes_provider(&self, provider: usize) -> bool {
+        self.providers.as_ref().is_none_or(|providers| providers.contains(&provider))
+    }
+
+    /// Whether verified claims grant what this asks for.
+    ///
+    /// `space_delimited` names the claims whose strings are lists.
+    pub(crate) fn authorize(
+        &self,
+        claims: &Claims,
+        space_delimited: &[ClaimName],
+    ) -> Result<(), Reason> {
+        if !self.scopes.iter().all(|scope| claims.grants(scope)) {
+            return Err(Reason::ScopeInsufficient);
+        }
+        let holds = |(name, wanted): &(ClaimName, Vec<String>)| {
+            claims
+                .find(name)
+                .is_some_and(|value| holds_any(value, wanted, space_delimited.contains(name)))
+        };
+        if !self.claims.iter().all(holds) {
+            return Err(Reason::ClaimMismatch);
+        }
+        Ok(())
+    }
+}
+
+fn holds_any(value: &Value, wanted: &[String], is_list: bool) -> bool {
+    let is_wanted = |text: &str| wanted.iter().any(|wanted| wanted == text);
+    match value {
+        Value::Array(items) => items.iter().filter_map(scalar_text).any(|item| is_wanted(&item)),
+        Value::String(text) if is_list => text.split(' ').any(is_wanted),
+        scalar => scalar_text(scalar).is_some_and(|text| is_wanted(&text)),
+    }
+}
+
+/// A scalar as text; what a claim and a configured value have in common.
+pub(crate) fn scalar_text(value: &Value) -> Option<String> {
+    match value {
+        Value::Bool(flag) => Some(flag.to_string()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::String(text) => Some(text.clone()),
+        Value::Array(_) | Value::Null | Value::Object(_) => None,
+    }
+}

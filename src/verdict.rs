@@ -1,0 +1,103 @@
+//! What is to become of a request.
+
+use crate::authn;
+use crate::config::Provider;
+use crate::jose::VerifiedToken;
+use crate::reason::Reason;
+use crate::reply::LocalReply;
+use crate::request::HeaderEdit;
+
+/// The decision on one request.
+#[derive(Debug)]
+pub enum Verdict {
+    /// A token was verified and grants access.
+    Allow(Allow),
+    /// A local reply is sent.
+    Deny(Denial),
+    /// The request goes on without an identity.
+    Pass(Pass),
+}
+
+/// Leave to go on with an identity; there is no way to make one without a verified token.
+#[derive(Debug)]
+pub struct Allow {
+    /// The index of the provider whose token it was.
+    pub provider: usize,
+    /// The changes to the request headers.
+    pub edits: Vec<HeaderEdit>,
+}
+
+impl Allow {
+    pub(crate) fn new(
+        index: usize,
+        provider: &Provider,
+        token: &VerifiedToken,
+        mut edits: Vec<HeaderEdit>,
+    ) -> Self {
+        authn::add_identity(provider, token, &mut edits);
+        Self { provider: index, edits }
+    }
+}
+
+/// Leave to go on without an identity.
+#[derive(Debug)]
+pub struct Pass {
+    /// Why.
+    pub why: PassReason,
+    /// The changes to the request headers: no owned header arrives unverified.
+    pub edits: Vec<HeaderEdit>,
+}
+
+/// Why a request goes on without an identity.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum PassReason {
+    /// A browser asks whether it may send the real request.
+    CorsPreflight,
+    /// A rule lets it through without a token.
+    Public,
+    /// It would have been denied, but the mode is to report only.
+    Reported {
+        /// Why it would have been.
+        reason: Reason,
+        /// The index of the provider whose token it was, if that is known.
+        provider: Option<usize>,
+    },
+}
+
+/// A refusal.
+#[derive(Debug)]
+pub struct Denial {
+    /// Why.
+    pub reason: Reason,
+    /// The index of the provider whose token it was, if that is known.
+    pub provider: Option<usize>,
+    /// What the caller is told.
+    pub reply: LocalReply,
+}
+
+impl Verdict {
+    /// One word for access logs: `allowed`, `public`, `cors_preflight`, or the code of the reason.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Allow(_) => "allowed",
+            Self::Deny(denial) => denial.reason.code(),
+            Self::Pass(pass) => match pass.why {
+                PassReason::CorsPreflight => "cors_preflight",
+                PassReason::Public => "public",
+                PassReason::Reported { reason, .. } => reason.code(),
+            },
+        }
+    }
+
+    /// The index of the provider whose token it was, if that is known.
+    #[must_use]
+    pub fn provider(&self) -> Option<usize> {
+        match self {
+            Self::Allow(allow) => Some(allow.provider),
+            Self::Deny(denial) => denial.provider,
+            Self::Pass(Pass { why: PassReason::Reported { provider, .. }, .. }) => *provider,
+            Self::Pass(_) => None,
+        }
+    }
+}
