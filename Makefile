@@ -1,0 +1,66 @@
+# Everything a checkout needs is fetched or built into it: .cache, dist and target.
+#
+#   ENVOY=/path/to/envoy     test and run with another Envoy
+#   ENVOY_VERSION=1.36.4     or with another version of it
+
+SHELL := /bin/sh
+PYTHON ?= python3
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+WASM_TARGET := wasm32-wasip1
+MODULE := dist/mesh-jwt.wasm
+
+# $(call need,command,how to install it)
+need = @command -v $(1) >/dev/null || { echo "$(1) is missing; install it with: $(2)" >&2; exit 1; }
+
+.DEFAULT_GOAL := help
+.PHONY: help build services envoy run test lint clean cargo wasm-target python
+
+help: ## Show this help
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+# One crate type at a time: with rlib beside it, cargo links the module without LTO.
+build: cargo wasm-target ## Build the filter: dist/mesh-jwt.wasm
+	cargo rustc --locked --release -p mesh-jwt --lib --crate-type cdylib --target $(WASM_TARGET)
+	@mkdir -p $(dir $(MODULE))
+	@cp $(TARGET_DIR)/$(WASM_TARGET)/release/mesh_jwt.wasm $(MODULE)
+	@echo "$(MODULE): $$(wc -c < $(MODULE)) bytes"
+
+services: cargo ## Build the demo services
+	cargo build --locked --release -p mesh-jwt-demo
+
+envoy: python ## Fetch Envoy, unless it is there or ENVOY names one
+	@$(PYTHON) envoy/install.py
+
+run: build services envoy ## Run the demo on localhost:10000 until Ctrl-C
+	@$(PYTHON) envoy/run.py
+
+test: build services envoy ## Run all tests, with the real module in a real Envoy
+	@envoy=$$($(PYTHON) envoy/install.py) && \
+	ENVOY="$$envoy" MESH_JWT_WASM="$(CURDIR)/$(MODULE)" MESH_JWT_ROOT="$(CURDIR)" \
+	$(PYTHON) tests/run.py
+
+lint: cargo wasm-target python ## Check format, lints and documentation
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy --locked -p mesh-jwt --lib --target $(WASM_TARGET) -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+	$(PYTHON) -m py_compile envoy/*.py tests/*.py
+
+clean: cargo ## Remove everything that was built or fetched
+	cargo clean
+	rm -rf .cache dist
+
+cargo:
+	$(call need,cargo,curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh)
+	$(call need,cc,apt-get install build-essential)
+
+wasm-target: cargo
+	@test -d "$$(rustc --print sysroot)/lib/rustlib/$(WASM_TARGET)" || { \
+	  command -v rustup >/dev/null || { \
+	    echo "rustup is missing, which adds the target $(WASM_TARGET); install it with:" \
+	      "curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh" >&2; exit 1; }; \
+	  rustup target add $(WASM_TARGET); }
+
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null || { \
+	  echo "Python 3.9 or newer is missing; install it with: apt-get install python3" >&2; exit 1; }
