@@ -99,10 +99,14 @@ impl Engine {
     /// An engine that wants to fetch the keys of every provider right away.
     #[must_use]
     pub fn new(config: Config, seed: u64, now: Timestamp) -> Self {
-        let providers = config.providers.iter();
+        let mut issuers = BTreeMap::new();
+        for (index, provider) in config.providers.iter().enumerate() {
+            issuers.insert(provider.issuer.clone(), index);
+        }
+        let caches = config.providers.iter().map(|p| jwks::Cache::new(&p.keys, now)).collect();
         Self {
-            issuers: providers.clone().map(|p| p.issuer.clone()).zip(0..).collect(),
-            caches: providers.map(|p| jwks::Cache::new(&p.keys, now)).collect(),
+            issuers,
+            caches,
             config: Rc::new(config),
             paused: BTreeMap::new(),
             verdicts: VecDeque::new(),

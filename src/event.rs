@@ -66,7 +66,7 @@ impl Event {
         let name = |index| provider(index).map_or("?", |provider| provider.name.as_str());
         match self {
             Self::ClockSteppedBack { by } => {
-                Some((Level::Warn, format!("the clock stepped back by {by:.1?}")))
+                Some((Level::Warn, format!("the clock stepped back by {}", shown(*by))))
             }
             Self::FetchFailed { provider: index, error, retry_in, trusted_keys } => {
                 let source = provider(index).and_then(|provider| provider.remote_jwks());
@@ -83,9 +83,9 @@ impl Event {
                 Some((
                     Level::Warn,
                     format!(
-                        "provider {}: no JWK Set{source}: {error}; {keys}; next attempt in \
-                         {retry_in:.1?}",
-                        name(index)
+                        "provider {}: no JWK Set{source}: {error}; {keys}; next attempt in {}",
+                        name(index),
+                        shown(*retry_in)
                     ),
                 ))
             }
@@ -101,12 +101,20 @@ impl Event {
                     level,
                     format!(
                         "provider {}: fetched {keys} keys, {new_keys} of them new{skipped}; next \
-                         refresh in {refresh_in:.1?}",
-                        name(provider)
+                         refresh in {}",
+                        name(provider),
+                        shown(*refresh_in)
                     ),
                 ))
             }
             Self::SignatureChecked | Self::StaleKeyUsed { .. } => None,
         }
+    }
+}
+
+fn shown(duration: Duration) -> String {
+    match duration.as_secs() {
+        0..10 => format!("{} ms", duration.as_millis()),
+        secs => format!("{secs} s"),
     }
 }

@@ -7,28 +7,40 @@ pub(crate) fn parse(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total = Duration::ZERO;
     while !rest.is_empty() {
-        let (number, tail) = split_number(rest)?;
+        let number_end = rest.find(|c: char| !c.is_ascii_digit() && c != '.')?;
+        let (number, tail) = rest.split_at_checked(number_end)?;
         let (unit, tail) = UNITS
             .iter()
             .find_map(|(suffix, unit)| tail.strip_prefix(suffix).map(|tail| (*unit, tail)))?;
-        // Fractions are rare and short: f64 is exact enough for milliseconds.
-        let part = Duration::try_from_secs_f64(number.parse::<f64>().ok()? * unit).ok()?;
-        total = total.checked_add(part)?;
+        total = total.checked_add(multiple(number, unit)?)?;
         rest = tail;
     }
     (!text.is_empty()).then_some(total)
 }
 
-fn split_number(text: &str) -> Option<(&str, &str)> {
-    let end = text.find(|c: char| !c.is_ascii_digit() && c != '.')?;
-    let (number, tail) = text.split_at_checked(end)?;
-    let well_formed = number.starts_with(|c: char| c.is_ascii_digit())
-        && number.ends_with(|c: char| c.is_ascii_digit());
-    well_formed.then_some((number, tail))
+/// A decimal number of `unit`; digits below a nanosecond are dropped.
+fn multiple(number: &str, unit: Duration) -> Option<Duration> {
+    let (whole, fraction) = match number.split_once('.') {
+        Some((whole, fraction)) if !fraction.is_empty() => (whole, fraction),
+        Some(_) => return None,
+        None => (number, ""),
+    };
+    let mut total = unit.checked_mul(whole.parse().ok()?)?;
+    let mut digit_unit = unit;
+    for digit in fraction.chars() {
+        digit_unit = digit_unit.checked_div(10)?;
+        total = total.checked_add(digit_unit.checked_mul(digit.to_digit(10)?)?)?;
+    }
+    Some(total)
 }
 
-/// Seconds per unit; `ms` stands before `m`, of which it is no prefix.
-const UNITS: [(&str, f64); 4] = [("ms", 0.001), ("s", 1.0), ("m", 60.0), ("h", 3600.0)];
+/// `ms` stands before `m`, which it begins with.
+const UNITS: [(&str, Duration); 4] = [
+    ("ms", Duration::from_millis(1)),
+    ("s", Duration::from_secs(1)),
+    ("m", Duration::from_mins(1)),
+    ("h", Duration::from_hours(1)),
+];
 
 #[cfg(test)]
 mod tests {
@@ -44,6 +56,7 @@ mod tests {
             ("10m", 600_000),
             ("1h", 3_600_000),
             ("1h30m", 5_400_000),
+            ("0.25h", 900_000),
         ] {
             assert_eq!(parse(text), Some(Duration::from_millis(millis)), "{text}");
         }

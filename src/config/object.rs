@@ -121,7 +121,7 @@ impl Object {
             ));
         };
         if duration < minimum {
-            return Err(self.error(name, format!("must be at least {minimum:?}")));
+            return Err(self.error(name, format!("must be at least {} ms", minimum.as_millis())));
         }
         Ok(Some(duration))
     }
@@ -207,23 +207,29 @@ fn non_empty_string(value: Value, path: &Path) -> Result<String, ConfigError> {
 
 /// An error that says which type was expected and which was found.
 pub(crate) fn wrong_type(path: &Path, expected: &str, found: &Value) -> ConfigError {
-    let found = match found {
+    ConfigError::new(path, format!("expected {expected}, found {}", type_name(found)))
+}
+
+fn type_name(value: &Value) -> &'static str {
+    match value {
         Value::Array(_) => "an array",
         Value::Bool(_) => "a boolean",
         Value::Null => "null",
         Value::Number(_) => "a number",
         Value::Object(_) => "an object",
         Value::String(_) => "a string",
-    };
-    ConfigError::new(path, format!("expected {expected}, found {found}"))
+    }
 }
 
 /// A value as it may be quoted in an error: short, and never an inline document.
 fn shown(value: &Value) -> String {
     match value {
-        Value::Array(_) => "an array".to_owned(),
-        Value::Object(_) => "an object".to_owned(),
-        scalar => scalar.to_string().chars().take(MAX_SHOWN_CHARS).collect(),
+        Value::String(text) => {
+            format!("{:?}", text.chars().take(MAX_SHOWN_CHARS).collect::<String>())
+        }
+        Value::Bool(flag) => flag.to_string(),
+        Value::Number(number) => number.to_string(),
+        other => type_name(other).to_owned(),
     }
 }
 

@@ -4,15 +4,15 @@ use super::error::{ConfigError, Path};
 use super::object::{Object, wrong_type};
 use super::provider::Provider;
 use crate::jose::ClaimName;
-use crate::rules::{Access, HostPattern, PathPattern, Requirement, Rule, scalar_text};
+use crate::rules::{Access, HostPattern, Match, PathPattern, Requirement, Rule, scalar_text};
 use serde_json::Value;
 use std::rc::Rc;
 
 /// Reads a rule; `providers` are the ones that it may name.
 pub(super) fn read(mut object: Object, providers: &[Provider]) -> Result<Rule, ConfigError> {
-    let (hosts, methods, paths) = match object.object("match")? {
+    let matched = match object.object("match")? {
         Some(matched) => read_match(matched)?,
-        None => Default::default(),
+        None => Match::default(),
     };
     #[derive(Clone, Copy)]
     enum Word {
@@ -46,12 +46,10 @@ pub(super) fn read(mut object: Object, providers: &[Provider]) -> Result<Rule, C
         }
     };
     object.finish()?;
-    Ok(Rule { hosts, methods, paths, access })
+    Ok(Rule { matched, access })
 }
 
-fn read_match(
-    mut object: Object,
-) -> Result<(Vec<HostPattern>, Vec<String>, Vec<PathPattern>), ConfigError> {
+fn read_match(mut object: Object) -> Result<Match, ConfigError> {
     let hosts = each(&mut object, "hosts", |host| HostPattern::parse(host).map_err(str::to_owned))?;
     let methods = each(&mut object, "methods", |method| match method {
         method if method.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-') => {
@@ -64,7 +62,7 @@ fn read_match(
     })?;
     let paths = each(&mut object, "paths", PathPattern::parse)?;
     object.finish()?;
-    Ok((hosts, methods, paths))
+    Ok(Match { hosts, methods, paths })
 }
 
 /// Reads an array of strings; one that is there must hold something, or no request would match.

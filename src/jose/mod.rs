@@ -13,7 +13,9 @@ pub use claims::ClaimName;
 pub(crate) use claims::Claims;
 pub(crate) use json::parse as parse_json;
 pub use jwk::{JwkSetError, SkippedKey, VerifyingKey};
-pub(crate) use jwk::{KeySet, MAX_JWKS_BYTES, MAX_KEYS};
+#[cfg(target_arch = "wasm32")]
+pub(crate) use jwk::MAX_JWKS_BYTES;
+pub(crate) use jwk::{KeySet, MAX_KEYS};
 
 use crate::reason::Reason;
 use base64::Engine as _;

@@ -14,15 +14,15 @@ use crate::time::Timestamp;
 use crate::verdict::{PassReason, Verdict};
 use log::{debug, error, info, warn};
 use proxy_wasm::types::Action;
-use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
 
 /// An engine and what the host knows its parts by.
 pub(super) struct Driver {
     engine: Engine,
-    /// From the tokens of dispatched calls.
-    calls: BTreeMap<u32, FetchId>,
-    metrics: BTreeMap<Metric, u32>,
+    /// The tokens of the calls in flight; there are few.
+    calls: Vec<(u32, FetchId)>,
+    /// The ids that the host gave, in the order of the metrics.
+    metrics: Vec<(Metric, u32)>,
     /// The gauges as they were last reported.
     reported_paused: usize,
     reported_keys: Vec<usize>,
@@ -30,19 +30,20 @@ pub(super) struct Driver {
 
 impl Driver {
     pub(super) fn new(config: Config, now: Timestamp) -> Self {
-        let mut metrics = BTreeMap::new();
+        let mut metrics = Vec::new();
         for metric in Metric::all(&config) {
             match host::define_metric(metric.is_gauge(), &metric.name(&config)) {
-                Ok(id) => _ = metrics.insert(metric, id),
+                Ok(id) => metrics.push((metric, id)),
                 Err(status) => error!("mesh-jwt: the host refused a metric: {status:?}"),
             }
         }
+        metrics.sort_unstable();
         let reported_keys = vec![0; config.providers.len()];
         // Workers start at the same moment; each is to choose moments of its own.
         let seed = RandomState::new().hash_one(());
         let mut driver = Self {
             engine: Engine::new(config, seed, now),
-            calls: BTreeMap::new(),
+            calls: Vec::new(),
             metrics,
             reported_paused: 0,
             reported_keys,
@@ -84,7 +85,8 @@ impl Driver {
         body_size: usize,
         now: Timestamp,
     ) {
-        if let Some(id) = self.calls.remove(&token) {
+        if let Some(call) = self.calls.iter().position(|(in_flight, _)| *in_flight == token) {
+            let (_, id) = self.calls.swap_remove(call);
             let response = read_response(headers, body_size);
             let response = response.as_ref().map(OwnedResponse::as_response);
             self.engine.handle_response(id, response.map_err(Clone::clone), now);
@@ -122,7 +124,7 @@ impl Driver {
     fn drain(&mut self, now: Timestamp) {
         while let Some(fetch) = self.engine.poll_fetch(now) {
             match host::dispatch(&fetch.jwks) {
-                Ok(token) => _ = self.calls.insert(token, fetch.id),
+                Ok(token) => self.calls.push((token, fetch.id)),
                 Err(error) => self.engine.handle_response(fetch.id, Err(error), now),
             }
         }
@@ -195,8 +197,8 @@ impl Driver {
         for (provider, reported) in self.reported_keys.iter_mut().enumerate() {
             let keys = self.engine.trusted_keys(provider, now);
             if keys != *reported
-                && let Some(id) = self.metrics.get(&Metric::Jwks(provider, JwksMetric::Keys))
-                && host::record_metric(*id, u64::try_from(keys).unwrap_or(u64::MAX)).is_ok()
+                && let Some(id) = metric_id(&self.metrics, Metric::Jwks(provider, JwksMetric::Keys))
+                && host::record_metric(id, u64::try_from(keys).unwrap_or(u64::MAX)).is_ok()
             {
                 *reported = keys;
             }
@@ -204,12 +206,17 @@ impl Driver {
     }
 
     fn add(&self, metric: Metric, offset: i64) {
-        if let Some(id) = self.metrics.get(&metric)
-            && let Err(status) = host::increment_metric(*id, offset)
+        if let Some(id) = metric_id(&self.metrics, metric)
+            && let Err(status) = host::increment_metric(id, offset)
         {
             error!("mesh-jwt: the host refused to count: {status:?}");
         }
     }
+}
+
+fn metric_id(metrics: &[(Metric, u32)], metric: Metric) -> Option<u32> {
+    let at = metrics.binary_search_by_key(&metric, |(metric, _)| *metric).ok()?;
+    metrics.get(at).map(|(_, id)| *id)
 }
 
 struct OwnedResponse {

@@ -37,7 +37,7 @@ impl Rules {
         self.rules
             .iter()
             .filter(|rule| !(path.is_ambiguous() && rule.access.is_loose()))
-            .find(|rule| rule.matches(&host, request.method(), &path))
+            .find(|rule| rule.matched.matches(&host, request.method(), &path))
             .map_or(&self.default, |rule| &rule.access)
     }
 }
@@ -45,13 +45,19 @@ impl Rules {
 /// One rule: the requests it is for, and what it asks of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Rule {
-    pub(crate) hosts: Vec<HostPattern>,
-    pub(crate) methods: Vec<String>,
-    pub(crate) paths: Vec<PathPattern>,
+    pub(crate) matched: Match,
     pub(crate) access: Access,
 }
 
-impl Rule {
+/// The requests that a rule is for; what is empty matches any.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Match {
+    pub(crate) hosts: Vec<HostPattern>,
+    pub(crate) methods: Vec<String>,
+    pub(crate) paths: Vec<PathPattern>,
+}
+
+impl Match {
     fn matches(&self, host: &str, method: &[u8], path: &NormalPath) -> bool {
         (self.methods.is_empty() || self.methods.iter().any(|m| m.as_bytes() == method))
             && (self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.matches(host)))
