@@ -261,7 +261,7 @@ mod tests {
     fn a_cookie_header_left_empty_is_removed() {
         let location = Location::Cookie("at".into());
 
-        let edits = removed(&[location.clone()], &[("cookie", "at=t")]);
+        let edits = removed(std::slice::from_ref(&location), &[("cookie", "at=t")]);
 
         assert_eq!(edits, [HeaderEdit::Remove("cookie".into())]);
         assert_eq!(found(&location, &[("cookie", "at=t; at=u")]), Found::Several);
@@ -279,7 +279,7 @@ mod tests {
         ] {
             assert_eq!(found(&location, &[(":path", path)]), token("t"), "{path}");
             assert_eq!(
-                removed(&[location.clone()], &[(":path", path)]),
+                removed(std::slice::from_ref(&location), &[(":path", path)]),
                 [HeaderEdit::Set(":path".into(), rest.into())],
                 "{path}"
             );

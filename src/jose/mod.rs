@@ -1,6 +1,6 @@
 //! JOSE: from the bytes of a token and of a JWK Set to a verified token.
 //!
-//! Everything here is pure. A [`Token`] is what a client claims; a [`VerifiedToken`] can only be
+//! Everything here is pure. A `Token` is what a client claims; a `VerifiedToken` can only be
 //! made by checking a signature, so code that takes one needs no check of its own.
 
 mod claims;
@@ -12,9 +12,9 @@ mod rs256;
 pub use claims::ClaimName;
 pub(crate) use claims::Claims;
 pub(crate) use json::parse as parse_json;
-pub use jwk::{JwkSetError, SkippedKey, VerifyingKey};
 #[cfg(target_arch = "wasm32")]
 pub(crate) use jwk::MAX_JWKS_BYTES;
+pub use jwk::{JwkSetError, SkippedKey, VerifyingKey};
 pub(crate) use jwk::{KeySet, MAX_KEYS};
 
 use crate::reason::Reason;

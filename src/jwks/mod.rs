@@ -1,6 +1,6 @@
 //! A provider's keys over time: which are trusted until when, and when to fetch them again.
 //!
-//! This is a state machine without I/O. [`Cache`] says when a fetch is due; whoever drives it
+//! This is a state machine without I/O. `Cache` says when a fetch is due; whoever drives it
 //! carries the fetch out and hands the outcome back.
 
 mod fetch;

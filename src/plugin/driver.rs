@@ -156,7 +156,7 @@ impl Driver {
         let code = verdict.code();
         let mut state = host::set_filter_state(CODE_STATE, code);
         if let Some(provider) = provider {
-            state = state.and(host::set_filter_state(PROVIDER_STATE, provider));
+            state = state.and_then(|()| host::set_filter_state(PROVIDER_STATE, provider));
         }
         if let Err(status) = state {
             error!("mesh-jwt: the host refused filter state: {status:?}");
