@@ -1,1 +1,14 @@
-fn main() {}
+//! The filter inside a real Envoy: every test starts its own, on free ports.
+//!
+//! `make test` supplies the Envoy binary (`ENVOY`) and the module (`MESH_JWT_WASM`).
+
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+
+mod baseline;
+mod harness;
