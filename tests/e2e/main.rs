@@ -10,5 +10,14 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
+mod access_modes;
 mod baseline;
+mod denials;
+mod forwarding;
+mod grpc;
 mod harness;
+mod owned_headers;
+mod paths;
+mod preflight;
+mod rules;
+mod token_locations;
