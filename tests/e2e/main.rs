@@ -12,10 +12,13 @@
 
 mod access_modes;
 mod baseline;
+mod configuration;
 mod denials;
+mod filter_chain;
 mod forwarding;
 mod grpc;
 mod harness;
+mod hostile_input;
 mod issuer_failures;
 mod key_fetch;
 mod key_lifetime;
@@ -23,4 +26,5 @@ mod owned_headers;
 mod paths;
 mod preflight;
 mod rules;
+mod secrecy;
 mod token_locations;
