@@ -1,1 +1,30 @@
-fn main() {}
+//! The filter inside a real Envoy: every test starts its own, on free ports.
+//!
+//! `make test` supplies the Envoy binary (`ENVOY`) and the module (`MESH_JWT_WASM`).
+
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+
+mod access_modes;
+mod baseline;
+mod configuration;
+mod denials;
+mod filter_chain;
+mod forwarding;
+mod grpc;
+mod harness;
+mod hostile_input;
+mod issuer_failures;
+mod key_fetch;
+mod key_lifetime;
+mod owned_headers;
+mod paths;
+mod preflight;
+mod rules;
+mod secrecy;
+mod token_locations;

@@ -1,0 +1,89 @@
+//! Public and optional rules, and report mode.
+
+use serde_json::json;
+
+use crate::harness::config::Config;
+use crate::harness::http::Request;
+use crate::harness::issuer::Answer;
+use crate::harness::sidecar::Sidecar;
+use crate::harness::token::{Token, now};
+use crate::harness::upstream::received;
+
+#[test]
+fn public_path_leaves_any_token_alone() {
+    let rules = json!([{ "match": { "paths": ["/public"] }, "access": "public" }]);
+    let config = Config::new().set("rules", rules);
+    let sidecar = Sidecar::start_with(&config, Answer::Hang, 1);
+
+    for token in [Token::good().compact(), "not a token".to_owned()] {
+        let response = sidecar.send(&Request::get("/public").bearer(&token));
+
+        let seen = received(&response);
+        assert_eq!(seen.header("authorization"), Some(format!("Bearer {token}").as_str()));
+        assert_eq!(seen.header("x-user-id"), None);
+        assert_eq!(sidecar.code(&response), "public");
+    }
+    assert_eq!(sidecar.stat("public"), 2);
+    assert_eq!(sidecar.stat("allowed"), 0);
+}
+
+#[test]
+fn optional_path_takes_no_token_or_a_good_one() {
+    let rules = json!([{ "match": { "paths": ["/profile"] }, "access": "optional" }]);
+    let sidecar = Sidecar::start(&Config::new().set("rules", rules));
+    let get = || Request::get("/profile");
+    let expired = Token::good().claim("exp", now() - 600).compact();
+
+    let signed_in = sidecar.send(&get().bearer(&Token::good().compact()));
+
+    assert_eq!(received(&signed_in).header("x-user-id"), Some("user-4711"));
+    assert_eq!(sidecar.code(&signed_in), "allowed");
+    assert_eq!(sidecar.decide(&get()), "200 public");
+    assert_eq!(sidecar.decide(&get().bearer(&expired)), "401 token_expired");
+    assert_eq!(sidecar.stat("public"), 1);
+    assert_eq!(sidecar.stat("allowed"), 1);
+}
+
+#[test]
+fn report_mode_counts_what_it_would_have_denied() {
+    let sidecar = Sidecar::start(&Config::new().set("mode", "report"));
+    let expired = Token::good().claim("exp", now() - 600).compact();
+
+    let denied = sidecar.send(&Request::get("/").bearer(&expired));
+    let missing = sidecar.send(&Request::get("/"));
+
+    let seen = received(&denied);
+    assert_eq!(seen.header("authorization"), Some(format!("Bearer {expired}").as_str()));
+    assert_eq!(seen.header("x-user-id"), None);
+    assert_eq!(sidecar.code(&denied), "token_expired");
+    assert_eq!(sidecar.code(&missing), "token_missing");
+    for code in ["token_expired", "token_missing"] {
+        assert_eq!(sidecar.stat(&format!("reported.{code}")), 1, "{code}");
+        assert_eq!(sidecar.stat(&format!("denied.{code}")), 0, "{code}");
+    }
+}
+
+#[test]
+fn report_mode_sets_identity_headers_beside_the_token() {
+    let sidecar = Sidecar::start(&Config::new().set("mode", "report"));
+    let good = Token::good().compact();
+
+    let response = sidecar.send(&Request::get("/").bearer(&good));
+
+    let seen = received(&response);
+    assert_eq!(seen.header("authorization"), Some(format!("Bearer {good}").as_str()));
+    assert_eq!(seen.header("x-user-id"), Some("user-4711"));
+    assert_eq!(sidecar.code(&response), "allowed");
+    assert_eq!(sidecar.stat("allowed"), 1);
+}
+
+#[test]
+fn report_mode_forwards_without_keys_too() {
+    let config = Config::new().set("mode", "report").set("jwksWaitTimeout", "300ms");
+    let sidecar = Sidecar::start_with(&config, Answer::Hang, 1);
+
+    let response = sidecar.send(&Request::get("/").bearer(&Token::good().compact()));
+
+    assert_eq!(received(&response).header("x-user-id"), None);
+    assert_eq!(sidecar.stat("reported.jwks_unavailable"), 1);
+}

@@ -1,0 +1,132 @@
+//! Envoy's bootstrap: one listener, one route to the upstream, the filters and clusters of a test.
+
+use std::net::SocketAddr;
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::envoy::wasm_module;
+
+pub(crate) struct Bootstrap {
+    filters: Vec<Value>,
+    clusters: Vec<Value>,
+}
+
+impl Bootstrap {
+    pub(crate) fn new(upstream: SocketAddr) -> Self {
+        Self { filters: Vec::new(), clusters: Vec::new() }.cluster(UPSTREAM, upstream)
+    }
+
+    pub(crate) fn cluster(mut self, name: &str, address: SocketAddr) -> Self {
+        self.clusters.push(json!({
+            "name": name,
+            "type": "STATIC",
+            "connect_timeout": "1s",
+            "load_assignment": {
+                "cluster_name": name,
+                "endpoints": [{ "lb_endpoints": [{ "endpoint": { "address": socket(address) } }] }],
+            },
+        }));
+        self
+    }
+
+    /// Appends the filter with this plugin configuration, which need not even be JSON.
+    pub(crate) fn filter(mut self, name: &str, plugin_configuration: &str) -> Self {
+        self.filters.push(json!({
+            "name": name,
+            "typed_config": {
+                "@type": format!("{TYPE}/envoy.extensions.filters.http.wasm.v3.Wasm"),
+                "config": {
+                    "name": name,
+                    "vm_config": {
+                        "runtime": "envoy.wasm.runtime.v8",
+                        "code": { "local": { "filename": wasm_module() } },
+                    },
+                    "configuration": {
+                        "@type": format!("{TYPE}/google.protobuf.StringValue"),
+                        "value": plugin_configuration,
+                    },
+                },
+            },
+        }));
+        self
+    }
+
+    pub(crate) fn render(&self, access_log: &Path) -> Value {
+        let mut filters = self.filters.clone();
+        filters.push(json!({
+            "name": "envoy.filters.http.router",
+            "typed_config": {
+                "@type": format!("{TYPE}/envoy.extensions.filters.http.router.v3.Router"),
+            },
+        }));
+        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
+        json!({
+            "node": { "id": "e2e", "cluster": "e2e" },
+            "admin": { "address": socket(any_port) },
+            "static_resources": {
+                "clusters": self.clusters,
+                "listeners": [{
+                    "name": "listener",
+                    "address": socket(any_port),
+                    "filter_chains": [{ "filters": [connection_manager(&filters, access_log)] }],
+                }],
+            },
+        })
+    }
+}
+
+/// Everything that Envoy could tidy up on the filter's behalf is off, and its own limits are wide:
+/// what is tested is the filter alone.
+fn connection_manager(filters: &[Value], access_log: &Path) -> Value {
+    json!({
+        "name": "envoy.filters.network.http_connection_manager",
+        "typed_config": {
+            "@type": format!(
+                "{TYPE}/envoy.extensions.filters.network.http_connection_manager.v3\
+                 .HttpConnectionManager"
+            ),
+            "stat_prefix": "e2e",
+            "normalize_path": false,
+            "merge_slashes": false,
+            "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
+            "max_request_headers_kb": 96,
+            "common_http_protocol_options": {
+                "headers_with_underscores_action": "ALLOW",
+                "max_headers_count": 200,
+            },
+            // As in Istio's sidecars: nothing but the filter ends a paused request.
+            "stream_idle_timeout": "0s",
+            // Ties a response to its line in the access log.
+            "always_set_request_id_in_response": true,
+            "access_log": [{
+                "name": "envoy.access_loggers.file",
+                "typed_config": {
+                    "@type": format!("{TYPE}/envoy.extensions.access_loggers.file.v3.FileAccessLog"),
+                    "path": access_log,
+                    "log_format": { "json_format": {
+                        "request_id": "%REQ(X-REQUEST-ID)%",
+                        "code": "%FILTER_STATE(wasm.mesh_jwt.code:PLAIN)%",
+                        "provider": "%FILTER_STATE(wasm.mesh_jwt.provider:PLAIN)%",
+                    } },
+                },
+            }],
+            "http_filters": filters,
+            "route_config": { "virtual_hosts": [{
+                "name": "all",
+                "domains": ["*"],
+                "routes": [{ "match": { "prefix": "/" }, "route": { "cluster": UPSTREAM } }],
+            }] },
+        },
+    })
+}
+
+fn socket(address: SocketAddr) -> Value {
+    json!({ "socket_address": {
+        "address": address.ip().to_string(),
+        "port_value": address.port(),
+    } })
+}
+
+const TYPE: &str = "type.googleapis.com";
+const UPSTREAM: &str = "upstream";

@@ -1,0 +1,206 @@
+//! One Envoy process in a directory of its own; its log is shown when the test fails.
+
+use std::fs::{self, File};
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::bootstrap::Bootstrap;
+use super::http::{Exchange, Request, Response};
+use super::wait;
+
+pub(crate) struct Envoy {
+    // Held for its end, which comes before the directory's: nothing writes into what is removed.
+    _process: Process,
+    directory: Directory,
+    admin: SocketAddr,
+    listener: SocketAddr,
+}
+
+impl Envoy {
+    /// Starts Envoy and waits until it serves.
+    pub(crate) fn start(bootstrap: &Bootstrap, workers: u32) -> Self {
+        let directory = Directory::create();
+        let mut process = Process::spawn(&directory, bootstrap, workers);
+        let admin = wait::until("Envoy tells its admin address", START_LIMIT, || {
+            process.assert_runs();
+            fs::read_to_string(directory.admin_address()).ok()?.parse().ok()
+        });
+        let listener = wait::until("Envoy is ready", START_LIMIT, || {
+            process.assert_runs();
+            let ready = ask(admin, "/ready").ok()?;
+            (ready.status == 200).then(|| listener_address(admin))
+        });
+        Self { _process: process, directory, admin, listener }
+    }
+
+    /// Starts Envoy with a bootstrap that it must refuse, and returns what it logged.
+    pub(crate) fn refuse(bootstrap: &Bootstrap) -> String {
+        let directory = Directory::create();
+        let mut process = Process::spawn(&directory, bootstrap, 1);
+        let status = wait::until("Envoy refuses to start", START_LIMIT, || process.exit_status());
+        assert!(!status.success(), "Envoy ended with {status}");
+        directory.read_log()
+    }
+
+    pub(crate) fn open(&self, request: &Request) -> Exchange {
+        Exchange::start(self.listener, request).expect("Envoy accepts connections")
+    }
+
+    pub(crate) fn send(&self, request: &Request) -> Response {
+        self.open(request).finish().expect("Envoy answers in time")
+    }
+
+    /// The value of a counter or gauge; one that was never touched may not exist yet and is zero.
+    pub(crate) fn stat(&self, name: &str) -> u64 {
+        let stats = ask(self.admin, "/stats").expect("Envoy's admin interface answers").text();
+        stats
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+            .map_or(0, |value| value.parse().expect("a number"))
+    }
+
+    /// The access log's line for the request that got this response.
+    pub(crate) fn access_log_line(&self, response: &Response) -> Value {
+        let id = response.header("x-request-id").unwrap_or_else(|| {
+            panic!("the request did not get as far as the filters: {response:?}")
+        });
+        wait::until("the request is in the access log", ACCESS_LOG_LIMIT, || {
+            let log = fs::read_to_string(self.directory.access_log()).ok()?;
+            let line = log.lines().find(|line| line.contains(id))?;
+            serde_json::from_str(line).ok()
+        })
+    }
+
+    pub(crate) fn log(&self) -> String {
+        self.directory.read_log()
+    }
+}
+
+/// The module under test.
+pub(crate) fn wasm_module() -> PathBuf {
+    let built = || Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/mesh-jwt.wasm");
+    existing("MESH_JWT_WASM", std::env::var_os("MESH_JWT_WASM").map_or_else(built, PathBuf::from))
+}
+
+fn envoy_binary() -> PathBuf {
+    existing("ENVOY", std::env::var_os("ENVOY").map(PathBuf::from).unwrap_or_default())
+}
+
+fn existing(variable: &str, path: PathBuf) -> PathBuf {
+    assert!(
+        path.is_file(),
+        "{variable} names no file ({path:?}): run these tests with `make test`, which supplies it"
+    );
+    path
+}
+
+struct Process(Child);
+
+impl Process {
+    fn spawn(directory: &Directory, bootstrap: &Bootstrap, workers: u32) -> Self {
+        let configuration = bootstrap.render(&directory.access_log()).to_string();
+        fs::write(directory.bootstrap(), configuration).expect("a writable target directory");
+        let log = File::create(directory.log()).expect("a writable target directory");
+        let child = Command::new(envoy_binary())
+            .arg("--config-path")
+            .arg(directory.bootstrap())
+            .arg("--admin-address-path")
+            .arg(directory.admin_address())
+            .args(["--concurrency", &workers.to_string()])
+            .args(["--log-level", "warning", "--component-log-level", "wasm:debug"])
+            .args(["--file-flush-interval-msec", "20"])
+            .arg("--disable-hot-restart")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a second handle of the log"))
+            .stderr(log)
+            .spawn()
+            .expect("Envoy can be executed");
+        Self(child)
+    }
+
+    fn exit_status(&mut self) -> Option<ExitStatus> {
+        self.0.try_wait().expect("a child of this process")
+    }
+
+    fn assert_runs(&mut self) {
+        if let Some(status) = self.exit_status() {
+            panic!("Envoy ended with {status}");
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Both fail only for a process that is already gone.
+        drop(self.0.kill());
+        drop(self.0.wait());
+    }
+}
+
+/// Where one Envoy keeps its files; removed with it.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn create() -> Self {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let name = format!("envoy-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::SeqCst));
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        fs::create_dir_all(&path).expect("a writable target directory");
+        Self(path)
+    }
+
+    fn access_log(&self) -> PathBuf {
+        self.0.join("access.log")
+    }
+
+    fn admin_address(&self) -> PathBuf {
+        self.0.join("admin-address")
+    }
+
+    fn bootstrap(&self) -> PathBuf {
+        self.0.join("bootstrap.json")
+    }
+
+    fn log(&self) -> PathBuf {
+        self.0.join("envoy.log")
+    }
+
+    fn read_log(&self) -> String {
+        String::from_utf8_lossy(&fs::read(self.log()).expect("Envoy's log")).into_owned()
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            let log = self.read_log();
+            let lines: Vec<&str> = log.lines().collect();
+            let tail = &lines[lines.len().saturating_sub(LOG_TAIL_LINES)..];
+            eprintln!("the end of Envoy's log:\n{}", tail.join("\n"));
+        }
+        // What cannot be removed stays under target/, where `cargo clean` finds it.
+        drop(fs::remove_dir_all(&self.0));
+    }
+}
+
+fn ask(admin: SocketAddr, target: &str) -> io::Result<Response> {
+    Exchange::start(admin, &Request::get(target))?.finish()
+}
+
+fn listener_address(admin: SocketAddr) -> SocketAddr {
+    let listeners = ask(admin, "/listeners?format=json").expect("Envoy's admin interface answers");
+    let address = &listeners.json()["listener_statuses"][0]["local_address"]["socket_address"];
+    let port = address["port_value"].as_u64().and_then(|port| u16::try_from(port).ok());
+    SocketAddr::from(([127, 0, 0, 1], port.expect("the port of the only listener")))
+}
+
+const START_LIMIT: Duration = Duration::from_secs(20);
+const ACCESS_LOG_LIMIT: Duration = Duration::from_secs(5);
+const LOG_TAIL_LINES: usize = 80;

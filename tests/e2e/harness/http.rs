@@ -1,0 +1,229 @@
+//! HTTP/1.1 as bytes: nothing is normalised, so a test sends and sees exactly what it says.
+//!
+//! Text is Latin-1 throughout, one character per byte, so that any byte survives and a failed
+//! assertion still prints something readable.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use serde_json::Value;
+
+/// A request to be written as it stands.
+#[derive(Clone)]
+pub(crate) struct Request {
+    start_line: String,
+    host: String,
+    headers: Vec<(String, String)>,
+    body: Option<Body>,
+}
+
+#[derive(Clone)]
+enum Body {
+    Chunked(Vec<u8>),
+    Sized(Vec<u8>),
+}
+
+impl Request {
+    pub(crate) fn new(method: &str, target: &str) -> Self {
+        Self {
+            start_line: format!("{method} {target} HTTP/1.1"),
+            host: "api.example.com".to_owned(),
+            headers: Vec::new(),
+            body: None,
+        }
+    }
+
+    pub(crate) fn get(target: &str) -> Self {
+        Self::new("GET", target)
+    }
+
+    pub(crate) fn host(mut self, host: &str) -> Self {
+        self.host = host.to_owned();
+        self
+    }
+
+    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    pub(crate) fn bearer(self, token: &str) -> Self {
+        self.header("Authorization", &format!("Bearer {token}"))
+    }
+
+    pub(crate) fn body(mut self, body: Vec<u8>) -> Self {
+        self.body = Some(Body::Sized(body));
+        self
+    }
+
+    pub(crate) fn chunked_body(mut self, body: Vec<u8>) -> Self {
+        self.body = Some(Body::Chunked(body));
+        self
+    }
+
+    fn encode(&self) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        for line in [&self.start_line, &format!("Host: {}", self.host), "Connection: close"] {
+            push_line(&mut bytes, line);
+        }
+        for (name, value) in &self.headers {
+            push_line(&mut bytes, &format!("{name}: {value}"));
+        }
+        match &self.body {
+            None => push_line(&mut bytes, ""),
+            Some(Body::Sized(body)) => {
+                push_line(&mut bytes, &format!("Content-Length: {}\r\n", body.len()));
+                bytes.extend_from_slice(body);
+            }
+            Some(Body::Chunked(body)) => {
+                push_line(&mut bytes, "Transfer-Encoding: chunked\r\n");
+                for chunk in body.chunks(CHUNK_BYTES) {
+                    push_line(&mut bytes, &format!("{:x}", chunk.len()));
+                    bytes.extend_from_slice(chunk);
+                    push_line(&mut bytes, "");
+                }
+                push_line(&mut bytes, "0\r\n");
+            }
+        }
+        bytes
+    }
+}
+
+/// A request on its way; dropping it closes the connection, as an impatient client does.
+pub(crate) struct Exchange(TcpStream);
+
+impl Exchange {
+    pub(crate) fn start(address: SocketAddr, request: &Request) -> io::Result<Self> {
+        let mut stream = TcpStream::connect(address)?;
+        stream.set_read_timeout(Some(CLIENT_TIMEOUT))?;
+        stream.set_write_timeout(Some(CLIENT_TIMEOUT))?;
+        stream.write_all(&request.encode())?;
+        Ok(Self(stream))
+    }
+
+    pub(crate) fn finish(self) -> io::Result<Response> {
+        let message = Message::read(&mut BufReader::new(self.0), Role::Response)?
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
+        let status = message.start_line.split(' ').nth(1).and_then(|status| status.parse().ok());
+        Ok(Response { status: status.ok_or(io::ErrorKind::InvalidData)?, message })
+    }
+}
+
+/// What a client got back.
+#[derive(Debug)]
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) message: Message,
+}
+
+impl Response {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.message.header(name)
+    }
+
+    pub(crate) fn text(&self) -> String {
+        latin1(&self.message.body)
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.message.body)
+            .unwrap_or_else(|error| panic!("a JSON body, not {:?}: {error}", self.text()))
+    }
+}
+
+/// A request or a response as it came off the wire.
+#[derive(Clone, Debug)]
+pub(crate) struct Message {
+    pub(crate) start_line: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Vec<u8>,
+}
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+pub(crate) enum Role {
+    Request,
+    Response,
+}
+
+impl Message {
+    /// Reads one message; `None` when the peer closed the connection before another one began.
+    pub(crate) fn read(reader: &mut impl BufRead, role: Role) -> io::Result<Option<Self>> {
+        let Some(start_line) = read_line(reader)? else { return Ok(None) };
+        let mut message = Self { start_line, headers: read_headers(reader)?, body: Vec::new() };
+        let length = message.header("content-length").and_then(|length| length.parse().ok());
+        if message.header("transfer-encoding") == Some("chunked") {
+            message.body = read_chunks(reader)?;
+        } else if let Some(length) = length {
+            message.body = vec![0; length];
+            reader.read_exact(&mut message.body)?;
+        } else if role == Role::Response {
+            reader.read_to_end(&mut message.body)?;
+        }
+        Ok(Some(message))
+    }
+
+    /// The value of a header that must not be repeated.
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let mut values = self.values(name);
+        let value = values.next();
+        assert_eq!(values.next(), None, "{name} came more than once");
+        value
+    }
+
+    pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.headers
+            .iter()
+            .filter(move |(other, _)| other.eq_ignore_ascii_case(name))
+            .map(|(_, value)| value.as_str())
+    }
+}
+
+/// One character per byte.
+pub(crate) fn latin1(bytes: &[u8]) -> String {
+    bytes.iter().copied().map(char::from).collect()
+}
+
+fn push_line(bytes: &mut Vec<u8>, line: &str) {
+    let line = line.chars().map(|character| u8::try_from(character).expect("Latin-1 only"));
+    bytes.extend(line);
+    bytes.extend_from_slice(b"\r\n");
+}
+
+fn read_line(reader: &mut impl BufRead) -> io::Result<Option<String>> {
+    let mut line = Vec::new();
+    if reader.read_until(b'\n', &mut line)? == 0 {
+        return Ok(None);
+    }
+    let line = line.strip_suffix(b"\r\n").ok_or(io::ErrorKind::UnexpectedEof)?;
+    Ok(Some(latin1(line)))
+}
+
+fn read_headers(reader: &mut impl BufRead) -> io::Result<Vec<(String, String)>> {
+    let mut headers = Vec::new();
+    loop {
+        let line = read_line(reader)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        if line.is_empty() {
+            return Ok(headers);
+        }
+        let (name, value) = line.split_once(':').ok_or(io::ErrorKind::InvalidData)?;
+        headers.push((name.to_owned(), value.trim_matches(' ').to_owned()));
+    }
+}
+
+fn read_chunks(reader: &mut impl BufRead) -> io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let size = read_line(reader)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let size = u64::from_str_radix(&size, 16).map_err(|_| io::ErrorKind::InvalidData)?;
+        reader.take(size).read_to_end(&mut body)?;
+        read_line(reader)?;
+        if size == 0 {
+            return Ok(body);
+        }
+    }
+}
+
+/// Longer than any wait that a test configures: whoever runs into it was left hanging.
+const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
+const CHUNK_BYTES: usize = 4096;

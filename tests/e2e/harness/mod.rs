@@ -1,0 +1,12 @@
+//! What every test stands on: one Envoy process, one issuer, one upstream, all on loopback.
+
+pub(crate) mod bootstrap;
+pub(crate) mod config;
+pub(crate) mod envoy;
+pub(crate) mod http;
+pub(crate) mod issuer;
+pub(crate) mod server;
+pub(crate) mod sidecar;
+pub(crate) mod token;
+pub(crate) mod upstream;
+pub(crate) mod wait;

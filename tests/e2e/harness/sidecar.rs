@@ -1,0 +1,89 @@
+//! The usual set-up: a client's view of one Envoy with the filter, its issuer and its upstream.
+
+use super::bootstrap::Bootstrap;
+use super::config::{Config, ISSUER_CLUSTER};
+use super::envoy::Envoy;
+use super::http::{Exchange, Request, Response};
+use super::issuer::{Answer, Issuer};
+use super::token::{Key, Token};
+use super::upstream::{Upstream, received};
+
+pub(crate) struct Sidecar {
+    // Before its peers: whatever they still hold open ends with Envoy.
+    envoy: Envoy,
+    pub(crate) issuer: Issuer,
+    pub(crate) upstream: Upstream,
+}
+
+impl Sidecar {
+    /// One worker, and an issuer that publishes `alpha`.
+    pub(crate) fn start(config: &Config) -> Self {
+        Self::start_with(config, Answer::Keys(vec![Key::alpha().jwk()]), 1)
+    }
+
+    pub(crate) fn start_with(config: &Config, answer: Answer, workers: u32) -> Self {
+        Self::start_chain(&[config], answer, workers)
+    }
+
+    /// Several instances of the filter, each with its own configuration, in this order.
+    pub(crate) fn start_chain(configs: &[&Config], answer: Answer, workers: u32) -> Self {
+        let issuer = Issuer::start(answer);
+        let upstream = Upstream::start();
+        let bootstrap =
+            Bootstrap::new(upstream.address()).cluster(ISSUER_CLUSTER, issuer.address());
+        let bootstrap = configs.iter().zip(1..).fold(bootstrap, |bootstrap, (config, number)| {
+            bootstrap.filter(&format!("mesh-jwt-{number}"), &config.render())
+        });
+        Self { envoy: Envoy::start(&bootstrap, workers), issuer, upstream }
+    }
+
+    pub(crate) fn open(&self, request: &Request) -> Exchange {
+        self.envoy.open(request)
+    }
+
+    pub(crate) fn send(&self, request: &Request) -> Response {
+        self.envoy.send(request)
+    }
+
+    /// What became of a request: its status, and the filter's code from the access log.
+    pub(crate) fn decide(&self, request: &Request) -> String {
+        let response = self.send(request);
+        format!("{} {}", response.status, self.code(&response))
+    }
+
+    /// The filter's code in the access log.
+    pub(crate) fn code(&self, response: &Response) -> String {
+        self.logged(response, "code")
+    }
+
+    /// The provider in the access log.
+    pub(crate) fn provider(&self, response: &Response) -> String {
+        self.logged(response, "provider")
+    }
+
+    /// The value of `mesh_jwt.<name>`.
+    pub(crate) fn stat(&self, name: &str) -> u64 {
+        self.envoy.stat(&format!("wasmcustom.mesh_jwt.{name}"))
+    }
+
+    pub(crate) fn envoy_log(&self) -> String {
+        self.envoy.log()
+    }
+
+    pub(crate) fn assert_good_token_passes(&self) {
+        self.assert_passes(&Token::good());
+    }
+
+    /// The token is allowed, and the upstream is told whose it is.
+    pub(crate) fn assert_passes(&self, token: &Token) {
+        let response = self.send(&Request::get("/").bearer(&token.compact()));
+        let outcome = (response.status, self.code(&response));
+        assert_eq!(outcome, (200, "allowed".to_owned()), "{}", response.text());
+        assert_eq!(received(&response).header("x-user-id"), Some("user-4711"));
+    }
+
+    fn logged(&self, response: &Response, field: &str) -> String {
+        let line = self.envoy.access_log_line(response);
+        line[field].as_str().unwrap_or("-").to_owned()
+    }
+}

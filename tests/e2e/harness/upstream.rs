@@ -1,0 +1,59 @@
+//! The service behind Envoy: it answers with the exact request that reached it.
+
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use serde_json::json;
+
+use super::http::{Message, Response, latin1};
+use super::server::Server;
+
+pub(crate) struct Upstream {
+    server: Server,
+    requests: Arc<AtomicUsize>,
+}
+
+impl Upstream {
+    pub(crate) fn start() -> Self {
+        let requests = Arc::new(AtomicUsize::new(0));
+        let count = Arc::clone(&requests);
+        let server = Server::start(move |request, stream| {
+            count.fetch_add(1, Ordering::SeqCst);
+            let echo = json!({
+                "request_line": request.start_line,
+                "headers": request.headers,
+                "body": latin1(&request.body),
+            })
+            .to_string();
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{echo}", echo.len())
+        });
+        Self { server, requests }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.server.address
+    }
+
+    /// How many requests were let through.
+    pub(crate) fn requests(&self) -> usize {
+        self.requests.load(Ordering::SeqCst)
+    }
+}
+
+/// The request as the upstream saw it; fails the test if the request never got there.
+pub(crate) fn received(response: &Response) -> Message {
+    assert_eq!(response.status, 200, "not forwarded: {}", response.text());
+    let mut echo = response.json();
+    Message {
+        start_line: serde_json::from_value(echo["request_line"].take()).expect("the request line"),
+        headers: serde_json::from_value(echo["headers"].take()).expect("the headers"),
+        body: echo["body"]
+            .as_str()
+            .expect("the body")
+            .chars()
+            .map(|character| u8::try_from(character).expect("one character per byte"))
+            .collect(),
+    }
+}

@@ -1,0 +1,144 @@
+//! Keys over time: rotation, pods that publish different sets, and outages.
+
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::harness::config::Config;
+use crate::harness::http::Request;
+use crate::harness::issuer::Answer;
+use crate::harness::sidecar::Sidecar;
+use crate::harness::token::{Key, Token, now};
+use crate::harness::wait;
+
+/// The incident that this filter exists for: two pods behind one address, each with its own key,
+/// and half of all requests refused at random.
+#[test]
+fn pods_with_a_key_each_cost_no_request() {
+    let pods = Answer::Pods(vec![vec![Key::alpha().jwk()], vec![Key::beta().jwk()]]);
+    let sidecar = Sidecar::start_with(&Config::new(), pods, 1);
+    let of_alpha = Token::good().signed_by(Key::alpha());
+    let of_beta = Token::good().signed_by(Key::beta());
+
+    assert_all_pass(&sidecar, &[of_alpha, of_beta]);
+
+    assert!(sidecar.stat("jwks.wealist.inconsistent") >= 1);
+    assert_eq!(sidecar.stat("jwks.wealist.keys"), 2);
+}
+
+/// The same, where both pods call their key by the same name.
+#[test]
+fn pods_that_share_a_kid_cost_no_request() {
+    let pods = vec![vec![Key::alpha().jwk_named("main")], vec![Key::beta().jwk_named("main")]];
+    let sidecar = Sidecar::start_with(&Config::new(), Answer::Pods(pods), 1);
+    let of_alpha = Token::good().signed_by(Key::alpha()).header("kid", "main");
+    let of_beta = Token::good().signed_by(Key::beta()).header("kid", "main");
+
+    assert_all_pass(&sidecar, &[of_alpha, of_beta]);
+}
+
+#[test]
+fn rotated_key_is_fetched_when_it_is_first_used() {
+    let sidecar = Sidecar::start(&Config::new());
+    sidecar.assert_good_token_passes();
+    let fetches = sidecar.issuer.fetches().len();
+
+    sidecar.issuer.answer(Answer::Keys(vec![Key::beta().jwk()]));
+
+    sidecar.assert_passes(&Token::good().signed_by(Key::beta()));
+    let caused = sidecar.issuer.fetches().len() - fetches;
+    assert!((1..=3).contains(&caused), "{caused} fetches");
+    assert!(sidecar.stat("jwks.wealist.miss") >= 1);
+    // Tokens of the old key live on until its time is up.
+    sidecar.assert_good_token_passes();
+}
+
+#[test]
+fn junk_kids_cause_a_bounded_number_of_fetches() {
+    let sidecar = Sidecar::start(&Config::new());
+    sidecar.assert_good_token_passes();
+    let fetches = sidecar.issuer.fetches().len();
+
+    for number in 0..30 {
+        let junk = Token::good().header("kid", format!("junk-{number}")).compact();
+        assert_eq!(sidecar.decide(&Request::get("/").bearer(&junk)), "401 key_unknown");
+    }
+
+    let caused = sidecar.issuer.fetches().len() - fetches;
+    assert!(caused <= 3, "{caused} fetches");
+    assert!(sidecar.stat("jwks.wealist.miss_suppressed") >= 1);
+}
+
+#[test]
+fn expired_keys_are_served_stale_during_an_outage() {
+    let config = Config::new().provider("cacheDuration", "1s").provider("staleDuration", "1h");
+    let sidecar = Sidecar::start(&config);
+    sidecar.assert_good_token_passes();
+
+    sidecar.issuer.answer(Answer::raw("503 Service Unavailable", "", b""));
+
+    wait::until("stale keys are used", EXPIRY_LIMIT, || {
+        sidecar.assert_good_token_passes();
+        (sidecar.stat("jwks.wealist.stale_served") >= 1).then_some(())
+    });
+}
+
+#[test]
+fn expired_keys_are_dropped_where_none_may_be_stale() {
+    let config = Config::new()
+        .provider("cacheDuration", "1s")
+        .provider("staleDuration", "0s")
+        .set("jwksWaitTimeout", "200ms");
+    let sidecar = Sidecar::start(&config);
+    sidecar.assert_good_token_passes();
+
+    sidecar.issuer.answer(Answer::raw("503 Service Unavailable", "", b""));
+
+    let good = Request::get("/").bearer(&Token::good().compact());
+    wait::until("the keys are gone", EXPIRY_LIMIT, || {
+        (sidecar.decide(&good) == "503 jwks_unavailable").then_some(())
+    });
+}
+
+#[test]
+fn cached_token_expires_all_the_same() {
+    let sidecar = Sidecar::start(&Config::new().provider("clockSkew", "0s"));
+    let request = Request::get("/").bearer(&Token::good().claim("exp", now() + 2).compact());
+
+    assert_eq!(sidecar.decide(&request), "200 allowed");
+    assert_eq!(sidecar.decide(&request), "200 allowed");
+
+    assert_eq!(sidecar.stat("token_cache.miss"), 1);
+    assert_eq!(sidecar.stat("token_cache.hit"), 1);
+    wait::until("the token expires", EXPIRY_LIMIT, || {
+        (sidecar.decide(&request) == "401 token_expired").then_some(())
+    });
+}
+
+#[test]
+fn token_cache_can_be_switched_off() {
+    let config = Config::new().set("tokenCache", json!({ "maxEntries": 0 }));
+    let sidecar = Sidecar::start(&config);
+
+    let request = Request::get("/").bearer(&Token::good().compact());
+    assert_eq!(sidecar.decide(&request), "200 allowed");
+    assert_eq!(sidecar.decide(&request), "200 allowed");
+
+    assert_eq!(sidecar.stat("token_cache.hit"), 0);
+    assert_eq!(sidecar.stat("signature.host"), 2);
+}
+
+/// Sends fresh tokens of each kind in turn for a while, and none may be refused.
+fn assert_all_pass(sidecar: &Sidecar, kinds: &[Token]) {
+    let end = Instant::now() + Duration::from_secs(1);
+    for (number, token) in kinds.iter().cycle().enumerate() {
+        // Fresh, so that no verdict comes from the cache of verified tokens.
+        sidecar.assert_passes(&token.clone().claim("jti", number));
+        if number >= MIN_REQUESTS && Instant::now() > end {
+            return;
+        }
+    }
+}
+
+const MIN_REQUESTS: usize = 20;
+const EXPIRY_LIMIT: Duration = Duration::from_secs(5);

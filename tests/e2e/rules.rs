@@ -1,0 +1,111 @@
+//! Which rule a request falls under, and what the rule asks of its token.
+
+use serde_json::json;
+
+use crate::harness::config::Config;
+use crate::harness::http::Request;
+use crate::harness::sidecar::Sidecar;
+use crate::harness::token::{Key, Token};
+
+#[test]
+fn rules_match_by_host_method_and_path() {
+    let sidecar = Sidecar::start(&Config::new().set(
+        "rules",
+        json!([
+            { "match": { "methods": ["GET"], "paths": ["/healthz", "/docs/**"] },
+              "access": "public" },
+            { "match": { "paths": ["/users/*/avatar"] }, "access": "public" },
+            { "match": { "hosts": ["*.open.example.com", "exact.example.com"] },
+              "access": "public" },
+        ]),
+    ));
+    let cases = [
+        ("GET", "api.example.com", "/healthz", "200 public"),
+        ("GET", "api.example.com", "/healthz?probe=1", "200 public"),
+        ("POST", "api.example.com", "/healthz", "401 token_missing"),
+        ("GET", "api.example.com", "/healthz/", "401 token_missing"),
+        ("GET", "api.example.com", "/healthz2", "401 token_missing"),
+        ("GET", "api.example.com", "/HEALTHZ", "401 token_missing"),
+        ("GET", "api.example.com", "/docs", "200 public"),
+        ("GET", "api.example.com", "/docs/", "200 public"),
+        ("GET", "api.example.com", "/docs/a/b.html", "200 public"),
+        ("GET", "api.example.com", "/docsets", "401 token_missing"),
+        ("GET", "api.example.com", "/users/7/avatar", "200 public"),
+        ("GET", "api.example.com", "/users/7/8/avatar", "401 token_missing"),
+        ("GET", "api.example.com", "/users/7/avatar/raw", "401 token_missing"),
+        ("GET", "api.example.com", "/users//avatar", "401 token_missing"),
+        ("GET", "a.open.example.com", "/x", "200 public"),
+        ("GET", "A.Open.EXAMPLE.com:8443", "/x", "200 public"),
+        ("GET", "open.example.com", "/x", "401 token_missing"),
+        ("GET", "aopen.example.com", "/x", "401 token_missing"),
+        ("GET", "a.open.example.com.evil.test", "/x", "401 token_missing"),
+        ("GET", "exact.example.com", "/x", "200 public"),
+        ("GET", "EXACT.example.com:80", "/x", "200 public"),
+        ("GET", "not-exact.example.com", "/x", "401 token_missing"),
+    ];
+
+    for (method, host, path, decision) in cases {
+        let request = Request::new(method, path).host(host);
+        assert_eq!(sidecar.decide(&request), decision, "{method} {host}{path}");
+    }
+}
+
+#[test]
+fn first_matching_rule_decides() {
+    let sidecar = Sidecar::start(&Config::new().set(
+        "rules",
+        json!([
+            { "match": { "paths": ["/docs/internal/**"] } },
+            { "match": { "paths": ["/docs/**"] }, "access": "public" },
+            { "match": { "paths": ["/docs/late/**"] }, "access": "required" },
+        ]),
+    ));
+
+    assert_eq!(sidecar.decide(&Request::get("/docs/internal/x")), "401 token_missing");
+    assert_eq!(sidecar.decide(&Request::get("/docs/late/x")), "200 public");
+}
+
+#[test]
+fn rules_ask_for_scopes_claims_and_providers() {
+    let partner = json!({
+        "name": "partner",
+        "issuer": "https://partner.example.com",
+        "jwks": { "keys": [Key::beta().jwk()] },
+    });
+    let sidecar = Sidecar::start(&Config::new().add_provider(partner).set(
+        "rules",
+        json!([
+            { "match": { "paths": ["/admin/**"] }, "scopes": ["admin:read", "admin:write"] },
+            { "match": { "paths": ["/owners"] },
+              "claims": { "roles": ["admin", "owner"], "tenant": ["acme"] } },
+            { "match": { "paths": ["/nested"] }, "claims": { "realm_access.roles": ["admin"] } },
+            { "match": { "paths": ["/partners"] }, "providers": ["partner"] },
+        ]),
+    ));
+    let good = Token::good;
+    let of_partner = || good().claim("iss", "https://partner.example.com").signed_by(Key::beta());
+    let scp = good().without_claim("scope").claim("scp", json!(["admin:write", "admin:read"]));
+    let cases = [
+        ("/admin", good().claim("scope", "admin:write x admin:read"), "200 allowed"),
+        ("/admin/x", good().claim("scope", json!(["admin:read", "admin:write"])), "200 allowed"),
+        ("/admin/x", scp, "200 allowed"),
+        ("/admin/x", good().claim("scope", "admin:write"), "403 scope_insufficient"),
+        ("/admin/x", good().claim("scope", "admin:read admin:writer"), "403 scope_insufficient"),
+        ("/admin/x", good().without_claim("scope"), "403 scope_insufficient"),
+        ("/owners", good().claim("roles", json!(["user", "owner"])), "200 allowed"),
+        ("/owners", good().claim("roles", "admin"), "200 allowed"),
+        ("/owners", good().claim("roles", "administrator"), "403 claim_mismatch"),
+        ("/owners", good(), "403 claim_mismatch"),
+        ("/owners", good().claim("roles", "admin").claim("tenant", "x"), "403 claim_mismatch"),
+        ("/nested", good().claim("realm_access", json!({ "roles": ["admin"] })), "200 allowed"),
+        ("/nested", good().claim("realm_access", json!({ "roles": [] })), "403 claim_mismatch"),
+        ("/partners", of_partner(), "200 allowed"),
+        ("/partners", good(), "403 provider_not_allowed"),
+        ("/anything", of_partner(), "200 allowed"),
+    ];
+
+    for (path, token, decision) in cases {
+        let request = Request::get(path).bearer(&token.compact());
+        assert_eq!(sidecar.decide(&request), decision, "{path} with {}", token.payload_text());
+    }
+}
