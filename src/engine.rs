@@ -25,7 +25,7 @@ use std::time::Duration;
 ///
 /// **After every input, drain [`Self::poll_fetch`], then [`Self::poll_verdict`], then
 /// [`Self::poll_event`], and then arrange to call [`Self::handle_timeout`] at
-/// [`Self::poll_timeout`].** A fetch that cannot be started is an input as well: hand its failure
+/// [`Self::poll_timeout`], or after [`MAX_TIMEOUT`] if that is earlier.** A fetch that cannot be started is an input as well: hand its failure
 /// to [`Self::handle_response`] and drain again. Only a request that is decided at once leaves
 /// nothing but events behind.
 ///
@@ -455,6 +455,10 @@ fn carry_out(config: &Config, denial: Denial, edits_if_reported: Vec<HeaderEdit>
         }
     }
 }
+
+/// How often the engine is to see the clock while it has deadlines. When the clock steps back,
+/// what passed since the engine last saw it cannot be known, and is added to every deadline.
+pub const MAX_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// Clocks that are kept in step move back by less than this all the time.
 const NOTABLE_CLOCK_STEP: Duration = Duration::from_secs(1);

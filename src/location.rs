@@ -82,7 +82,6 @@ fn in_header<'a>(request: &RequestHead<'a>, name: &str, prefix: &str) -> Found<'
             .values(name)
             .flat_map(|value| value.split(|byte| *byte == b','))
             .map(<[u8]>::trim_ascii)
-            .filter(|element| !element.is_empty())
     };
     match elements().find_map(|element| strip_prefix(element, prefix)) {
         None => Found::Nothing,
@@ -138,7 +137,7 @@ fn value_of<'a>(cookie: &'a [u8], name: &str) -> Option<&'a [u8]> {
 /// The parameters of the query of a request target.
 fn params(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     let (_, query) = split_query(path);
-    query.unwrap_or_default().split(|byte| *byte == b'&').filter(|param| !param.is_empty())
+    query.unwrap_or_default().split(|byte| *byte == b'&')
 }
 
 fn split_query(path: &[u8]) -> (&[u8], Option<&[u8]>) {
@@ -163,7 +162,7 @@ fn without_params(path: &[u8], names: &[&str]) -> Vec<u8> {
         .collect();
     match kept.as_slice() {
         [] => before.to_vec(),
-        kept => [before, b"?", &kept.join(&b"&"[..])].concat(),
+        kept => [before, b"?", &kept.join(&b'&')].concat(),
     }
 }
 
@@ -236,6 +235,8 @@ mod tests {
             &["Bearer t", "Bearer u"][..],
             &["Bearer t,Bearer u"],
             &["Bearer t, u"],
+            &["Bearer t,"],
+            &["", "Bearer t"],
             &["Basic x", "Bearer t"],
             &["Basic x,Bearer t"],
         ] {
@@ -273,7 +274,7 @@ mod tests {
         let location = Location::Param("access_token".into());
         for (path, rest) in [
             ("/a?access_token=t", "/a"),
-            ("/a?x=%41&access_token=t&&y", "/a?x=%41&y"),
+            ("/a?x=%41&access_token=t&&y&", "/a?x=%41&&y&"),
             ("/a?access%5Ftoken=%74", "/a"),
             ("/?z=?&access_token=t", "/?z=?"),
         ] {

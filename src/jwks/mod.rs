@@ -188,7 +188,8 @@ impl Cache {
                 refresh.is_failing =
                     !matches!(error, FetchError::Invalid(JwkSetError::NoUsableKey { .. }));
                 let trusted_keys = self.len(now);
-                let retry_in = self.refresh.as_mut()?.fail(trusted_keys, jitter, now);
+                let trusted_until = self.trusted_until(now);
+                let retry_in = self.refresh.as_mut()?.fail(trusted_until, jitter, now);
                 Some(Outcome::Failed { error, retry_in, trusted_keys })
             }
         }
@@ -212,14 +213,25 @@ impl Cache {
     }
 
     fn trusted(&self, now: Timestamp) -> impl Iterator<Item = &VerifyingKey> {
-        let stale_for = match &self.refresh {
-            Some(refresh) if refresh.is_failing => refresh.jwks.stale_duration,
-            _ => Duration::ZERO,
-        };
+        let stale_for = self.stale_for();
         self.keys
             .iter()
             .filter(move |trusted| now < trusted.trusted_until.saturating_add(stale_for))
             .map(|trusted| &trusted.key)
+    }
+
+    /// When the last of the keys ends that are trusted now.
+    fn trusted_until(&self, now: Timestamp) -> Option<Timestamp> {
+        let stale_for = self.stale_for();
+        let ends = self.keys.iter().map(|key| key.trusted_until.saturating_add(stale_for));
+        ends.filter(|end| now < *end).max()
+    }
+
+    fn stale_for(&self) -> Duration {
+        match &self.refresh {
+            Some(refresh) if refresh.is_failing => refresh.jwks.stale_duration,
+            _ => Duration::ZERO,
+        }
     }
 
     /// Takes up a set that was just published; tells how many of its keys were not known before.
@@ -261,13 +273,19 @@ impl Refresh {
         refresh_in
     }
 
-    /// Schedules the next attempt: exponential back-off with equal jitter. With no key left every
-    /// request fails, so the cap is lower.
-    fn fail(&mut self, trusted_keys: usize, jitter: f64, now: Timestamp) -> Duration {
-        let cap = if trusted_keys == 0 { MAX_BACKOFF_WITHOUT_KEYS } else { MAX_BACKOFF };
-        let backoff = MIN_BACKOFF.saturating_mul(1 << self.failures.min(MAX_DOUBLINGS)).min(cap);
+    /// Schedules the next attempt: exponential back-off with equal jitter.
+    ///
+    /// Without keys every request fails, so the cap is lower then, and the moment at which the
+    /// last key ends is not slept through.
+    fn fail(&mut self, trusted_until: Option<Timestamp>, jitter: f64, now: Timestamp) -> Duration {
+        let doubled = MIN_BACKOFF.saturating_mul(1 << self.failures.min(MAX_DOUBLINGS));
         self.failures = self.failures.saturating_add(1);
-        let retry_in = backoff.mul_f64(1.0 - 0.5 * jitter);
+        let spread = |backoff: Duration| backoff.mul_f64(1.0 - 0.5 * jitter);
+        let soon = spread(doubled.min(MAX_BACKOFF_WITHOUT_KEYS));
+        let retry_in = match trusted_until {
+            Some(end) => spread(doubled.min(MAX_BACKOFF)).min(end.saturating_since(now).max(soon)),
+            None => soon,
+        };
         self.state = FetchState::Due { at: now.saturating_add(retry_in) };
         retry_in
     }

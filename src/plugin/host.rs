@@ -115,5 +115,5 @@ pub(super) fn record_metric(id: u32, value: u64) -> Result<(), Status> {
 }
 
 const MIN_TICK: Duration = Duration::from_millis(1);
-const MAX_TICK: Duration = Duration::from_hours(1);
+const MAX_TICK: Duration = crate::engine::MAX_TIMEOUT;
 const USER_AGENT: &str = concat!("mesh-jwt/", env!("CARGO_PKG_VERSION"));

@@ -1,0 +1,315 @@
+//! Requests whose keys are there.
+
+use crate::sim::{Sim, config, token};
+use crate::token::{ISSUER, Key, sign_parts};
+use mesh_jwt::reason::Reason;
+use mesh_jwt::request::HeaderEdit;
+use mesh_jwt::verdict::Verdict;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+fn warm(provider: Value, top: Value) -> Sim {
+    let mut sim = Sim::new(&config(provider, top));
+    sim.publish(&[Key::alpha()]);
+    sim
+}
+
+fn outputs() -> Value {
+    json!({
+        "outputPayloadToHeader": "X-Jwt-Payload",
+        "outputClaimToHeaders": [
+            {"header": "X-User-Id", "claim": "sub"},
+            {"header": "X-Tenant", "claim": "tenant", "default": "default"},
+        ],
+    })
+}
+
+fn edits(verdict: &Verdict) -> &[HeaderEdit] {
+    match verdict {
+        Verdict::Allow(allow) => &allow.edits,
+        Verdict::Deny(_) => &[],
+        Verdict::Pass(pass) => &pass.edits,
+    }
+}
+
+fn set(name: &str, value: &str) -> HeaderEdit {
+    HeaderEdit::Set(name.into(), value.into())
+}
+
+fn removed(name: &str) -> HeaderEdit {
+    HeaderEdit::Remove(name.into())
+}
+
+/// One request for each code; those that need another set-up are covered by `waiting`.
+#[test]
+fn every_code_is_reachable() {
+    let mut sim = warm(
+        json!({"audiences": ["wealist-api"], "maxLifetime": "2h"}),
+        json!({
+            "maxTokenBytes": 2000,
+            "rules": [
+                {"match": {"paths": ["/scope"]}, "scopes": ["admin:write"]},
+                {"match": {"paths": ["/claim"]}, "claims": {"tenant": ["other"]}},
+            ],
+        }),
+    );
+    let start = crate::sim::START;
+    let good = || token().claim("exp", start + 3600);
+    let long = "x".repeat(2001);
+    let tampered = {
+        let token = good().compact();
+        let (signed, _) = token.rsplit_once('.').unwrap();
+        format!("{signed}.{}", good().claim("sub", "mallory").compact().rsplit_once('.').unwrap().1)
+    };
+    let bearer = |token: &str| format!("Bearer {token}");
+    for (path, authorization, expected) in [
+        ("/", bearer(&good().compact()), "allowed"),
+        ("/", bearer(&good().header("alg", "none").compact()), "alg_not_allowed"),
+        ("/", bearer(&good().header("crit", json!(["exp"])).compact()), "crit_unsupported"),
+        ("/", format!("Bearer {0}, Bearer {0}", good().compact()), "multiple_tokens"),
+        ("/", bearer("a.b"), "token_malformed"),
+        ("/", String::new(), "token_missing"),
+        ("/", bearer(&long), "token_too_large"),
+        ("/", bearer(&good().header("typ", "JOSE").compact()), "typ_not_allowed"),
+        ("/", bearer(&good().claim("aud", "other").compact()), "audience_not_allowed"),
+        ("/", bearer(&good().without_claim("exp").compact()), "expiration_missing"),
+        ("/", bearer(&good().claim("iss", "https://evil").compact()), "issuer_unknown"),
+        ("/", bearer(&good().without_claim("iss").compact()), "issuer_unknown"),
+        ("/", bearer(&good().claim("exp", start + 8000).compact()), "lifetime_too_long"),
+        ("/", bearer(&good().claim("exp", start - 120).compact()), "token_expired"),
+        ("/", bearer(&good().claim("nbf", start + 121).compact()), "token_not_yet_valid"),
+        ("/", bearer(&good().signed_by(Key::beta()).compact()), "key_unknown"),
+        ("/", bearer(&tampered), "signature_invalid"),
+        (
+            "/",
+            bearer(&good().signed_by(Key::beta()).header("kid", "alpha").compact()),
+            "signature_invalid",
+        ),
+        ("/claim", bearer(&good().compact()), "claim_mismatch"),
+        ("/scope", bearer(&good().compact()), "scope_insufficient"),
+    ] {
+        let headers = [(":method", "GET"), (":path", path), ("authorization", &authorization)];
+        let verdict = sim.send(1, &headers).unwrap();
+        assert_eq!(verdict.code(), expected);
+    }
+}
+
+#[test]
+fn a_provider_that_the_rule_does_not_take_is_forbidden() {
+    let mut document = config(json!({}), json!({"rules": [{"providers": ["other"]}]}));
+    let other = json!({"name": "other", "issuer": "https://other", "jwksUri": "https://other/k"});
+    document["providers"].as_array_mut().unwrap().push(other);
+    let mut sim = Sim::new(&document);
+
+    assert_eq!(sim.decide(&token().compact()), "provider_not_allowed");
+}
+
+#[test]
+fn a_provider_accepts_tokens_only_from_its_own_locations() {
+    let mut document = config(json!({"fromHeaders": [{"name": "X-Jwt"}]}), json!({}));
+    let other = json!({"name": "other", "issuer": "https://other", "jwksUri": "https://other/k"});
+    document["providers"].as_array_mut().unwrap().push(other);
+    let mut sim = Sim::new(&document);
+    sim.publish(&[Key::alpha()]);
+
+    assert_eq!(sim.decide(&token().compact()), "issuer_unknown");
+    let there = sim.send(1, &[(":path", "/"), ("x-jwt", &token().compact())]).unwrap();
+    assert_eq!(there.code(), "allowed");
+}
+
+#[test]
+fn identity_is_set_and_token_and_forgeries_are_removed() {
+    let mut sim = warm(outputs(), json!({}));
+    let token = token().without_claim("tenant").compact();
+
+    let verdict = sim
+        .send(
+            1,
+            &[
+                (":path", "/"),
+                ("x-user-id", "admin"),
+                ("X_User_Id", "admin"),
+                ("x-tenant", "evil"),
+                ("x-user-id-extra", "kept"),
+                ("authorization", &format!("bearer {token}")),
+            ],
+        )
+        .unwrap();
+
+    assert!(matches!(verdict, Verdict::Allow(_)));
+    assert_eq!(
+        edits(&verdict),
+        [
+            removed("x-user-id"),
+            removed("X_User_Id"),
+            removed("x-tenant"),
+            removed("authorization"),
+            set("x-jwt-payload", token.split('.').nth(1).unwrap()),
+            set("x-user-id", "user-4711"),
+            set("x-tenant", "default"),
+        ]
+    );
+}
+
+#[test]
+fn the_original_token_is_forwarded_on_request_but_no_other_is() {
+    let mut sim = warm(
+        json!({
+            "forwardOriginalToken": true,
+            "fromHeaders": [{"name": "Authorization", "prefix": "Bearer "}],
+            "fromCookies": ["at"],
+            "fromParams": ["at"],
+        }),
+        json!({}),
+    );
+
+    let verdict = sim
+        .send(
+            1,
+            &[
+                (":path", "/a?x=1&at=unverified"),
+                ("cookie", "a=b; at=unverified"),
+                ("authorization", &format!("Bearer {}", token().compact())),
+            ],
+        )
+        .unwrap();
+
+    assert_eq!(verdict.code(), "allowed");
+    assert_eq!(edits(&verdict), [set("cookie", "a=b"), set(":path", "/a?x=1")]);
+}
+
+#[test]
+fn public_paths_keep_the_token_and_lose_the_forgeries() {
+    let mut sim = warm(
+        outputs(),
+        json!({"rules": [{"match": {"paths": ["/public/**"]}, "access": "public"}]}),
+    );
+    let headers = [
+        (":path", "/public/x"),
+        ("x-user-id", "admin"),
+        ("authorization", "Bearer not-even-a-token"),
+    ];
+
+    let verdict = sim.send(1, &headers).unwrap();
+
+    assert_eq!((verdict.code(), edits(&verdict)), ("public", &[removed("x-user-id")][..]));
+}
+
+#[test]
+fn ambiguous_paths_never_loosen_access() {
+    let mut sim = warm(
+        json!({}),
+        json!({"rules": [
+            {"match": {"paths": ["/admin/**"]}, "scopes": ["admin:write"]},
+            {"match": {"paths": ["/public/**"]}, "access": "public"},
+            {"match": {"paths": ["/maybe/**"]}, "access": "optional"},
+            {"match": {"hosts": ["open.example.com"]}, "access": "public"},
+        ]}),
+    );
+    let mut code = |path: &str| {
+        let headers = [(":path", path), (":authority", "open.example.com:443")];
+        sim.send(1, &headers).unwrap().code()
+    };
+
+    for path in ["/public/x", "/public/./x", "/x/../public/", "/maybe", "/other", "/public/%41"] {
+        assert_eq!(code(path), "public", "{path}");
+    }
+    for path in ["/admin", "/public/../admin/x", "/public/%2e%2e/admin", "//admin//x"] {
+        assert_eq!(code(path), "token_missing", "{path}");
+    }
+    for path in [
+        "/public/%2F",
+        "/public/%5cx",
+        "/public\\x",
+        "/public;x/y",
+        "/public/%00",
+        "/public/%252e%252e/admin",
+        "/maybe/%2e%2e%2fadmin",
+        "/admin%2Fx",
+        "public",
+        "",
+    ] {
+        assert_eq!(code(path), "token_missing", "{path}");
+    }
+}
+
+#[test]
+fn optional_takes_no_token_but_no_bad_one() {
+    let mut sim = warm(outputs(), json!({"rules": [{"access": "optional"}]}));
+
+    let verdict = sim.send(1, &[(":path", "/"), ("x-user-id", "admin")]).unwrap();
+    assert_eq!((verdict.code(), edits(&verdict)), ("public", &[removed("x-user-id")][..]));
+    assert_eq!(sim.decide("x.y.z"), "token_malformed");
+    assert_eq!(sim.decide(&token().compact()), "allowed");
+}
+
+#[test]
+fn preflights_pass_unless_switched_off() {
+    let preflight = [
+        (":method", "OPTIONS"),
+        (":path", "/"),
+        ("origin", "https://app"),
+        ("access-control-request-method", "POST"),
+        ("x-user-id", "admin"),
+    ];
+
+    let verdict = warm(outputs(), json!({})).send(1, &preflight).unwrap();
+    assert_eq!((verdict.code(), edits(&verdict)), ("cors_preflight", &[removed("x-user-id")][..]));
+    let mut strict = warm(outputs(), json!({"bypassCorsPreflight": false}));
+    assert_eq!(strict.send(1, &preflight).unwrap().code(), "token_missing");
+    let plain_options = warm(outputs(), json!({})).send(1, &preflight[..3]).unwrap();
+    assert_eq!(plain_options.code(), "token_missing");
+}
+
+#[test]
+fn report_mode_denies_nothing_and_leaves_tokens_to_the_upstream() {
+    let mut sim = warm(outputs(), json!({"mode": "report"}));
+    let send = |sim: &mut Sim, token: &str| {
+        let bearer = format!("Bearer {token}");
+        let headers = [(":path", "/"), ("x-user-id", "admin"), ("authorization", bearer.as_str())];
+        sim.send(1, &headers).unwrap()
+    };
+
+    let denied = send(&mut sim, &token().claim("exp", 1).compact());
+    assert!(matches!(denied, Verdict::Pass(_)));
+    assert_eq!((denied.code(), edits(&denied)), ("token_expired", &[removed("x-user-id")][..]));
+    let good = token().compact();
+    let allowed = send(&mut sim, &good);
+    assert!(matches!(allowed, Verdict::Allow(_)));
+    assert!(!edits(&allowed).contains(&removed("authorization")));
+    assert!(edits(&allowed).contains(&set("x-user-id", "user-4711")));
+}
+
+#[test]
+fn nothing_that_is_printed_holds_a_part_of_a_token() {
+    let mut sim = warm(outputs(), json!({"rules": [{"scopes": ["nobody-has-this"]}]}));
+    let tokens = [
+        token().compact(),
+        token().claim("exp", 1).compact(),
+        token().claim("iss", "https://evil").compact(),
+        token().signed_by(Key::beta()).compact(),
+        sign_parts(
+            r#"{"alg":"RS256","kid":"alpha"}"#,
+            r#"{"iss":7,"sub":"user-4711"}"#,
+            Key::alpha(),
+        ),
+        "secret-token".to_owned(),
+    ];
+
+    let mut denied = BTreeSet::new();
+    for token in &tokens {
+        denied.insert(sim.decide(token));
+    }
+
+    assert!(denied.len() > 4, "{denied:?}");
+    for token in &tokens {
+        for part in token.split('.') {
+            assert!(!sim.printed.contains(part), "{part}");
+        }
+    }
+    for claim in ["user-4711", "acme", "users:read", "https://evil"] {
+        assert!(!sim.printed.contains(claim), "{claim}");
+    }
+    assert!(sim.printed.contains(Reason::TokenExpired.code()));
+    assert!(!ISSUER.is_empty());
+}

@@ -1,0 +1,140 @@
+//! Requests that come before the keys.
+
+use crate::sim::{Sim, config, token};
+use crate::token::Key;
+use mesh_jwt::verdict::Verdict;
+use serde_json::json;
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn sim() -> Sim {
+    Sim::new(&config(json!({}), json!({})))
+}
+
+#[test]
+fn requests_wait_for_one_shared_fetch() {
+    let mut sim = sim();
+    let (good, unknown) = (token().compact(), token().signed_by(Key::beta()).compact());
+
+    for stream in 1..=20 {
+        assert!(sim.send_token(stream, if stream == 20 { &unknown } else { &good }).is_none());
+    }
+    assert_eq!((sim.fetched_at.len(), sim.engine.paused()), (1, 20));
+    sim.publish(&[Key::alpha()]);
+
+    for stream in 1..20 {
+        assert_eq!(sim.verdict(stream), "allowed");
+    }
+    assert_eq!(sim.verdict(20), "key_unknown");
+    assert_eq!(sim.engine.paused(), 0);
+    assert_eq!(sim.decide(&good), "allowed");
+    assert_eq!(sim.fetched_at.len(), 1);
+}
+
+#[test]
+fn what_needs_no_key_is_decided_without_one() {
+    let mut sim = sim();
+
+    assert_eq!(sim.decide("x.y.z"), "token_malformed");
+    assert_eq!(sim.decide(&token().claim("exp", 1).compact()), "token_expired");
+    assert_eq!(sim.decide(&token().claim("iss", "https://evil").compact()), "issuer_unknown");
+}
+
+#[test]
+fn every_request_is_answered_in_time_though_nobody_answers_the_fetch() {
+    let mut sim = sim();
+    for stream in 1..=3 {
+        assert!(sim.send_token(stream, &token().compact()).is_none());
+        sim.wait(SECOND / 2);
+    }
+
+    sim.wait(SECOND);
+    assert_eq!(sim.verdict(1), "paused");
+    sim.wait(SECOND / 2);
+    assert_eq!(sim.verdict(1), "jwks_unavailable");
+    sim.wait(SECOND);
+    assert_eq!((sim.verdict(2), sim.verdict(3)), ("jwks_unavailable", "jwks_unavailable"));
+}
+
+#[test]
+fn a_fetch_that_is_never_answered_is_given_up_and_its_late_answer_ignored() {
+    let mut sim = sim();
+
+    sim.wait(SECOND * 10);
+    assert!(sim.fetched_at.len() > 1, "{:?}", sim.fetched_at);
+    sim.publish(&[Key::alpha()]);
+    assert!(sim.send_token(1, &token().compact()).is_none());
+    let last = sim.in_flight.len() - 1;
+    sim.in_flight.swap(0, last);
+    sim.publish(&[Key::alpha()]);
+
+    assert_eq!(sim.verdict(1), "allowed");
+}
+
+#[test]
+fn a_failed_fetch_is_tried_again_while_requests_wait() {
+    let mut sim = sim();
+    assert!(sim.send_token(1, &token().compact()).is_none());
+
+    sim.fail();
+    sim.run(SECOND * 2, |sim| sim.publish(&[Key::alpha()]));
+
+    assert_eq!(sim.verdict(1), "allowed");
+}
+
+#[test]
+fn nobody_waits_for_an_attempt_that_comes_too_late() {
+    let mut sim = Sim::new(&config(json!({}), json!({"jwksWaitTimeout": "200ms"})));
+
+    sim.fail();
+    let Some(Verdict::Deny(denial)) = sim.send_token(1, &token().compact()) else {
+        panic!("a request that cannot be helped in time is paused");
+    };
+
+    assert_eq!(denial.reason.code(), "jwks_unavailable");
+    let retry_after = denial.reply.headers.iter().find(|(name, _)| *name == "retry-after");
+    assert_eq!(retry_after.map(|(_, value)| value.as_str()), Some("1"));
+}
+
+#[test]
+fn a_closed_request_gets_no_verdict() {
+    let mut sim = sim();
+    for stream in 1..=2 {
+        assert!(sim.send_token(stream, &token().compact()).is_none());
+    }
+
+    sim.close(1);
+    sim.publish(&[Key::alpha()]);
+
+    assert_eq!((sim.verdict(1), sim.verdict(2)), ("paused", "allowed"));
+}
+
+#[test]
+fn only_so_many_requests_may_wait() {
+    let mut sim = Sim::new(&config(json!({}), json!({"maxPausedRequests": 2})));
+    for stream in 1..=2 {
+        assert!(sim.send_token(stream, &token().compact()).is_none());
+    }
+
+    assert_eq!(sim.decide(&token().compact()), "overloaded");
+    sim.close(1);
+    assert!(sim.send_token(3, &token().compact()).is_none());
+}
+
+#[test]
+fn providers_wait_for_their_own_keys_only() {
+    let other = json!({"name": "other", "issuer": "https://other", "jwksUri": "https://other/k"});
+    let mut document = config(json!({}), json!({}));
+    document["providers"].as_array_mut().unwrap().push(other);
+    let mut sim = Sim::new(&document);
+    assert!(sim.send_token(1, &token().compact()).is_none());
+    let of_other = token().claim("iss", "https://other").compact();
+    assert!(sim.send_token(2, &of_other).is_none());
+
+    sim.publish(&[Key::alpha()]);
+
+    assert_eq!((sim.verdict(1), sim.verdict(2)), ("allowed", "paused"));
+    sim.publish(&[Key::alpha()]);
+    assert_eq!(sim.verdict(2), "allowed");
+}
