@@ -2,13 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-
 use crate::harness::config::Config;
 use crate::harness::http::Request;
 use crate::harness::issuer::Answer;
 use crate::harness::sidecar::Sidecar;
-use crate::harness::token::{Key, Token, now};
+use crate::harness::token::{Key, Token};
 use crate::harness::wait;
 
 /// The incident that this filter exists for: two pods behind one address, each with its own key,
@@ -98,34 +96,6 @@ fn expired_keys_are_dropped_where_none_may_be_stale() {
     wait::until("the keys are gone", EXPIRY_LIMIT, || {
         (sidecar.decide(&good) == "503 jwks_unavailable").then_some(())
     });
-}
-
-#[test]
-fn cached_token_expires_all_the_same() {
-    let sidecar = Sidecar::start(&Config::new().provider("clockSkew", "0s"));
-    let request = Request::get("/").bearer(&Token::good().claim("exp", now() + 2).compact());
-
-    assert_eq!(sidecar.decide(&request), "200 allowed");
-    assert_eq!(sidecar.decide(&request), "200 allowed");
-
-    assert_eq!(sidecar.stat("token_cache.miss"), 1);
-    assert_eq!(sidecar.stat("token_cache.hit"), 1);
-    wait::until("the token expires", EXPIRY_LIMIT, || {
-        (sidecar.decide(&request) == "401 token_expired").then_some(())
-    });
-}
-
-#[test]
-fn token_cache_can_be_switched_off() {
-    let config = Config::new().set("tokenCache", json!({ "maxEntries": 0 }));
-    let sidecar = Sidecar::start(&config);
-
-    let request = Request::get("/").bearer(&Token::good().compact());
-    assert_eq!(sidecar.decide(&request), "200 allowed");
-    assert_eq!(sidecar.decide(&request), "200 allowed");
-
-    assert_eq!(sidecar.stat("token_cache.hit"), 0);
-    assert_eq!(sidecar.stat("signature.host"), 2);
 }
 
 /// Sends fresh tokens of each kind in turn for a while, and none may be refused.
