@@ -3,8 +3,8 @@
 use crate::authn;
 use crate::config::{Config, Mode, Provider, RemoteJwks};
 use crate::event::Event;
-use crate::jose::Token;
-use crate::jwks::{self, Availability, FetchError, FetchId, JwksResponse};
+use crate::jose::{Token, Verification};
+use crate::jwks::{self, FetchError, FetchId, JwksResponse, MissId, Prospect};
 use crate::location::{self, Found, Location};
 use crate::reason::Reason;
 use crate::reply::LocalReply;
@@ -79,9 +79,18 @@ struct Candidate {
     realm: String,
 }
 
+/// How long a request may wait, and since when.
+#[derive(Clone, Copy)]
+struct Patience {
+    deadline: Timestamp,
+    /// How many fetches of its provider had begun when it came.
+    fetches_begun: u64,
+    is_new: bool,
+}
+
 struct Paused {
     candidate: Candidate,
-    deadline: Timestamp,
+    patience: Patience,
 }
 
 enum Screened {
@@ -91,7 +100,7 @@ enum Screened {
 
 enum Judged {
     Decided(Verdict),
-    /// There are no keys yet, but there may be some in time.
+    /// The key is not there, but may come in time.
     Waits(Candidate),
 }
 
@@ -148,14 +157,20 @@ impl Engine {
             Screened::Decided(verdict) => return Disposition::Decided(verdict),
             Screened::Candidate(candidate) => candidate,
         };
-        let deadline = now.saturating_add(config.jwks_wait_timeout);
-        match self.judge(candidate, deadline, now) {
+        let cache = self.caches.get(candidate.provider);
+        let patience = Patience {
+            deadline: now.saturating_add(config.jwks_wait_timeout),
+            fetches_begun: cache.map_or(0, jwks::Cache::fetches_begun),
+            is_new: true,
+        };
+        match self.judge(candidate, patience, now) {
             Judged::Decided(verdict) => Disposition::Decided(verdict),
             Judged::Waits(candidate) if self.paused.len() >= config.max_paused_requests => {
                 Disposition::Decided(candidate.deny(&config, Reason::Overloaded, None))
             }
             Judged::Waits(candidate) => {
-                self.paused.insert(stream, Paused { candidate, deadline });
+                let patience = Patience { is_new: false, ..patience };
+                self.paused.insert(stream, Paused { candidate, patience });
                 Disposition::Paused
             }
         }
@@ -170,23 +185,23 @@ impl Engine {
     ) {
         self.observe(now);
         let jitter = self.jitter.f64();
-        let outcome = self
-            .caches
-            .iter_mut()
-            .enumerate()
-            .find_map(|(provider, cache)| Some((provider, cache.holds_fetch(id).then_some(cache)?)))
-            .and_then(|(provider, cache)| {
-                Some((provider, cache.finish_fetch(id, result, jitter, now)?))
-            });
-        let Some((provider, outcome)) = outcome else { return };
-        self.events.push_back(match outcome {
-            jwks::Outcome::Failed { error, retry_in, trusted_keys } => {
-                Event::FetchFailed { provider, error, retry_in, trusted_keys }
+        let mut caches = self.caches.iter_mut().enumerate();
+        let Some((provider, cache)) = caches.find(|(_, cache)| cache.fetch_in_flight() == Some(id))
+        else {
+            return;
+        };
+        match cache.finish_fetch(result, jitter, now) {
+            None => return,
+            Some(jwks::Outcome::Failed { error, retry_in, trusted_keys }) => self
+                .events
+                .push_back(Event::FetchFailed { provider, error, retry_in, trusted_keys }),
+            Some(jwks::Outcome::Refreshed { keys, new_keys, skipped, disagreement }) => {
+                self.events.push_back(Event::Fetched { provider, keys, new_keys, skipped });
+                if let Some(kids) = disagreement {
+                    self.events.push_back(Event::Inconsistent { provider, kids });
+                }
             }
-            jwks::Outcome::Refreshed { keys, new_keys, skipped, refresh_in } => {
-                Event::Fetched { provider, keys, new_keys, skipped, refresh_in }
-            }
-        });
+        }
         self.judge_paused(now, |paused| paused.candidate.provider == provider);
     }
 
@@ -203,7 +218,7 @@ impl Engine {
         for id in overdue {
             self.handle_response(id, Err(FetchError::Timeout), now);
         }
-        self.judge_paused(now, |paused| paused.deadline <= now);
+        self.judge_paused(now, |paused| paused.patience.deadline <= now);
     }
 
     /// A fetch to carry out.
@@ -231,7 +246,8 @@ impl Engine {
     /// such time.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Timestamp, &'static str)> {
-        let paused = self.paused.values().map(|paused| (paused.deadline, "a request waits"));
+        let paused =
+            self.paused.values().map(|paused| (paused.patience.deadline, "a request waits"));
         self.caches.iter().filter_map(jwks::Cache::next_timeout).chain(paused).min()
     }
 
@@ -246,7 +262,7 @@ impl Engine {
             cache.clock_stepped_back(by);
         }
         for paused in self.paused.values_mut() {
-            paused.deadline = paused.deadline.saturating_sub(by);
+            paused.patience.deadline = paused.patience.deadline.saturating_sub(by);
         }
         if by >= NOTABLE_CLOCK_STEP {
             self.events.push_back(Event::ClockSteppedBack { by });
@@ -262,63 +278,104 @@ impl Engine {
             .map(|(stream, _)| *stream)
             .collect();
         for stream in streams {
-            let Some(Paused { candidate, deadline }) = self.paused.remove(&stream) else {
+            let Some(Paused { candidate, patience }) = self.paused.remove(&stream) else {
                 continue;
             };
-            match self.judge(candidate, deadline, now) {
+            match self.judge(candidate, patience, now) {
                 Judged::Decided(verdict) => self.verdicts.push_back((stream, verdict)),
                 Judged::Waits(candidate) => {
-                    self.paused.insert(stream, Paused { candidate, deadline });
+                    self.paused.insert(stream, Paused { candidate, patience });
                 }
             }
         }
     }
 
-    /// Judges a token with the keys that are there, or lets it wait until `deadline`.
-    fn judge(&mut self, candidate: Candidate, deadline: Timestamp, now: Timestamp) -> Judged {
+    /// Judges a token with the keys that are there, or lets it wait for others.
+    fn judge(&mut self, mut candidate: Candidate, patience: Patience, now: Timestamp) -> Judged {
         let config = Rc::clone(&self.config);
         let index = candidate.provider;
-        let (Some(provider), Some(cache)) = (config.providers.get(index), self.caches.get(index))
+        let (Some(provider), Some(cache)) =
+            (config.providers.get(index), self.caches.get_mut(index))
         else {
             // Indices come from this very configuration.
             return Judged::Decided(candidate.deny(&config, Reason::IssuerUnknown, None));
         };
-        if let Availability::Awaited { attempt_at } = cache.availability(now) {
+        if let Some(attempt_at) = cache.awaits_keys(now) {
             // Waiting for an attempt that comes too late would only add to the delay.
-            if now < deadline && attempt_at < deadline {
+            if now < patience.deadline && attempt_at < patience.deadline {
                 return Judged::Waits(candidate);
             }
             let retry_in = Some(attempt_at.saturating_since(now));
             return Judged::Decided(candidate.deny(&config, Reason::JwksUnavailable, retry_in));
         }
 
-        let Candidate { token, requirement, edits, edits_if_reported, realm, .. } = candidate;
-        let deny = |reason| {
-            let scopes = &requirement.scopes;
-            let reply = LocalReply::new(reason, &realm, scopes, None);
-            let denial = Denial { reason, provider: Some(index), reply };
-            Judged::Decided(carry_out(&config, denial, edits_if_reported))
-        };
-        let kid = token.kid().map(str::to_owned);
-        let mut candidates = cache.candidates(kid.as_deref(), now).peekable();
-        if candidates.peek().is_none() {
-            return deny(Reason::KeyUnknown);
-        }
-        let mut last_tried = None;
+        let kid = candidate.token.kid().map(str::to_owned);
+        let mut fitting = None;
+        let mut is_known = kid.is_none();
+        let keys = cache.candidates(kid.as_deref(), now).inspect(|key| {
+            is_known = true;
+            fitting = Some(*key);
+        });
         let events = &mut self.events;
-        let tried = candidates.inspect(|key| last_tried = Some(*key));
-        let verified = token.verify(tried, || events.push_back(Event::SignatureChecked));
-        let Some(token) = verified else {
-            return deny(Reason::SignatureInvalid);
+        let token = match candidate.token.verify(keys, || events.push_back(Event::SignatureChecked))
+        {
+            Verification::Verified(token) => token,
+            Verification::Failed(token) => {
+                candidate.token = token;
+                let miss = MissId::new(kid.as_deref(), is_known);
+                return self.judge_miss(candidate, miss, is_known, patience, now);
+            }
         };
-        if last_tried.is_some_and(|key| cache.is_stale(key, now)) {
+        if fitting.is_some_and(|key| cache.is_stale(key, now)) {
             events.push_back(Event::StaleKeyUsed { provider: index });
         }
-        if let Err(reason) = requirement.authorize(token.claims(), &provider.space_delimited_claims)
-        {
-            return deny(reason);
-        }
-        Judged::Decided(Verdict::Allow(Allow::new(index, provider, &token, edits)))
+        let Candidate { requirement, edits, edits_if_reported, realm, .. } = candidate;
+        let space_delimited = &provider.space_delimited_claims;
+        Judged::Decided(match requirement.authorize(token.claims(), space_delimited) {
+            Ok(()) => Verdict::Allow(Allow::new(index, provider, &token, edits)),
+            Err(reason) => {
+                let reply = LocalReply::new(reason, &realm, &requirement.scopes, None);
+                let denial = Denial { reason, provider: Some(index), reply };
+                carry_out(&config, denial, edits_if_reported)
+            }
+        })
+    }
+
+    /// Decides whether a token that no trusted key verifies waits for another key.
+    fn judge_miss(
+        &mut self,
+        candidate: Candidate,
+        miss: MissId,
+        is_kid_known: bool,
+        patience: Patience,
+        now: Timestamp,
+    ) -> Judged {
+        let provider = candidate.provider;
+        // Half of the places are kept for requests that wait for any keys at all.
+        let is_crowded = patience.is_new
+            && self.paused.len().saturating_mul(2) >= self.config.max_paused_requests;
+        let prospect = match self.caches.get_mut(provider) {
+            Some(cache) if !is_crowded => {
+                cache.look_for(miss, patience.fetches_begun, patience.deadline, now)
+            }
+            _ => Prospect::Suppressed,
+        };
+        let reason = if is_kid_known { Reason::SignatureInvalid } else { Reason::KeyUnknown };
+        let (reason, retry_in) = match prospect {
+            Prospect::Waits => {
+                if patience.is_new {
+                    self.events.push_back(Event::Missed { provider });
+                }
+                return Judged::Waits(candidate);
+            }
+            Prospect::Missing => (reason, None),
+            Prospect::Suppressed => {
+                self.events.push_back(Event::MissSuppressed { provider });
+                (reason, None)
+            }
+            Prospect::Unavailable { retry_in } => (Reason::JwksUnavailable, Some(retry_in)),
+        };
+        Judged::Decided(candidate.deny(&self.config, reason, retry_in))
     }
 }
 

@@ -35,8 +35,23 @@ pub enum Event {
         new_keys: usize,
         /// The keys that cannot be used.
         skipped: Vec<SkippedKey>,
-        /// When the next refresh comes.
-        refresh_in: Duration,
+    },
+    /// The endpoints of one issuer publish different sets.
+    Inconsistent {
+        /// The index of the provider.
+        provider: usize,
+        /// The `kid`s of all its keys.
+        kids: Vec<String>,
+    },
+    /// A request waits for a key that is looked for.
+    Missed {
+        /// The index of the provider.
+        provider: usize,
+    },
+    /// A request was denied for an unknown key that was not looked for again.
+    MissSuppressed {
+        /// The index of the provider.
+        provider: usize,
     },
     /// A signature was checked.
     SignatureChecked,
@@ -89,7 +104,7 @@ impl Event {
                     ),
                 ))
             }
-            Self::Fetched { provider, keys, new_keys, skipped, refresh_in } => {
+            Self::Fetched { provider, keys, new_keys, skipped } => {
                 let level = if *new_keys > 0 { Level::Info } else { Level::Debug };
                 let skipped = match skipped.as_slice() {
                     [] => String::new(),
@@ -100,14 +115,24 @@ impl Event {
                 Some((
                     level,
                     format!(
-                        "provider {}: fetched {keys} keys, {new_keys} of them new{skipped}; next \
-                         refresh in {}",
-                        name(provider),
-                        shown(*refresh_in)
+                        "provider {}: fetched {keys} keys, {new_keys} of them new{skipped}",
+                        name(provider)
                     ),
                 ))
             }
-            Self::SignatureChecked | Self::StaleKeyUsed { .. } => None,
+            Self::Inconsistent { provider, kids } => Some((
+                Level::Warn,
+                format!(
+                    "provider {}: its endpoints publish different keys; all of them are used, but \
+                     other verifiers fail at random; give every replica the same key pair (kids: \
+                     {kids:?})",
+                    name(provider)
+                ),
+            )),
+            Self::Missed { .. }
+            | Self::MissSuppressed { .. }
+            | Self::SignatureChecked
+            | Self::StaleKeyUsed { .. } => None,
         }
     }
 }

@@ -33,8 +33,14 @@ pub enum JwksMetric {
     FetchFailed,
     /// Fetches that brought keys.
     FetchSuccess,
+    /// Times that endpoints of one issuer turned out to publish different sets.
+    Inconsistent,
     /// Keys that are trusted at the moment; a gauge.
     Keys,
+    /// Requests that waited for an unknown key to be looked for.
+    Miss,
+    /// Requests that were denied for an unknown key without looking for it again.
+    MissSuppressed,
     /// Requests that were allowed by a key past its time, because refreshes fail.
     StaleServed,
 }
@@ -68,18 +74,16 @@ impl Metric {
     /// The counter that an event adds to, if there is one.
     #[must_use]
     pub fn of_event(event: &Event) -> Option<Self> {
+        let jwks = |provider: &usize, metric| Some(Self::Jwks(*provider, metric));
         match event {
             Event::ClockSteppedBack { .. } => None,
-            Event::FetchFailed { provider, .. } => {
-                Some(Self::Jwks(*provider, JwksMetric::FetchFailed))
-            }
-            Event::Fetched { provider, .. } => {
-                Some(Self::Jwks(*provider, JwksMetric::FetchSuccess))
-            }
+            Event::FetchFailed { provider, .. } => jwks(provider, JwksMetric::FetchFailed),
+            Event::Fetched { provider, .. } => jwks(provider, JwksMetric::FetchSuccess),
+            Event::Inconsistent { provider, .. } => jwks(provider, JwksMetric::Inconsistent),
+            Event::Missed { provider } => jwks(provider, JwksMetric::Miss),
+            Event::MissSuppressed { provider } => jwks(provider, JwksMetric::MissSuppressed),
             Event::SignatureChecked => Some(Self::SignatureWasm),
-            Event::StaleKeyUsed { provider } => {
-                Some(Self::Jwks(*provider, JwksMetric::StaleServed))
-            }
+            Event::StaleKeyUsed { provider } => jwks(provider, JwksMetric::StaleServed),
         }
     }
 
@@ -101,7 +105,10 @@ impl Metric {
                 let metric = match metric {
                     JwksMetric::FetchFailed => "fetch_failed",
                     JwksMetric::FetchSuccess => "fetch_success",
+                    JwksMetric::Inconsistent => "inconsistent",
                     JwksMetric::Keys => "keys",
+                    JwksMetric::Miss => "miss",
+                    JwksMetric::MissSuppressed => "miss_suppressed",
                     JwksMetric::StaleServed => "stale_served",
                 };
                 format!("mesh_jwt.jwks.{provider}.{metric}")
@@ -115,5 +122,13 @@ impl Metric {
 }
 
 impl JwksMetric {
-    const ALL: [Self; 4] = [Self::FetchFailed, Self::FetchSuccess, Self::Keys, Self::StaleServed];
+    const ALL: [Self; 7] = [
+        Self::FetchFailed,
+        Self::FetchSuccess,
+        Self::Inconsistent,
+        Self::Keys,
+        Self::Miss,
+        Self::MissSuppressed,
+        Self::StaleServed,
+    ];
 }

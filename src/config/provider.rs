@@ -54,7 +54,6 @@ pub struct RemoteJwks {
     pub timeout: Duration,
     pub(crate) cache_duration: Duration,
     pub(crate) stale_duration: Duration,
-    #[expect(dead_code, reason = "bounds the search for unknown keys, which does not exist yet")]
     pub(crate) refetch_cooldown: Duration,
 }
 

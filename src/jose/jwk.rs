@@ -242,7 +242,7 @@ const SHOWN_SKIPPED_KEYS: usize = 3;
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::jose::Token;
+    use crate::jose::{Token, Verification};
 
     // RFC 7515 appendix A.2: key, signing input and signature.
     const RFC7515_N: &str = "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ";
@@ -255,7 +255,8 @@ mod tests {
 
     fn verifies(token: &str) -> bool {
         let set = rfc7515_set();
-        Token::parse(token.as_bytes()).unwrap().verify(set.keys.iter(), || ()).is_some()
+        let token = Token::parse(token.as_bytes()).unwrap();
+        matches!(token.verify(set.keys.iter(), || ()), Verification::Verified(_))
     }
 
     #[test]

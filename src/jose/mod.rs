@@ -62,21 +62,22 @@ impl Token {
         &self.claims
     }
 
-    /// Checks the signature against each key in turn, until one fits.
+    /// Checks the signature against each key in turn, until one fits; the token comes back when
+    /// none does.
     ///
     /// `attempted` is called once for each check, which is by far the dearest step of all.
     pub(crate) fn verify<'k>(
         self,
         keys: impl Iterator<Item = &'k VerifyingKey>,
         mut attempted: impl FnMut(),
-    ) -> Option<VerifiedToken> {
+    ) -> Verification {
         for key in keys {
             attempted();
             if rs256::verify(&self.signature, self.signing_input.as_bytes(), key) {
-                return Some(VerifiedToken(self));
+                return Verification::Verified(VerifiedToken(self));
             }
         }
-        None
+        Verification::Failed(self)
     }
 }
 
@@ -86,6 +87,12 @@ impl fmt::Debug for Token {
         let len = self.signing_input.len().saturating_add(self.signature.len());
         write!(f, "Token({len} bytes)")
     }
+}
+
+/// What came of checking a signature.
+pub(crate) enum Verification {
+    Failed(Token),
+    Verified(VerifiedToken),
 }
 
 /// Proof that a trusted key signed the token; the claims it holds are the issuer's.

@@ -6,5 +6,6 @@ mod token;
 
 mod decisions;
 mod fetching;
+mod missing_keys;
 mod sim;
 mod waiting;

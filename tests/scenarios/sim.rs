@@ -20,6 +20,7 @@ pub(crate) struct Sim {
     pub(crate) now: Timestamp,
     /// The fetches that are not answered yet.
     pub(crate) in_flight: Vec<Fetch>,
+    last_answer: (u16, String),
     /// When each fetch began.
     pub(crate) fetched_at: Vec<Duration>,
     /// The verdicts on paused requests.
@@ -37,6 +38,7 @@ impl Sim {
             engine: Engine::new(config, 7, now),
             now,
             in_flight: Vec::new(),
+            last_answer: (503, String::new()),
             fetched_at: Vec::new(),
             verdicts: BTreeMap::new(),
             events: Vec::new(),
@@ -66,9 +68,26 @@ impl Sim {
         self.send(stream, &[(":method", "GET"), (":path", "/"), ("authorization", &bearer)])
     }
 
-    /// What becomes of a request that is not paused.
+    /// What becomes of a request, while the issuer answers at once what it answered last.
     pub(crate) fn decide(&mut self, token: &str) -> &'static str {
-        self.send_token(0, token).expect("a request that is decided at once").code()
+        let verdict = self.send_token(0, token);
+        self.code_of(0, verdict)
+    }
+
+    /// What becomes of a request that may be paused; see [`Self::decide`].
+    pub(crate) fn code_of(&mut self, stream: u32, verdict: Option<Verdict>) -> &'static str {
+        if let Some(verdict) = verdict {
+            return verdict.code();
+        }
+        while !self.in_flight.is_empty() && !self.verdicts.contains_key(&stream) {
+            self.answer_again();
+        }
+        self.verdict(stream)
+    }
+
+    pub(crate) fn answer_again(&mut self) {
+        let (status, body) = self.last_answer.clone();
+        self.answer(status, None, &body);
     }
 
     /// What became of a request that was paused.
@@ -79,6 +98,7 @@ impl Sim {
     /// Answers the oldest fetch.
     pub(crate) fn answer(&mut self, status: u16, cache_control: Option<&str>, body: &str) {
         let fetch = self.in_flight.remove(0);
+        self.last_answer = (status, body.to_owned());
         let response = JwksResponse { status, body: body.as_bytes(), cache_control };
         self.engine.handle_response(fetch.id, Ok(response), self.now);
         self.drain();

@@ -1,0 +1,181 @@
+//! When a key that is not known yet may be looked for.
+//!
+//! A token can name any `kid`, so looking is rationed: [`BURST`] fetches in each `refetchCooldown`.
+//! When few keys are missing they are spent in a row, because each may reach another endpoint;
+//! when many are, which is what a flood of made-up names looks like, they are spread evenly, so
+//! that a key that is really new does not find the ration spent for long.
+
+use crate::time::Timestamp;
+use sha2::{Digest as _, Sha256};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// The ration of one provider.
+#[derive(Debug)]
+pub(super) struct Search {
+    cooldown: Duration,
+    /// When the first fetch of the present ration began.
+    since: Timestamp,
+    last_fetch: Timestamp,
+    /// How much of the ration is spent.
+    fetches: u32,
+    /// What was looked for in vain since then.
+    missed: BTreeSet<MissId>,
+    was_crowded: bool,
+}
+
+/// Names what is looked for, in a size that does not depend on the client.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) struct MissId([u8; 16]);
+
+impl MissId {
+    /// `is_known` tells a bad signature under a known `kid` from an unknown `kid`.
+    pub(crate) fn new(kid: Option<&str>, is_known: bool) -> Self {
+        let mut digest = Sha256::new();
+        digest.update([u8::from(is_known), u8::from(kid.is_some())]);
+        digest.update(kid.unwrap_or_default());
+        let mut id = [0; 16];
+        // Half a digest is still out of reach for collisions that are made on purpose.
+        for (to, from) in id.iter_mut().zip(digest.finalize()) {
+            *to = from;
+        }
+        Self(id)
+    }
+}
+
+impl Search {
+    pub(super) fn new(cooldown: Duration) -> Self {
+        Self {
+            cooldown,
+            since: Timestamp::EPOCH,
+            last_fetch: Timestamp::EPOCH,
+            fetches: 0,
+            missed: BTreeSet::new(),
+            was_crowded: false,
+        }
+    }
+
+    /// When the next fetch may begin; the past when it may begin now.
+    pub(super) fn permitted_at(&self) -> Timestamp {
+        match self.fetches {
+            0 => Timestamp::EPOCH,
+            1..BURST if self.is_crowded() => {
+                self.last_fetch.saturating_add(self.cooldown.mul_f64(1.0 / f64::from(BURST)))
+            }
+            1..BURST => Timestamp::EPOCH,
+            _ => self.since.saturating_add(self.cooldown),
+        }
+    }
+
+    /// Spends one fetch.
+    pub(super) fn spend(&mut self, now: Timestamp) {
+        self.renew(now);
+        if self.fetches == 0 {
+            self.since = now;
+        }
+        self.fetches = self.fetches.saturating_add(1);
+        self.last_fetch = now;
+    }
+
+    /// Gives out a new ration once the old one is used up or too old.
+    pub(super) fn renew(&mut self, now: Timestamp) {
+        if self.fetches > 0 && now >= self.since.saturating_add(self.cooldown) {
+            self.fetches = 0;
+            self.was_crowded = self.missed.len() >= CROWD;
+            self.missed.clear();
+        }
+    }
+
+    pub(super) fn has_missed(&self, miss: MissId) -> bool {
+        self.missed.contains(&miss)
+    }
+
+    pub(super) fn remember(&mut self, miss: MissId) {
+        if self.missed.len() < MAX_REMEMBERED {
+            self.missed.insert(miss);
+        }
+    }
+
+    pub(super) fn clock_stepped_back(&mut self, by: Duration) {
+        self.since = self.since.saturating_sub(by);
+        self.last_fetch = self.last_fetch.saturating_sub(by);
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.was_crowded || self.missed.len() >= CROWD
+    }
+}
+
+/// How many fetches may look for unknown keys in one `refetchCooldown`.
+const BURST: u32 = 3;
+/// From how many missing keys on they are taken for a flood.
+const CROWD: usize = 8;
+/// How many are remembered. One that is not can wait for a fetch again, but causes none.
+const MAX_REMEMBERED: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COOLDOWN: Duration = Duration::from_secs(9);
+    const START: Timestamp = Timestamp::from_secs(1000);
+
+    /// The seconds after the start at which fetches begin when every one that may begin does.
+    fn schedule(search: &mut Search, seconds: u64) -> Vec<u64> {
+        let mut began = Vec::new();
+        for second in 0..seconds {
+            let now = START.saturating_add(Duration::from_secs(second));
+            search.renew(now);
+            while search.permitted_at() <= now {
+                search.spend(now);
+                began.push(second);
+            }
+        }
+        began
+    }
+
+    #[test]
+    fn few_misses_spend_the_ration_in_a_row() {
+        let mut search = Search::new(COOLDOWN);
+
+        assert_eq!(schedule(&mut search, 20), [0, 0, 0, 9, 9, 9, 18, 18, 18]);
+    }
+
+    #[test]
+    fn many_misses_spend_it_evenly() {
+        let mut search = Search::new(COOLDOWN);
+        for n in 0..CROWD {
+            search.remember(MissId::new(Some(&n.to_string()), false));
+        }
+
+        assert_eq!(schedule(&mut search, 18), [0, 3, 6, 9, 12, 15]);
+    }
+
+    #[test]
+    fn misses_are_remembered_until_the_next_ration_and_their_number_is_bounded() {
+        let mut search = Search::new(COOLDOWN);
+        let miss = MissId::new(Some("a"), false);
+        search.spend(START);
+        search.remember(miss);
+        for n in 0..2 * MAX_REMEMBERED {
+            search.remember(MissId::new(Some(&n.to_string()), true));
+        }
+
+        assert_eq!(search.missed.len(), MAX_REMEMBERED);
+        assert!(search.has_missed(miss));
+        search.renew(START.saturating_add(COOLDOWN));
+        assert!(!search.has_missed(miss));
+    }
+
+    #[test]
+    fn different_misses_have_different_names() {
+        let ids = [
+            MissId::new(None, true),
+            MissId::new(Some(""), true),
+            MissId::new(Some("a"), true),
+            MissId::new(Some("a"), false),
+        ];
+
+        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());
+    }
+}

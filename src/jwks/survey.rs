@@ -1,0 +1,133 @@
+//! Finding the keys of every endpoint when endpoints publish different sets.
+//!
+//! A set that lacks a key which is still trusted means one of two things: the key was withdrawn,
+//! or another endpoint answered. Asking a few more times tells them apart: if the sets that come
+//! back differ from each other the endpoints disagree, and each of their keys is renewed by it.
+
+use crate::time::Timestamp;
+use std::time::Duration;
+
+#[derive(Debug, Default)]
+pub(super) struct Survey {
+    /// The fetches still to come if none brings news; zero when no survey is under way.
+    quiet_left: u32,
+    /// The most fetches that may still come.
+    left: u32,
+    /// When the latest survey began.
+    began: Option<Timestamp>,
+    has_found_difference: bool,
+}
+
+/// What one fetched set says about the endpoints.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Observation {
+    /// It lacks a key that an endpoint published lately.
+    pub(super) lacks_trusted_key: bool,
+    /// It holds a key that was not known.
+    pub(super) has_new_key: bool,
+    /// It is not the same as the set before.
+    pub(super) differs_from_last: bool,
+}
+
+impl Survey {
+    pub(super) fn is_under_way(&self) -> bool {
+        self.quiet_left > 0
+    }
+
+    /// Takes note of a set; tells whether it proves, for the first time in this survey, that
+    /// endpoints disagree.
+    pub(super) fn observe(
+        &mut self,
+        seen: Observation,
+        interval: Duration,
+        now: Timestamp,
+    ) -> bool {
+        if !self.is_under_way() {
+            let is_due =
+                self.began.is_none_or(|began| now >= began.saturating_add(interval.mul_f64(0.5)));
+            if seen.lacks_trusted_key && is_due {
+                *self = Self { left: MAX, began: Some(now), ..Self::default() };
+            }
+            // What a search for an unknown key brings to light continues the latest survey.
+            if seen.lacks_trusted_key && (is_due || seen.has_new_key) {
+                self.quiet_left = QUIET.min(self.left);
+            }
+            return false;
+        }
+        self.left = self.left.saturating_sub(1);
+        self.quiet_left = match seen.has_new_key {
+            true => QUIET,
+            false => self.quiet_left.saturating_sub(1),
+        }
+        .min(self.left);
+        seen.differs_from_last && !std::mem::replace(&mut self.has_found_difference, true)
+    }
+
+    pub(super) fn abandon(&mut self) {
+        self.quiet_left = 0;
+    }
+
+    pub(super) fn clock_stepped_back(&mut self, by: Duration) {
+        self.began = self.began.map(|began| began.saturating_sub(by));
+    }
+}
+
+/// After so many sets without a new key, none is expected any more.
+const QUIET: u32 = 5;
+/// The most fetches of one survey.
+const MAX: u32 = 20;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_secs(1000);
+    const INTERVAL: Duration = Duration::from_secs(600);
+
+    fn seen(lacks_trusted_key: bool, has_new_key: bool, differs_from_last: bool) -> Observation {
+        Observation { lacks_trusted_key, has_new_key, differs_from_last }
+    }
+
+    #[test]
+    fn a_rotation_is_not_taken_for_a_disagreement() {
+        let mut survey = Survey::default();
+
+        assert!(!survey.observe(seen(true, true, true), INTERVAL, NOW));
+        let mut fetches = 0;
+        while survey.is_under_way() {
+            fetches += 1;
+            assert!(!survey.observe(seen(true, false, false), INTERVAL, NOW));
+        }
+
+        assert_eq!(fetches, QUIET);
+    }
+
+    #[test]
+    fn a_disagreement_is_told_once_in_each_survey() {
+        let mut survey = Survey::default();
+        survey.observe(seen(true, true, true), INTERVAL, NOW);
+
+        let told: Vec<_> =
+            (0..QUIET).map(|_| survey.observe(seen(true, false, true), INTERVAL, NOW)).collect();
+
+        assert_eq!(told, [true, false, false, false, false]);
+    }
+
+    #[test]
+    fn a_survey_ends_though_every_set_is_new_and_another_comes_only_later() {
+        let mut survey = Survey::default();
+        let news = seen(true, true, true);
+        survey.observe(news, INTERVAL, NOW);
+
+        let mut fetches = 0;
+        while survey.is_under_way() {
+            fetches += 1;
+            survey.observe(news, INTERVAL, NOW);
+        }
+        assert_eq!(fetches, MAX);
+        survey.observe(news, INTERVAL, NOW);
+        assert!(!survey.is_under_way());
+        survey.observe(news, INTERVAL, NOW.saturating_add(INTERVAL / 2));
+        assert!(survey.is_under_way());
+    }
+}
