@@ -4,7 +4,7 @@ use crate::authn;
 use crate::config::{Config, Mode, Provider, RemoteJwks};
 use crate::event::Event;
 use crate::jose::{Token, Verification};
-use crate::jwks::{self, FetchError, FetchId, JwksResponse, MissId, Prospect};
+use crate::jwks::{self, Consultation, FetchError, FetchId, JwksResponse, MissId, Prospect};
 use crate::location::{self, Found, Location};
 use crate::reason::Reason;
 use crate::reply::LocalReply;
@@ -58,11 +58,13 @@ pub enum Disposition {
     Paused,
 }
 
-/// A JWK Set that is to be fetched.
+/// A JWK Set that is to be fetched, unless the shared data has it already.
 #[derive(Clone, Debug)]
 pub struct Fetch {
     /// To be handed back with the response.
     pub id: FetchId,
+    /// The index of the provider.
+    pub provider: usize,
     /// What to call, and how long to wait.
     pub jwks: RemoteJwks,
 }
@@ -205,6 +207,40 @@ impl Engine {
         self.judge_paused(now, |paused| paused.candidate.provider == provider);
     }
 
+    /// Asks what other VMs of the proxy know before a fetch is carried out. `shared` is what stands
+    /// in the shared data under a name that all of them use for this provider.
+    pub fn handle_shared(
+        &mut self,
+        fetch: &Fetch,
+        shared: Option<&[u8]>,
+        now: Timestamp,
+    ) -> Consultation {
+        self.observe(now);
+        let jitter = self.jitter.f64();
+        let cache = self.caches.get_mut(fetch.provider);
+        let Some(cache) = cache.filter(|cache| cache.fetch_in_flight() == Some(fetch.id)) else {
+            // It was given up while it waited for another VM.
+            return Consultation::Answered;
+        };
+        let known_before = cache.len(now);
+        let consultation = cache.consult(shared, jitter, now);
+        if matches!(consultation, Consultation::Answered) || cache.len(now) != known_before {
+            let provider = fetch.provider;
+            self.judge_paused(now, |paused| paused.candidate.provider == provider);
+        }
+        consultation
+    }
+
+    /// What to write to the shared data after a response, in place of what stands there now.
+    pub fn publication(
+        &mut self,
+        provider: usize,
+        shared: Option<&[u8]>,
+        now: Timestamp,
+    ) -> Option<Vec<u8>> {
+        Some(self.caches.get_mut(provider)?.publication(shared, now))
+    }
+
     /// Takes the end of a request that nobody waits for any more.
     pub fn handle_stream_closed(&mut self, stream: StreamId) {
         self.paused.remove(&stream);
@@ -225,9 +261,11 @@ impl Engine {
     #[must_use]
     pub fn poll_fetch(&mut self, now: Timestamp) -> Option<Fetch> {
         let id = FetchId(self.next_fetch);
-        let jwks = self.caches.iter_mut().find_map(|cache| cache.start_fetch(id, now))?.clone();
+        let mut caches = self.caches.iter_mut().enumerate();
+        let (provider, jwks) = caches
+            .find_map(|(provider, cache)| Some((provider, cache.start_fetch(id, now)?.clone())))?;
         self.next_fetch = self.next_fetch.wrapping_add(1);
-        Some(Fetch { id, jwks })
+        Some(Fetch { id, provider, jwks })
     }
 
     /// The verdict on a request that was paused.

@@ -34,6 +34,12 @@ impl Timestamp {
         Self((secs * NANOS_PER_SEC as f64) as u64)
     }
 
+    /// The nanoseconds since the epoch.
+    #[must_use]
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
     /// This point moved later.
     #[must_use]
     pub fn saturating_add(self, duration: Duration) -> Self {

@@ -3,10 +3,10 @@
 use super::{json, rs256};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::DecodingKey;
 use jsonwebtoken::jwk::{
     AlgorithmParameters, CommonParameters, Jwk, RSAKeyParameters, RSAKeyType, ThumbprintHash,
 };
+use jsonwebtoken::{DecodingKey, DecodingKeyKind};
 use serde_json::{Map, Value};
 use std::fmt;
 
@@ -24,7 +24,8 @@ pub struct VerifyingKey {
 }
 
 impl VerifyingKey {
-    fn parse(jwk: &Value) -> Result<Self, &'static str> {
+    /// Reads one JWK, or says why it cannot be used.
+    pub(crate) fn parse(jwk: &Value) -> Result<Self, &'static str> {
         let Value::Object(members) = jwk else { return Err("it is not a JSON object") };
         let text = |name: &str| members.get(name).and_then(Value::as_str);
 
@@ -93,6 +94,21 @@ impl VerifyingKey {
     #[must_use]
     pub fn thumbprint(&self) -> &str {
         &self.thumbprint
+    }
+
+    /// Modulus and exponent as Base64urlUInt (RFC 7518 §6.3.1).
+    pub(crate) fn components(&self) -> (String, String) {
+        match self.decoding_key.kind() {
+            DecodingKeyKind::RsaModulusExponent { n, e } => {
+                (URL_SAFE_NO_PAD.encode(n), URL_SAFE_NO_PAD.encode(e))
+            }
+            DecodingKeyKind::SecretOrDer(_) => Default::default(),
+        }
+    }
+
+    /// Whether this is the same key under the same `kid`.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.thumbprint == other.thumbprint && self.kid == other.kid
     }
 
     pub(super) fn decoding_key(&self) -> &DecodingKey {

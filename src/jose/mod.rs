@@ -11,7 +11,7 @@ mod rs256;
 
 pub use claims::ClaimName;
 pub(crate) use claims::Claims;
-pub(crate) use json::parse as parse_json;
+pub(crate) use json::{parse as parse_json, parse_object as parse_json_object};
 #[cfg(target_arch = "wasm32")]
 pub(crate) use jwk::MAX_JWKS_BYTES;
 pub use jwk::{JwkSetError, SkippedKey, VerifyingKey};

@@ -10,6 +10,7 @@
 mod fetch;
 mod refresh;
 mod search;
+mod snapshot;
 mod survey;
 
 pub use fetch::{FetchError, FetchId, JwksResponse};
@@ -20,8 +21,10 @@ use crate::config::{KeySource, RemoteJwks};
 use crate::jose::{JwkSetError, KeySet, MAX_KEYS, SkippedKey, VerifyingKey};
 use crate::time::Timestamp;
 use refresh::Refresh;
+use search::BURST;
+use snapshot::{PublishedKey, Snapshot};
 use std::time::Duration;
-use survey::Observation;
+use survey::{Finding, Observation};
 
 /// The keys of one provider.
 #[derive(Debug)]
@@ -33,13 +36,29 @@ pub(crate) struct Cache {
     has_initial_keys: bool,
     /// The thumbprints of the latest set, in order.
     last_set: Vec<String>,
+    /// The latest success and the latest failure that this VM knows of, its own or another's.
+    fetched_at: Timestamp,
+    failed_at: Timestamp,
 }
 
 #[derive(Debug)]
 struct TrustedKey {
     key: VerifyingKey,
-    /// `cacheDuration` after an endpoint last published it; [`Timestamp::MAX`] when configured.
-    trusted_until: Timestamp,
+    /// When an endpoint last published it; [`Timestamp::MAX`] when it is configured.
+    published_at: Timestamp,
+    /// Whether all endpoints have stopped publishing it: then an outage does not prolong its time.
+    is_withdrawn: bool,
+}
+
+/// What the shared data says about a fetch that is about to begin.
+#[derive(Debug)]
+pub enum Consultation {
+    /// Another VM has answered it; there is nothing to fetch.
+    Answered,
+    /// Another VM is fetching; to be asked again in a moment.
+    Busy,
+    /// It is for this VM to fetch, once it has written this in place of what it read.
+    Lead(Vec<u8>),
 }
 
 /// What came of a fetch.
@@ -69,10 +88,14 @@ impl Cache {
         };
         let keys = set.into_iter().flat_map(|set| set.keys.iter().cloned());
         Self {
-            keys: keys.map(|key| TrustedKey { key, trusted_until: Timestamp::MAX }).collect(),
+            keys: keys
+                .map(|key| TrustedKey { key, published_at: Timestamp::MAX, is_withdrawn: false })
+                .collect(),
             has_initial_keys: set.is_some() && refresh.is_some(),
             refresh,
             last_set: Vec::new(),
+            fetched_at: Timestamp::EPOCH,
+            failed_at: Timestamp::EPOCH,
         }
     }
 
@@ -120,10 +143,11 @@ impl Cache {
 
     /// Whether a key is in use only because refreshes fail.
     pub(crate) fn is_stale(&self, key: &VerifyingKey, now: Timestamp) -> bool {
+        let times = self.times();
         self.keys
             .iter()
             .filter(|trusted| trusted.key.thumbprint() == key.thumbprint())
-            .all(|trusted| trusted.trusted_until <= now)
+            .all(|trusted| times.fresh_until(trusted) <= now)
     }
 
     /// When something is to be done next, and what.
@@ -162,7 +186,8 @@ impl Cache {
                 // A set without a usable key is an answer, and withdraws the keys it lacks.
                 let is_answer =
                     matches!(error, FetchError::Invalid(JwkSetError::NoUsableKey { .. }));
-                self.refresh.as_mut()?.is_failing = !is_answer;
+                self.begin_failing(!is_answer, now);
+                self.failed_at = now;
                 let trusted_until = self.trusted_until(now);
                 let retry_in = self.refresh.as_mut()?.fail(trusted_until, jitter, now);
                 Some(Outcome::Failed { error, retry_in, trusted_keys: self.len(now) })
@@ -174,10 +199,12 @@ impl Cache {
     /// nothing lasts longer than it was meant to.
     pub(crate) fn clock_stepped_back(&mut self, by: Duration) {
         for trusted in &mut self.keys {
-            if trusted.trusted_until != Timestamp::MAX {
-                trusted.trusted_until = trusted.trusted_until.saturating_sub(by);
+            if trusted.published_at != Timestamp::MAX {
+                trusted.published_at = trusted.published_at.saturating_sub(by);
             }
         }
+        self.fetched_at = self.fetched_at.saturating_sub(by);
+        self.failed_at = self.failed_at.saturating_sub(by);
         if let Some(refresh) = &mut self.refresh {
             refresh.clock_stepped_back(by);
         }
@@ -192,18 +219,17 @@ impl Cache {
         jitter: f64,
         now: Timestamp,
     ) -> Option<Outcome> {
+        let times = self.times();
         let refresh = self.refresh.as_mut()?;
         let KeySet { keys, skipped } = set;
         if std::mem::take(&mut self.has_initial_keys) {
             self.keys.clear();
         }
-        let is_same = |a: &VerifyingKey, b: &VerifyingKey| {
-            a.thumbprint() == b.thumbprint() && a.kid() == b.kid()
-        };
-        let is_known = |key: &VerifyingKey| self.keys.iter().any(|old| is_same(&old.key, key));
+        let is_known = |key: &VerifyingKey| self.keys.iter().any(|old| old.key.is_same(key));
         let new_keys = keys.iter().filter(|key| !is_known(key)).count();
-        self.keys
-            .retain(|old| now < old.trusted_until && !keys.iter().any(|k| is_same(k, &old.key)));
+        self.keys.retain(|old| {
+            now < times.fresh_until(old) && !keys.iter().any(|key| key.is_same(&old.key))
+        });
 
         let mut this_set: Vec<_> = keys.iter().map(|key| key.thumbprint().to_owned()).collect();
         this_set.sort_unstable();
@@ -213,41 +239,163 @@ impl Cache {
             differs_from_last: this_set != self.last_set,
         };
         self.last_set = this_set;
-        let trusted_until = now.saturating_add(refresh.jwks.cache_duration);
-        let is_disagreement = refresh.succeed(seen, max_age, jitter, now);
+        self.fetched_at = now;
+        let finding = refresh.succeed(seen, max_age, jitter, now);
+        for lacking in &mut self.keys {
+            lacking.is_withdrawn |= finding == Some(Finding::Withdrawal);
+        }
 
         let count = keys.len();
         // The newest come first, and the oldest go when the union grows too large.
-        let renewed = keys.into_iter().map(|key| TrustedKey { key, trusted_until });
+        let renewed =
+            keys.into_iter().map(|key| TrustedKey { key, published_at: now, is_withdrawn: false });
         self.keys.splice(0..0, renewed);
         self.keys.truncate(MAX_KEYS);
-        let disagreement = is_disagreement.then(|| {
+        let disagreement = (finding == Some(Finding::Disagreement)).then(|| {
             let kids = self.keys.iter().map(|trusted| trusted.key.kid().unwrap_or("(none)"));
             kids.map(str::to_owned).collect()
         });
         Some(Outcome::Refreshed { keys: count, new_keys, skipped, disagreement })
     }
 
+    /// Asks the shared data about the fetch in flight. `jitter` is as for [`Self::finish_fetch`].
+    pub(crate) fn consult(
+        &mut self,
+        shared: Option<&[u8]>,
+        jitter: f64,
+        now: Timestamp,
+    ) -> Consultation {
+        let mut snapshot = shared.map(|bytes| Snapshot::parse(bytes, now)).unwrap_or_default();
+        let is_news = snapshot.fetched_at > self.fetched_at;
+        let is_bad_news = snapshot.failed_at > self.failed_at.max(snapshot.fetched_at);
+        self.fetched_at = self.fetched_at.max(snapshot.fetched_at);
+        self.failed_at = self.failed_at.max(snapshot.failed_at);
+        if is_bad_news {
+            self.begin_failing(snapshot.is_failing, now);
+        }
+        self.merge(&mut snapshot, now);
+        let trusted_until = self.trusted_until(now);
+        let Some(refresh) = &mut self.refresh else { return Consultation::Answered };
+
+        if is_bad_news {
+            refresh.fail(trusted_until, jitter, now);
+            return Consultation::Answered;
+        }
+        if is_news && refresh.learn_success(snapshot.fetched_at, jitter, now) {
+            return Consultation::Answered;
+        }
+        let lease = refresh.give_up_at(now);
+        // A lease that lasts longer than any is from before the clock stepped back.
+        if now < snapshot.lease_until && snapshot.lease_until <= lease {
+            return Consultation::Busy;
+        }
+        if refresh.is_search() {
+            let cooldown = refresh.jwks.refetch_cooldown;
+            snapshot.searches.retain(|at| *at <= now && now < at.saturating_add(cooldown));
+            if snapshot.searches.len() >= BURST as usize {
+                refresh.end_search(now);
+                return Consultation::Answered;
+            }
+            snapshot.searches.push(now);
+        }
+        refresh.restart(now);
+        snapshot.lease_until = lease;
+        Consultation::Lead(snapshot.encode())
+    }
+
+    /// What to write to the shared data after a fetch, in place of what is there.
+    pub(crate) fn publication(&mut self, shared: Option<&[u8]>, now: Timestamp) -> Vec<u8> {
+        let mut snapshot = shared.map(|bytes| Snapshot::parse(bytes, now)).unwrap_or_default();
+        self.merge(&mut snapshot, now);
+        snapshot.fetched_at = snapshot.fetched_at.max(self.fetched_at);
+        snapshot.failed_at = snapshot.failed_at.max(self.failed_at);
+        snapshot.is_failing = self.refresh.as_ref().is_some_and(|refresh| refresh.is_failing);
+        snapshot.lease_until = Timestamp::EPOCH;
+        snapshot.encode()
+    }
+
+    /// Makes the keys of both sides the union, each with the later time of publication.
+    fn merge(&mut self, snapshot: &mut Snapshot, now: Timestamp) {
+        let Some(Refresh { jwks, .. }) = &self.refresh else { return };
+        let times = Times {
+            fresh_for: jwks.cache_duration,
+            stale_for: if snapshot.is_failing { jwks.stale_duration } else { Duration::ZERO },
+        };
+        for PublishedKey { key, published_at, is_withdrawn } in snapshot.keys.drain(..) {
+            let shared = TrustedKey { key, published_at, is_withdrawn };
+            if now >= times.end(&shared) {
+                continue;
+            }
+            if std::mem::take(&mut self.has_initial_keys) {
+                self.keys.clear();
+            }
+            match self.keys.iter_mut().find(|known| known.key.is_same(&shared.key)) {
+                None => self.keys.push(shared),
+                Some(known) if known.published_at < shared.published_at => *known = shared,
+                Some(known) => {
+                    known.is_withdrawn |=
+                        shared.is_withdrawn && known.published_at == shared.published_at;
+                }
+            }
+        }
+        self.keys.truncate(MAX_KEYS);
+        let fetched = self.keys.iter().filter(|known| known.published_at != Timestamp::MAX);
+        snapshot.keys = fetched
+            .map(|known| PublishedKey {
+                key: known.key.clone(),
+                published_at: known.published_at,
+                is_withdrawn: known.is_withdrawn,
+            })
+            .collect();
+    }
+
+    /// Takes note that the latest fetch failed. Keys whose time was up by then stay so.
+    fn begin_failing(&mut self, is_failing: bool, now: Timestamp) {
+        let times = self.times();
+        self.keys.retain(|key| now < times.end(key));
+        if let Some(refresh) = &mut self.refresh {
+            refresh.is_failing = is_failing;
+        }
+    }
+
     fn trusted(&self, now: Timestamp) -> impl Iterator<Item = &VerifyingKey> {
-        let stale_for = self.stale_for();
-        self.keys
-            .iter()
-            .filter(move |trusted| now < trusted.trusted_until.saturating_add(stale_for))
-            .map(|trusted| &trusted.key)
+        let times = self.times();
+        self.keys.iter().filter(move |key| now < times.end(key)).map(|trusted| &trusted.key)
     }
 
     /// When the last of the keys ends that are trusted now.
     fn trusted_until(&self, now: Timestamp) -> Option<Timestamp> {
-        let stale_for = self.stale_for();
-        let ends = self.keys.iter().map(|key| key.trusted_until.saturating_add(stale_for));
-        ends.filter(|end| now < *end).max()
+        let times = self.times();
+        self.keys.iter().map(|key| times.end(key)).filter(|end| now < *end).max()
     }
 
-    fn stale_for(&self) -> Duration {
+    /// How long keys are trusted, as things are.
+    fn times(&self) -> Times {
         match &self.refresh {
-            Some(refresh) if refresh.is_failing => refresh.jwks.stale_duration,
-            _ => Duration::ZERO,
+            Some(Refresh { jwks, is_failing, .. }) => Times {
+                fresh_for: jwks.cache_duration,
+                stale_for: if *is_failing { jwks.stale_duration } else { Duration::ZERO },
+            },
+            None => Times { fresh_for: Duration::MAX, stale_for: Duration::ZERO },
         }
+    }
+}
+
+/// How long keys are trusted after they were published, and how much longer in an outage.
+#[derive(Clone, Copy)]
+struct Times {
+    fresh_for: Duration,
+    stale_for: Duration,
+}
+
+impl Times {
+    fn end(self, key: &TrustedKey) -> Timestamp {
+        let stale_for = if key.is_withdrawn { Duration::ZERO } else { self.stale_for };
+        self.fresh_until(key).saturating_add(stale_for)
+    }
+
+    fn fresh_until(self, key: &TrustedKey) -> Timestamp {
+        key.published_at.saturating_add(self.fresh_for)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::fetch::FetchId;
 use super::search::{MissId, Search};
-use super::survey::{Observation, Survey};
+use super::survey::{Finding, Observation, Survey};
 use crate::config::RemoteJwks;
 use crate::time::Timestamp;
 use std::time::Duration;
@@ -29,8 +29,15 @@ pub(super) struct Refresh {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum FetchState {
-    Due { at: Timestamp },
-    InFlight { id: FetchId, give_up_at: Timestamp },
+    Due {
+        at: Timestamp,
+    },
+    InFlight {
+        id: FetchId,
+        give_up_at: Timestamp,
+        /// When the next refresh was due, if this fetch only looks for an unknown key.
+        searches_before: Option<Timestamp>,
+    },
 }
 
 /// What a request for a key that is not known may hope for.
@@ -92,7 +99,8 @@ impl Refresh {
     /// Starts a fetch if one may begin now.
     pub(super) fn start(&mut self, id: FetchId, now: Timestamp) -> bool {
         let FetchState::Due { at } = self.state else { return false };
-        if now < at {
+        let searches_before = (now < at).then_some(at);
+        if searches_before.is_some() {
             if !self.may_search() || now < self.search.permitted_at() {
                 return false;
             }
@@ -100,8 +108,55 @@ impl Refresh {
         }
         self.is_searching = false;
         self.begun = self.begun.saturating_add(1);
-        let give_up_at = now.saturating_add(self.jwks.timeout).saturating_add(GRACE);
-        self.state = FetchState::InFlight { id, give_up_at };
+        let give_up_at = self.give_up_at(now);
+        self.state = FetchState::InFlight { id, give_up_at, searches_before };
+        true
+    }
+
+    /// When a fetch that begins now is given up.
+    pub(super) fn give_up_at(&self, now: Timestamp) -> Timestamp {
+        now.saturating_add(self.jwks.timeout).saturating_add(GRACE)
+    }
+
+    /// Gives the fetch in flight its full time from now on, after it has waited for another VM.
+    pub(super) fn restart(&mut self, now: Timestamp) {
+        let restarted = self.give_up_at(now);
+        if let FetchState::InFlight { give_up_at, .. } = &mut self.state {
+            *give_up_at = restarted;
+        }
+    }
+
+    /// Whether the fetch in flight only looks for an unknown key.
+    pub(super) fn is_search(&self) -> bool {
+        matches!(self.state, FetchState::InFlight { searches_before: Some(_), .. })
+    }
+
+    /// Ends a search that other VMs have just made in vain.
+    pub(super) fn end_search(&mut self, now: Timestamp) {
+        let due = match self.state {
+            FetchState::InFlight { searches_before: Some(due), .. } => due,
+            _ => now,
+        };
+        self.succeeded = self.begun;
+        self.state = FetchState::Due { at: due };
+    }
+
+    /// Takes over that another VM fetched a set; tells whether that makes a fetch needless now.
+    pub(super) fn learn_success(
+        &mut self,
+        fetched_at: Timestamp,
+        jitter: f64,
+        now: Timestamp,
+    ) -> bool {
+        let due = fetched_at.saturating_add(refresh_in(self.jwks.cache_duration, jitter));
+        if due <= now {
+            return false;
+        }
+        self.failures = 0;
+        self.is_failing = false;
+        self.is_searching = false;
+        self.succeeded = self.begun;
+        self.state = FetchState::Due { at: due };
         true
     }
 
@@ -115,20 +170,20 @@ impl Refresh {
     /// The fetch in flight if it should have been answered by now, whatever the host promised.
     pub(super) fn overdue(&self, now: Timestamp) -> Option<FetchId> {
         match self.state {
-            FetchState::InFlight { id, give_up_at } if give_up_at <= now => Some(id),
+            FetchState::InFlight { id, give_up_at, .. } if give_up_at <= now => Some(id),
             _ => None,
         }
     }
 
-    /// Takes note of a set, and schedules the next refresh ahead of the end of trust; tells whether
-    /// endpoints have turned out to disagree.
+    /// Takes note of a set, and schedules the next refresh ahead of the end of trust; tells what
+    /// that brings to light about the endpoints.
     pub(super) fn succeed(
         &mut self,
         seen: Observation,
         max_age: Option<Duration>,
         jitter: f64,
         now: Timestamp,
-    ) -> bool {
+    ) -> Option<Finding> {
         self.failures = 0;
         self.is_failing = false;
         // Who still waits for a key says so again.
@@ -137,13 +192,13 @@ impl Refresh {
         let interval = max_age
             .map_or(self.jwks.cache_duration, |max_age| max_age.max(MIN_MAX_AGE))
             .min(self.jwks.cache_duration);
-        let is_disagreement = self.survey.observe(seen, self.jwks.cache_duration, now);
+        let finding = self.survey.observe(seen, self.jwks.cache_duration, now);
         let refresh_in = match self.survey.is_under_way() {
             true => Duration::ZERO,
-            false => interval.mul_f64(REFRESH_AT - REFRESH_SPREAD * jitter),
+            false => refresh_in(interval, jitter),
         };
         self.state = FetchState::Due { at: now.saturating_add(refresh_in) };
-        is_disagreement
+        finding
     }
 
     /// Schedules the next attempt: exponential back-off with equal jitter.
@@ -221,6 +276,11 @@ impl Refresh {
     fn may_search(&self) -> bool {
         self.is_searching && self.failures == 0
     }
+}
+
+/// Spreads refreshes over the time before the end of an interval.
+fn refresh_in(interval: Duration, jitter: f64) -> Duration {
+    interval.mul_f64(REFRESH_AT - REFRESH_SPREAD * jitter)
 }
 
 /// How much longer than the call's own timeout an answer is waited for.

@@ -107,7 +107,7 @@ impl Search {
 }
 
 /// How many fetches may look for unknown keys in one `refetchCooldown`.
-const BURST: u32 = 3;
+pub(super) const BURST: u32 = 3;
 /// From how many missing keys on they are taken for a flood.
 const CROWD: usize = 8;
 /// How many are remembered. One that is not can wait for a fetch again, but causes none.

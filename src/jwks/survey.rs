@@ -29,19 +29,27 @@ pub(super) struct Observation {
     pub(super) differs_from_last: bool,
 }
 
+/// What a survey has brought to light.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Finding {
+    /// Endpoints publish different sets.
+    Disagreement,
+    /// All of them publish the same set: what it lacks was withdrawn.
+    Withdrawal,
+}
+
 impl Survey {
     pub(super) fn is_under_way(&self) -> bool {
         self.quiet_left > 0
     }
 
-    /// Takes note of a set; tells whether it proves, for the first time in this survey, that
-    /// endpoints disagree.
+    /// Takes note of a set; each survey tells of at most one finding.
     pub(super) fn observe(
         &mut self,
         seen: Observation,
         interval: Duration,
         now: Timestamp,
-    ) -> bool {
+    ) -> Option<Finding> {
         if !self.is_under_way() {
             let is_due =
                 self.began.is_none_or(|began| now >= began.saturating_add(interval.mul_f64(0.5)));
@@ -52,7 +60,7 @@ impl Survey {
             if seen.lacks_trusted_key && (is_due || seen.has_new_key) {
                 self.quiet_left = QUIET.min(self.left);
             }
-            return false;
+            return None;
         }
         self.left = self.left.saturating_sub(1);
         self.quiet_left = match seen.has_new_key {
@@ -60,7 +68,14 @@ impl Survey {
             false => self.quiet_left.saturating_sub(1),
         }
         .min(self.left);
-        seen.differs_from_last && !std::mem::replace(&mut self.has_found_difference, true)
+        if self.has_found_difference {
+            return None;
+        }
+        if seen.differs_from_last {
+            self.has_found_difference = true;
+            return Some(Finding::Disagreement);
+        }
+        (!self.is_under_way()).then_some(Finding::Withdrawal)
     }
 
     pub(super) fn abandon(&mut self) {
@@ -89,17 +104,15 @@ mod tests {
     }
 
     #[test]
-    fn a_rotation_is_not_taken_for_a_disagreement() {
+    fn a_rotation_is_found_to_be_a_withdrawal() {
         let mut survey = Survey::default();
+        survey.observe(seen(true, true, true), INTERVAL, NOW);
 
-        assert!(!survey.observe(seen(true, true, true), INTERVAL, NOW));
-        let mut fetches = 0;
-        while survey.is_under_way() {
-            fetches += 1;
-            assert!(!survey.observe(seen(true, false, false), INTERVAL, NOW));
-        }
+        let found: Vec<_> =
+            (0..QUIET).map(|_| survey.observe(seen(true, false, false), INTERVAL, NOW)).collect();
 
-        assert_eq!(fetches, QUIET);
+        assert_eq!(found, [None, None, None, None, Some(Finding::Withdrawal)]);
+        assert!(!survey.is_under_way());
     }
 
     #[test]
@@ -107,10 +120,10 @@ mod tests {
         let mut survey = Survey::default();
         survey.observe(seen(true, true, true), INTERVAL, NOW);
 
-        let told: Vec<_> =
+        let found: Vec<_> =
             (0..QUIET).map(|_| survey.observe(seen(true, false, true), INTERVAL, NOW)).collect();
 
-        assert_eq!(told, [true, false, false, false, false]);
+        assert_eq!(found, [Some(Finding::Disagreement), None, None, None, None]);
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! Carries out what the engine asks for, in the order that its contract names.
 
 use super::host;
-use crate::config::Config;
-use crate::engine::{Disposition, Engine, StreamId};
+use crate::config::{Config, Provider};
+use crate::engine::{Disposition, Engine, Fetch, StreamId};
 use crate::event::Level;
 use crate::jose::MAX_JWKS_BYTES;
-use crate::jwks::{FetchError, FetchId, JwksResponse};
+use crate::jwks::{Consultation, FetchError, JwksResponse};
 use crate::metrics::{JwksMetric, Metric};
 use crate::reason::Reason;
 use crate::reply::LocalReply;
@@ -15,12 +15,17 @@ use crate::verdict::{PassReason, Verdict};
 use log::{debug, error, info, warn};
 use proxy_wasm::types::Action;
 use std::hash::{BuildHasher as _, RandomState};
+use std::time::Duration;
 
 /// An engine and what the host knows its parts by.
 pub(super) struct Driver {
     engine: Engine,
-    /// The tokens of the calls in flight; there are few.
-    calls: Vec<(u32, FetchId)>,
+    /// The calls in flight, by the tokens that the host gave; there are few.
+    calls: Vec<(u32, Fetch)>,
+    /// The fetches that another VM is carrying out.
+    waiting: Vec<Fetch>,
+    /// The names in the shared data, by provider.
+    shared_keys: Vec<String>,
     /// The ids that the host gave, in the order of the metrics.
     metrics: Vec<(Metric, u32)>,
     /// The gauges as they were last reported.
@@ -39,11 +44,14 @@ impl Driver {
         }
         metrics.sort_unstable();
         let reported_keys = vec![0; config.providers.len()];
+        let shared_keys = config.providers.iter().map(shared_key).collect();
         // Workers start at the same moment; each is to choose moments of its own.
         let seed = RandomState::new().hash_one(());
         let mut driver = Self {
             engine: Engine::new(config, seed, now),
             calls: Vec::new(),
+            waiting: Vec::new(),
+            shared_keys,
             metrics,
             reported_paused: 0,
             reported_keys,
@@ -86,10 +94,10 @@ impl Driver {
         now: Timestamp,
     ) {
         if let Some(call) = self.calls.iter().position(|(in_flight, _)| *in_flight == token) {
-            let (_, id) = self.calls.swap_remove(call);
+            let (_, fetch) = self.calls.swap_remove(call);
             let response = read_response(headers, body_size);
             let response = response.as_ref().map(OwnedResponse::as_response);
-            self.engine.handle_response(id, response.map_err(Clone::clone), now);
+            self.finish(&fetch, response.map_err(Clone::clone), now);
         }
         self.drain(now);
     }
@@ -122,11 +130,11 @@ impl Driver {
 
     /// Carries out everything that an input has made due; the root context is the one that calls.
     fn drain(&mut self, now: Timestamp) {
+        for fetch in std::mem::take(&mut self.waiting) {
+            self.begin(fetch, now);
+        }
         while let Some(fetch) = self.engine.poll_fetch(now) {
-            match host::dispatch(&fetch.jwks) {
-                Ok(token) => self.calls.push((token, fetch.id)),
-                Err(error) => self.engine.handle_response(fetch.id, Err(error), now),
-            }
+            self.begin(fetch, now);
         }
         while let Some((stream, verdict)) = self.engine.poll_verdict() {
             if host::select_stream(stream.0).is_err() {
@@ -144,8 +152,54 @@ impl Driver {
         self.arm_timer(now);
     }
 
+    /// Carries out a fetch, unless another VM does or has done so.
+    fn begin(&mut self, fetch: Fetch, now: Timestamp) {
+        let shared_key = self.shared_keys.get(fetch.provider).map_or("", String::as_str);
+        for _ in 0..MAX_CONTENTION {
+            let (shared, version) = host::shared_data(shared_key);
+            match self.engine.handle_shared(&fetch, shared.as_deref(), now) {
+                Consultation::Answered => return,
+                Consultation::Busy => return self.waiting.push(fetch),
+                Consultation::Lead(lease) => {
+                    // Each time that this fails, another VM has made progress.
+                    if host::set_shared_data(shared_key, &lease, version).is_ok() {
+                        break;
+                    }
+                }
+            }
+        }
+        match host::dispatch(&fetch.jwks) {
+            Ok(token) => self.calls.push((token, fetch)),
+            Err(error) => self.finish(&fetch, Err(error), now),
+        }
+    }
+
+    /// Hands over a response, and tells the other VMs.
+    fn finish(
+        &mut self,
+        fetch: &Fetch,
+        response: Result<JwksResponse<'_>, FetchError>,
+        now: Timestamp,
+    ) {
+        self.engine.handle_response(fetch.id, response, now);
+        let Some(shared_key) = self.shared_keys.get(fetch.provider) else { return };
+        for _ in 0..MAX_CONTENTION {
+            let (shared, version) = host::shared_data(shared_key);
+            let Some(news) = self.engine.publication(fetch.provider, shared.as_deref(), now) else {
+                return;
+            };
+            if host::set_shared_data(shared_key, &news, version).is_ok() {
+                return;
+            }
+        }
+    }
+
     fn arm_timer(&mut self, now: Timestamp) {
-        host::set_timer(self.engine.poll_timeout().map(|(at, _)| at.saturating_since(now)));
+        let next = self.engine.poll_timeout().map(|(at, _)| at.saturating_since(now));
+        host::set_timer(match self.waiting.as_slice() {
+            [] => next,
+            _ => Some(next.unwrap_or(SHARED_DATA_POLL).min(SHARED_DATA_POLL)),
+        });
     }
 
     fn report_verdict(&self, verdict: &Verdict) {
@@ -257,6 +311,15 @@ fn read_response(headers: usize, body_size: usize) -> Result<OwnedResponse, Fetc
     })
 }
 
+/// The name of a provider's keys in the shared data, which all plugins of the proxy share.
+///
+/// Whoever fetches the same document shares its keys, whatever else the configurations say.
+fn shared_key(provider: &Provider) -> String {
+    provider.remote_jwks().map_or_else(String::new, |jwks| {
+        format!("mesh_jwt.v1 {} {}://{}{}", jwks.cluster, jwks.scheme, jwks.authority, jwks.path)
+    })
+}
+
 fn send(reply: &LocalReply) {
     if let Err(status) = host::send(reply) {
         error!("mesh-jwt: the host refused a local reply: {status:?}");
@@ -265,3 +328,7 @@ fn send(reply: &LocalReply) {
 
 const CODE_STATE: &str = "mesh_jwt.code";
 const PROVIDER_STATE: &str = "mesh_jwt.provider";
+/// How often a write to the shared data is tried; it fails only when another VM was faster.
+const MAX_CONTENTION: u32 = 100;
+/// How often a VM looks whether another one has finished its fetch.
+const SHARED_DATA_POLL: Duration = Duration::from_millis(10);

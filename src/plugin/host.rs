@@ -92,6 +92,21 @@ pub(super) fn dispatch(jwks: &RemoteJwks) -> Result<u32, FetchError> {
     )
 }
 
+/// What the VMs of this proxy share under `key`, and the version to replace.
+pub(super) fn shared_data(key: &str) -> (Option<Vec<u8>>, u32) {
+    match hostcalls::get_shared_data(key) {
+        Ok((bytes, Some(version))) => (bytes, version),
+        // The host takes zero for "whatever stands there". A version that nothing has makes it
+        // write only if nothing stands there.
+        _ => (None, u32::MAX),
+    }
+}
+
+/// Replaces that version of it; an error when another VM was faster.
+pub(super) fn set_shared_data(key: &str, bytes: &[u8], version: u32) -> Result<(), Status> {
+    hostcalls::set_shared_data(key, Some(bytes), Some(version))
+}
+
 pub(super) fn call_response_headers() -> Result<Vec<(String, Vec<u8>)>, Status> {
     hostcalls::get_map_bytes(MapType::HttpCallResponseHeaders)
 }

@@ -119,6 +119,25 @@ fn a_withdrawn_key_is_trusted_no_longer_than_a_plain_cache_would() {
 }
 
 #[test]
+fn an_outage_does_not_bring_a_withdrawn_key_back() {
+    let mut sim = warm(json!({}));
+    let withdrawn = token().compact();
+
+    // Refreshed without it, long enough for a survey to tell that no endpoint has it.
+    sim.run(MINUTE * 9 + SECOND * 30, |sim| sim.publish(&[Key::beta()]));
+    assert_eq!(sim.decide(&withdrawn), "allowed");
+    sim.run(SECOND * 31, |sim| sim.fail());
+    let verdict = sim.send_token(1, &withdrawn);
+    assert!(verdict.is_none_or(|verdict| verdict.code() == "key_unknown"));
+    sim.run(MINUTE * 20, |sim| sim.fail());
+
+    let verdict = sim.send_token(2, &withdrawn);
+    assert!(verdict.is_none_or(|verdict| verdict.code() == "jwks_unavailable"));
+    let current = token().signed_by(Key::beta()).compact();
+    assert!(sim.send_token(3, &current).is_some_and(|verdict| verdict.code() == "allowed"));
+}
+
+#[test]
 fn an_empty_set_withdraws_every_key_and_is_asked_about_again_soon() {
     let mut sim = warm(json!({}));
 

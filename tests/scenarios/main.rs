@@ -1,5 +1,13 @@
 //! The engine in virtual time: what it decides, what it fetches and when, whatever happens.
 
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+
 #[path = "../e2e/harness/token.rs"]
 #[expect(dead_code, reason = "the end-to-end tests need more of it")]
 mod token;
@@ -7,5 +15,6 @@ mod token;
 mod decisions;
 mod fetching;
 mod missing_keys;
+mod sharing;
 mod sim;
 mod waiting;

@@ -4,22 +4,30 @@ use crate::token::{Key, Token};
 use mesh_jwt::config::Config;
 use mesh_jwt::engine::{Disposition, Engine, Fetch, MAX_TIMEOUT, StreamId};
 use mesh_jwt::event::Event;
-use mesh_jwt::jwks::{FetchError, JwksResponse};
+use mesh_jwt::jwks::{Consultation, FetchError, JwksResponse};
 use mesh_jwt::request::RequestHead;
 use mesh_jwt::time::Timestamp;
 use mesh_jwt::verdict::Verdict;
 use serde_json::{Value, json};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Where virtual time begins, in seconds since the epoch.
 pub(crate) const START: u64 = 1_800_000_000;
+
+/// What the VMs of one proxy share, by provider.
+pub(crate) type SharedData = Rc<RefCell<BTreeMap<usize, Vec<u8>>>>;
 
 pub(crate) struct Sim {
     pub(crate) engine: Engine,
     pub(crate) now: Timestamp,
     /// The fetches that are not answered yet.
     pub(crate) in_flight: Vec<Fetch>,
+    /// The fetches that another VM is carrying out.
+    waiting: Vec<Fetch>,
+    shared: SharedData,
     last_answer: (u16, String),
     /// When each fetch began.
     pub(crate) fetched_at: Vec<Duration>,
@@ -32,10 +40,17 @@ pub(crate) struct Sim {
 
 impl Sim {
     pub(crate) fn new(config: &Value) -> Self {
+        Self::sharing(config, &SharedData::default(), START)
+    }
+
+    /// A VM that starts in a proxy where others may be running.
+    pub(crate) fn sharing(config: &Value, shared: &SharedData, start: u64) -> Self {
         let config = Config::parse(config.to_string().as_bytes()).expect("a good configuration");
-        let now = Timestamp::from_secs(START);
+        let now = Timestamp::from_secs(start);
         let mut sim = Self {
             engine: Engine::new(config, 7, now),
+            waiting: Vec::new(),
+            shared: SharedData::clone(shared),
             now,
             in_flight: Vec::new(),
             last_answer: (503, String::new()),
@@ -101,6 +116,7 @@ impl Sim {
         self.last_answer = (status, body.to_owned());
         let response = JwksResponse { status, body: body.as_bytes(), cache_control };
         self.engine.handle_response(fetch.id, Ok(response), self.now);
+        self.share(&fetch);
         self.drain();
     }
 
@@ -113,6 +129,36 @@ impl Sim {
     pub(crate) fn fail(&mut self) {
         let fetch = self.in_flight.remove(0);
         self.engine.handle_response(fetch.id, Err(FetchError::Reset), self.now);
+        self.share(&fetch);
+        self.drain();
+    }
+
+    fn share(&mut self, fetch: &Fetch) {
+        let mut shared = self.shared.borrow_mut();
+        let before = shared.get(&fetch.provider).map(Vec::as_slice);
+        let after = self.engine.publication(fetch.provider, before, self.now).expect("a provider");
+        shared.insert(fetch.provider, after);
+    }
+
+    fn begin(&mut self, fetch: Fetch) {
+        let mut shared = self.shared.borrow_mut();
+        let before = shared.get(&fetch.provider).map(Vec::as_slice);
+        match self.engine.handle_shared(&fetch, before, self.now) {
+            Consultation::Answered => {}
+            Consultation::Busy => self.waiting.push(fetch),
+            Consultation::Lead(lease) => {
+                shared.insert(fetch.provider, lease);
+                self.fetched_at.push(self.elapsed());
+                self.in_flight.push(fetch);
+            }
+        }
+    }
+
+    /// Looks whether another VM has finished its fetch.
+    pub(crate) fn poll_shared(&mut self) {
+        for fetch in std::mem::take(&mut self.waiting) {
+            self.begin(fetch);
+        }
         self.drain();
     }
 
@@ -168,8 +214,7 @@ impl Sim {
     fn drain(&mut self) {
         while let Some(fetch) = self.engine.poll_fetch(self.now) {
             self.print(&fetch);
-            self.fetched_at.push(self.elapsed());
-            self.in_flight.push(fetch);
+            self.begin(fetch);
         }
         while let Some((stream, verdict)) = self.engine.poll_verdict() {
             self.print(&verdict);

@@ -1,0 +1,182 @@
+//! Several VMs in one proxy.
+
+use crate::sim::{START, SharedData, Sim, config, token};
+use crate::token::Key;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// The worker threads of one proxy.
+struct Proxy {
+    vms: Vec<Sim>,
+}
+
+impl Proxy {
+    fn start(workers: usize) -> (Self, SharedData) {
+        let shared = SharedData::default();
+        let vms = (0..workers).map(|_| Sim::sharing(&plain(), &shared, START)).collect();
+        (Self { vms }, shared)
+    }
+
+    fn fetches(&self) -> usize {
+        self.vms.iter().map(|vm| vm.fetched_at.len()).sum()
+    }
+
+    fn in_flight(&self) -> usize {
+        self.vms.iter().map(|vm| vm.in_flight.len()).sum()
+    }
+
+    /// Lets time pass for all of them, in small steps so that they meet.
+    fn run(&mut self, duration: Duration, mut on_fetch: impl FnMut(&mut Sim)) {
+        let steps = duration.as_millis() / STEP.as_millis();
+        for _ in 0..steps {
+            for vm in &mut self.vms {
+                vm.run(STEP, &mut on_fetch);
+                vm.poll_shared();
+            }
+        }
+    }
+}
+
+fn plain() -> Value {
+    config(json!({}), json!({}))
+}
+
+const STEP: Duration = Duration::from_millis(200);
+
+#[test]
+fn workers_that_start_together_fetch_once() {
+    let (mut proxy, _) = Proxy::start(4);
+    let good = token().compact();
+    for vm in &mut proxy.vms {
+        assert!(vm.send_token(1, &good).is_none());
+    }
+    assert_eq!((proxy.fetches(), proxy.in_flight()), (1, 1));
+
+    proxy.run(SECOND, |vm| vm.publish(&[Key::alpha()]));
+
+    for vm in &mut proxy.vms {
+        assert_eq!(vm.verdict(1), "allowed");
+    }
+    assert_eq!(proxy.fetches(), 1);
+}
+
+#[test]
+fn workers_refresh_once_per_interval() {
+    let (mut proxy, _) = Proxy::start(4);
+
+    proxy.run(MINUTE * 100, |vm| vm.publish(&[Key::alpha()]));
+
+    // The first to be due comes soon after 7 minutes, and never later than 9.
+    let fetches = proxy.fetches();
+    assert!((11..=15).contains(&fetches), "{fetches}");
+}
+
+#[test]
+fn workers_share_one_back_off() {
+    let (mut proxy, _) = Proxy::start(4);
+
+    proxy.run(MINUTE * 10, |vm| vm.fail());
+
+    let fetches = proxy.fetches();
+    assert!(fetches < 140, "{fetches}");
+}
+
+#[test]
+fn a_worker_finds_the_key_that_another_has_looked_for() {
+    let (mut proxy, _) = Proxy::start(4);
+    proxy.run(SECOND, |vm| vm.publish(&[Key::alpha()]));
+    let rotated = token().signed_by(Key::beta()).compact();
+
+    for vm in &mut proxy.vms {
+        assert!(vm.send_token(1, &rotated).is_none());
+    }
+    proxy.run(SECOND, |vm| vm.publish(&[Key::alpha(), Key::beta()]));
+
+    for vm in &mut proxy.vms {
+        assert_eq!(vm.verdict(1), "allowed");
+    }
+    assert_eq!(proxy.fetches(), 2);
+}
+
+#[test]
+fn workers_share_the_ration_of_searches() {
+    let (mut proxy, _) = Proxy::start(4);
+    proxy.run(SECOND, |vm| vm.publish(&[Key::alpha()]));
+
+    for number in 0..40 {
+        for (worker, vm) in proxy.vms.iter_mut().enumerate() {
+            let junk = token().header("kid", format!("junk-{number}-{worker}")).compact();
+            vm.send_token(number, &junk);
+        }
+        proxy.run(STEP, |vm| vm.publish(&[Key::alpha()]));
+    }
+
+    assert!(proxy.fetches() <= 1 + 3, "{}", proxy.fetches());
+}
+
+#[test]
+fn a_leader_that_dies_is_replaced() {
+    let (mut proxy, _) = Proxy::start(2);
+    let good = token().compact();
+    let leader = proxy.vms.iter().position(|vm| !vm.in_flight.is_empty()).unwrap();
+
+    drop(proxy.vms.remove(leader));
+    proxy.run(SECOND * 7, |vm| vm.publish(&[Key::alpha()]));
+
+    assert!(proxy.vms[0].send_token(1, &good).is_some_and(|v| v.code() == "allowed"));
+}
+
+#[test]
+fn a_vm_that_starts_again_begins_with_the_shared_keys() {
+    let (mut proxy, shared) = Proxy::start(1);
+    proxy.run(SECOND, |vm| vm.publish(&[Key::alpha()]));
+
+    let mut again = Sim::sharing(&plain(), &shared, START + 300);
+
+    assert!(again.send_token(1, &token().compact()).is_some_and(|v| v.code() == "allowed"));
+    assert_eq!(again.fetched_at, []);
+    // The time of the keys counts from their publication, not from the start of the VM.
+    again.run(SECOND * 301, |vm| vm.answer(200, None, r#"{"keys":[]}"#));
+    let verdict = again.send_token(2, &token().compact());
+    assert!(verdict.is_none_or(|verdict| verdict.code() == "jwks_unavailable"));
+}
+
+#[test]
+fn a_vm_that_starts_amid_an_outage_begins_with_the_stale_keys() {
+    let (mut proxy, shared) = Proxy::start(1);
+    proxy.run(SECOND, |vm| vm.publish(&[Key::alpha()]));
+    proxy.run(MINUTE * 30, |vm| vm.fail());
+
+    let mut again = Sim::sharing(&plain(), &shared, START + 31 * 60);
+
+    assert!(again.send_token(1, &token().compact()).is_some_and(|v| v.code() == "allowed"));
+}
+
+#[test]
+fn shared_data_that_anyone_else_wrote_is_harmless() {
+    for bytes in [&b""[..], b"\xff\xfe", b"{}", b"[]", br#"{"keys":[{"kty":"RSA"}]}"#] {
+        let shared = SharedData::default();
+        shared.borrow_mut().insert(0, bytes.to_vec());
+
+        let mut sim = Sim::sharing(&plain(), &shared, START);
+        sim.publish(&[Key::alpha()]);
+
+        assert_eq!(sim.decide(&token().compact()), "allowed");
+    }
+}
+
+#[test]
+fn a_lease_from_before_the_clock_stepped_back_blocks_nobody() {
+    let shared = SharedData::default();
+    let ahead = Sim::sharing(&plain(), &shared, START + 3600);
+    assert_eq!(ahead.in_flight.len(), 1);
+
+    let mut sim = Sim::sharing(&plain(), &shared, START);
+
+    assert_eq!(sim.in_flight.len(), 1);
+    sim.publish(&[Key::alpha()]);
+    assert_eq!(sim.decide(&token().compact()), "allowed");
+}
