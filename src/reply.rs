@@ -15,6 +15,14 @@ pub struct LocalReply {
 }
 
 impl LocalReply {
+    /// The reply to a request that the host keeps from the filter: what nobody can check or edit
+    /// goes nowhere.
+    #[cfg(target_arch = "wasm32")]
+    pub(crate) fn host_failure() -> Self {
+        let body = r#"{"title":"Internal Server Error","status":500}"#;
+        Self { status: 500, headers: vec![problem_json()], body: body.to_owned() }
+    }
+
     /// `scopes` are those that the rule asks for; `retry_in` is when asking again may help.
     pub(crate) fn new(
         reason: Reason,
@@ -22,7 +30,7 @@ impl LocalReply {
         scopes: &[String],
         retry_in: Option<Duration>,
     ) -> Self {
-        let mut headers = vec![("content-type", "application/problem+json".to_owned())];
+        let mut headers = vec![problem_json()];
         if let Some(challenge) = challenge(reason, realm, scopes) {
             headers.push(("www-authenticate", challenge));
         }
@@ -40,6 +48,10 @@ impl LocalReply {
         );
         Self { status: reason.status(), headers, body }
     }
+}
+
+fn problem_json() -> (&'static str, String) {
+    ("content-type", "application/problem+json".to_owned())
 }
 
 /// The challenge of RFC 6750 §3; without `error` when no token was given.

@@ -7,7 +7,6 @@ use crate::event::Level;
 use crate::jose::MAX_JWKS_BYTES;
 use crate::jwks::{Consultation, FetchError, JwksResponse};
 use crate::metrics::{JwksMetric, Metric};
-use crate::reason::Reason;
 use crate::reply::LocalReply;
 use crate::request::RequestHead;
 use crate::time::Timestamp;
@@ -117,15 +116,10 @@ impl Driver {
             Ok(()) => Action::Continue,
             Err(status) => {
                 error!("mesh-jwt: the host refused to edit headers: {status:?}");
-                self.refuse_unseen();
+                send(&LocalReply::host_failure());
                 Action::Pause
             }
         }
-    }
-
-    /// Ends a request that the filter cannot see or edit: what it may not vouch for goes nowhere.
-    pub(super) fn refuse_unseen(&mut self) {
-        send(&LocalReply::new(Reason::Overloaded, "", &[], None));
     }
 
     /// Carries out everything that an input has made due; the root context is the one that calls.
@@ -320,7 +314,8 @@ fn shared_key(provider: &Provider) -> String {
     })
 }
 
-fn send(reply: &LocalReply) {
+/// Answers the selected stream.
+pub(super) fn send(reply: &LocalReply) {
     if let Err(status) = host::send(reply) {
         error!("mesh-jwt: the host refused a local reply: {status:?}");
     }

@@ -1,7 +1,8 @@
 //! The context of one request.
 
-use super::{SharedDriver, host};
+use super::{SharedDriver, driver, host};
 use crate::engine::{Disposition, StreamId};
+use crate::reply::LocalReply;
 use crate::request::RequestHead;
 use log::error;
 use proxy_wasm::traits::{Context, HttpContext};
@@ -25,13 +26,14 @@ impl HttpContext for Stream {
         let Some(driver) = driver.as_mut() else {
             // A host that was told that the configuration is refused has no business here.
             error!("mesh-jwt: a request came before the configuration");
+            driver::send(&LocalReply::host_failure());
             return Action::Pause;
         };
         let headers = match host::request_headers() {
             Ok(headers) => headers,
             Err(status) => {
                 error!("mesh-jwt: the host does not hand over the request headers: {status:?}");
-                driver.refuse_unseen();
+                driver::send(&LocalReply::host_failure());
                 return Action::Pause;
             }
         };
