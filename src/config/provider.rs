@@ -108,12 +108,7 @@ impl Provider {
             max_lifetime: object.optional_duration("maxLifetime", ONE_SECOND)?,
             token_types: token_types(&mut object)?,
             locations,
-            space_delimited_claims: object
-                .optional_strings("spaceDelimitedClaims")?
-                .unwrap_or_else(|| DEFAULT_SPACE_DELIMITED.map(str::to_owned).into())
-                .iter()
-                .map(|name| ClaimName::new(name))
-                .collect(),
+            space_delimited_claims: space_delimited_claims(&mut object)?,
             forward_original_token: object.bool("forwardOriginalToken", false)?,
             payload_header,
             claim_headers,
@@ -227,6 +222,13 @@ pub(crate) fn normal_token_type(typ: &str) -> String {
     lower.strip_prefix("application/").map(str::to_owned).unwrap_or(lower)
 }
 
+/// The configured claims come on top of the two that always are lists, as Istio has it.
+fn space_delimited_claims(object: &mut Object) -> Result<Vec<ClaimName>, ConfigError> {
+    let configured = object.strings("spaceDelimitedClaims")?;
+    let all = ALWAYS_SPACE_DELIMITED.into_iter().chain(configured.iter().map(String::as_str));
+    Ok(all.map(ClaimName::new).collect())
+}
+
 fn locations(object: &mut Object) -> Result<Vec<Location>, ConfigError> {
     let mut locations = Vec::new();
     for mut header in object.objects("fromHeaders")? {
@@ -292,10 +294,10 @@ pub(crate) fn is_visible_ascii(byte: u8) -> bool {
     matches!(byte, b' '..=b'~')
 }
 
+const ALWAYS_SPACE_DELIMITED: [&str; 2] = ["scope", "permission"];
 const DEFAULT_CACHE_DURATION: Duration = Duration::from_mins(10);
 const DEFAULT_CLOCK_SKEW: Duration = Duration::from_secs(120);
 const DEFAULT_REFETCH_COOLDOWN: Duration = Duration::from_secs(10);
-const DEFAULT_SPACE_DELIMITED: [&str; 2] = ["scope", "permission"];
 const DEFAULT_STALE_DURATION: Duration = Duration::from_hours(1);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 const DEFAULT_TOKEN_TYPES: [&str; 2] = ["JWT", "at+jwt"];
