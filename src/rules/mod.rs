@@ -3,7 +3,7 @@
 mod host;
 mod path;
 
-pub(crate) use host::HostPattern;
+pub(crate) use host::{HostPattern, is_host};
 pub(crate) use path::{NormalPath, PathPattern};
 
 use crate::jose::{ClaimName, Claims};
