@@ -3,7 +3,7 @@
 use super::error::{ConfigError, Path};
 use super::object::{Object, wrong_type};
 use super::uri::HttpUri;
-use crate::header_name::HeaderName;
+use crate::header_name::{HeaderName, is_token};
 use crate::jose::{ClaimName, KeySet};
 use crate::location::{BEARER, Location};
 use serde_json::Value;
@@ -235,10 +235,25 @@ fn locations(object: &mut Object) -> Result<Vec<Location>, ConfigError> {
         let name = HeaderName::read(&mut header, "name")?;
         // A prefix may end with the space that parts it from the token.
         let prefix = header.string("prefix")?.unwrap_or_default();
+        // Elements of a header are parted at commas and trimmed before the prefix is looked for.
+        if prefix.starts_with(' ') || !prefix.bytes().all(|b| is_visible_ascii(b) && b != b',') {
+            return Err(header.error(
+                "prefix",
+                "holds a comma, a leading space or what is not printable ASCII, so no token would \
+                 follow it; write one such as \"Bearer \"",
+            ));
+        }
         header.finish()?;
         locations.push(Location::Header { name: name.into_string(), prefix });
     }
-    locations.extend(object.strings("fromCookies")?.into_iter().map(Location::Cookie));
+    let cookies = object.strings("fromCookies")?;
+    if let Some(index) = cookies.iter().position(|name| !is_token(name)) {
+        return Err(ConfigError::new(
+            &object.path().member("fromCookies").item(index),
+            "is not the name of a cookie (RFC 6265 §4.1.1)",
+        ));
+    }
+    locations.extend(cookies.into_iter().map(Location::Cookie));
     locations.extend(object.strings("fromParams")?.into_iter().map(Location::Param));
     if locations.is_empty() {
         locations

@@ -393,6 +393,23 @@ fn a_header_that_the_filter_sets_cannot_bring_a_token() {
 }
 
 #[test]
+fn a_place_that_can_hold_no_token_is_refused() {
+    let prefix = |prefix: &str| set("/providers/0/fromHeaders/0/prefix", json!(prefix));
+    let cookie = |name: &str| set("/providers/0/fromCookies", json!(["at", name]));
+    let (in_header, in_cookie) =
+        ("providers[0].fromHeaders[0].prefix", "providers[0].fromCookies[1]");
+    for text in [" Bearer ", " ", "Token token=a,", "Bearer\t", "J\u{e9}ton "] {
+        assert_refused(vec![(prefix(text), in_header, "write one such as \"Bearer \"")]);
+    }
+    for name in ["a b", "at=", "at;", "\u{e9}"] {
+        assert_refused(vec![(cookie(name), in_cookie, "is not the name of a cookie")]);
+    }
+    for edits in [prefix("Bearer"), prefix("Token token="), cookie("__Host-at")] {
+        assert_eq!(refusal(&edited(edits)), None);
+    }
+}
+
+#[test]
 fn rules_say_what_they_match() {
     let hosts = |host: &str| set("/rules/0/match/hosts", json!(["*", host]));
     let methods = |method: &str| set("/rules/0/match/methods", json!([method]));
@@ -411,8 +428,10 @@ fn rules_say_what_they_match() {
         (
             methods("get"),
             method,
-            "\"get\": methods are case-sensitive; write it in capitals, such as \"GET\"",
+            "\"get\": methods are case-sensitive; write it in capitals: \"GET\"",
         ),
+        (methods("GET "), method, "\"GET \": is not a method; write one such as \"GET\""),
+        (methods("GET,POST"), method, "is not a method; write one such as \"GET\""),
         (paths("healthz"), path, "does not begin with a slash; write \"/healthz\""),
         (paths("/a*"), path, "\"*\" stands for one whole segment and \"/**\" for the rest"),
         (paths("/**/a"), path, "\"*\" stands for one whole segment and \"/**\" for the rest"),
