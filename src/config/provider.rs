@@ -177,6 +177,9 @@ fn remote_jwks(object: &mut Object) -> Result<Option<RemoteJwks>, ConfigError> {
     let cluster = object.string("jwksCluster")?;
     let allow_plaintext = object.bool("allowPlaintextJwks", false)?;
     let timeout = object.duration("timeout", DEFAULT_TIMEOUT, ONE_MILLISECOND)?;
+    if timeout > MAX_TIMEOUT {
+        return Err(object.error("timeout", "must be at most 1h"));
+    }
     let cache_duration = object.duration("cacheDuration", DEFAULT_CACHE_DURATION, ONE_SECOND)?;
     let stale_duration =
         object.duration("staleDuration", DEFAULT_STALE_DURATION, Duration::ZERO)?;
@@ -316,5 +319,7 @@ const DEFAULT_REFETCH_COOLDOWN: Duration = Duration::from_secs(10);
 const DEFAULT_STALE_DURATION: Duration = Duration::from_hours(1);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 const DEFAULT_TOKEN_TYPES: [&str; 2] = ["JWT", "at+jwt"];
+/// The host takes 32 bits of milliseconds, and what is left of a longer time may be zero: forever.
+const MAX_TIMEOUT: Duration = Duration::from_hours(1);
 const ONE_MILLISECOND: Duration = Duration::from_millis(1);
 const ONE_SECOND: Duration = Duration::from_secs(1);

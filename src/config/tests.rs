@@ -141,11 +141,19 @@ fn durations_need_a_unit_and_have_bounds() {
             assert_refused(vec![(set(pointer, json!(below)), path, mend)]);
         }
     }
-    assert_refused(vec![(
-        set("/providers/0/clockSkew", json!("two minutes")),
-        "providers[0].clockSkew",
-        "\"two minutes\" is not a duration; write a number with a unit, such as \"500ms\"",
-    )]);
+    assert_refused(vec![
+        (
+            set("/providers/0/clockSkew", json!("two minutes")),
+            "providers[0].clockSkew",
+            "\"two minutes\" is not a duration; write a number with a unit, such as \"500ms\"",
+        ),
+        (
+            // 2^32 ms
+            set("/providers/0/timeout", json!("4294967.296s")),
+            "providers[0].timeout",
+            "must be at most 1h",
+        ),
+    ]);
 }
 
 #[test]
