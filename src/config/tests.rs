@@ -2,11 +2,13 @@
 
 use super::*;
 use crate::jose::KeySet;
+use crate::reason::Reason;
 use crate::request::RequestHead;
 use crate::rules::Access;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 // === What is refused ===
 
@@ -724,6 +726,118 @@ fn demo_configuration() -> String {
     let indentation = |line: &str| line.len() - line.trim_start().len();
     let parent = indentation(lines.next().expect("no `value: |`"));
     lines.take_while(|line| line.is_empty() || indentation(line) > parent).collect()
+}
+
+// === What is written about it ===
+
+#[test]
+fn the_readme_names_the_fields_there_are_and_no_others() {
+    let mut fields = BTreeSet::new();
+    for (pointer, level) in [
+        ("", ""),
+        ("/tokenCache", "tokenCache."),
+        ("/providers/0", "providers[]."),
+        ("/providers/0/fromHeaders/0", "providers[].fromHeaders[]."),
+        ("/providers/0/outputClaimToHeaders/0", "providers[].outputClaimToHeaders[]."),
+        ("/rules/0", "rules[]."),
+        ("/rules/0/match", "rules[].match."),
+    ] {
+        fields.extend(known_fields(pointer).into_iter().map(|field| format!("{level}{field}")));
+    }
+
+    let written: BTreeSet<_> = readme_fields().into_iter().flat_map(|(names, _)| names).collect();
+
+    assert_eq!(written, fields);
+}
+
+#[test]
+fn the_readme_names_the_defaults_that_hold() {
+    let read =
+        |document: &Value| format!("{:?}", Config::parse(document.to_string().as_bytes()).unwrap());
+    let mut written_out = 0;
+    for (names, default) in readme_fields() {
+        let pointer = format!("/{}", names[0].replace("[]", "/0").replace('.', "/"));
+        // A whole cell in backticks is a value; anything else is prose.
+        let Some(default) = default.strip_prefix('`').and_then(|text| text.strip_suffix('`'))
+        else {
+            continue;
+        };
+        if default.contains('`') {
+            continue;
+        }
+        let mut document = json!({"providers": [
+            {"issuer": "https://auth.example.com", "jwksUri": "https://auth.example.com/jwks"},
+        ]});
+        // Where the field is one of an item, there has to be an item.
+        if pointer.starts_with("/rules/0") {
+            document["rules"] = json!([{}]);
+        }
+        if pointer.starts_with("/providers/0/outputClaimToHeaders/0") {
+            document["providers"][0]["outputClaimToHeaders"] =
+                json!([{"header": "X", "claim": "x"}]);
+        }
+        let implied = read(&document);
+        let (parent, name) = pointer.rsplit_once('/').unwrap();
+        document.pointer_mut(parent).unwrap()[name] =
+            serde_json::from_str(default).unwrap_or_else(|_| json!(default));
+
+        assert_eq!(read(&document), implied, "{pointer}: {default}");
+        written_out += 1;
+    }
+    assert!(written_out > 20, "the table has another form: {written_out} defaults found");
+}
+
+#[test]
+fn the_readme_names_every_code_with_its_status() {
+    let mut written = BTreeSet::new();
+    for row in table_rows("| Code |") {
+        for code in quoted(row[0]) {
+            written.insert((code, row[1].parse().unwrap()));
+        }
+    }
+
+    let reasons = Reason::ALL.iter().map(|reason| (reason.code().to_owned(), reason.status()));
+
+    assert_eq!(written, reasons.collect());
+}
+
+/// What the parser calls the fields of an object, which it tells when one of them is not known.
+fn known_fields(pointer: &str) -> Vec<String> {
+    let mut document = full();
+    document.pointer_mut(pointer).unwrap()["far from any"] = json!(1);
+    let error = refusal(&document).unwrap().to_string();
+    let (_, fields) = error.split_once("the fields here are ").unwrap();
+    fields.split(", ").map(str::to_owned).collect()
+}
+
+/// The rows of the configuration tables: the fields by their full names, and the default.
+fn readme_fields() -> Vec<(Vec<String>, &'static str)> {
+    [
+        ("| Field |", ""),
+        ("| Field of `providers[]` |", "providers[]."),
+        ("| Field of `rules[]` |", "rules[]."),
+    ]
+    .into_iter()
+    .flat_map(|(head, level)| table_rows(head).into_iter().map(move |row| (level, row)))
+    .map(|(level, row)| (quoted(row[0]).map(|name| format!("{level}{name}")).collect(), row[1]))
+    .collect()
+}
+
+/// The cells of the table with this head.
+fn table_rows(head: &str) -> Vec<Vec<&'static str>> {
+    let rows = include_str!("../../README.md").lines().skip_while(|line| !line.starts_with(head));
+    let rows: Vec<_> = rows
+        .skip(2)
+        .map_while(|line| line.strip_prefix("| ")?.strip_suffix(" |"))
+        .map(|row| row.split(" | ").collect())
+        .collect();
+    assert!(!rows.is_empty(), "the README has no table {head}");
+    rows
+}
+
+/// What stands in backticks.
+fn quoted(cell: &str) -> impl Iterator<Item = String> {
+    cell.split('`').skip(1).step_by(2).map(str::to_owned)
 }
 
 // === What may be anything ===
