@@ -8,10 +8,8 @@ pub(crate) struct HeaderName(String);
 
 impl HeaderName {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let is_token =
-            |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         let name = text.to_ascii_lowercase();
-        if name.is_empty() || !name.bytes().all(is_token) {
+        if !is_token(&name) {
             return Err(format!("{text:?} is not a header name (RFC 9110 §5.1)"));
         }
         if RESERVED.contains(&name.as_str()) {
@@ -43,6 +41,12 @@ impl HeaderName {
         self.0.len() == other.len()
             && self.0.bytes().zip(other.bytes()).all(|(a, b)| fold(a) == fold(b))
     }
+}
+
+/// Whether `text` is a token (RFC 9110 §5.6.2), as names of headers, cookies and methods are.
+pub(crate) fn is_token(text: &str) -> bool {
+    let is_tchar = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_tchar)
 }
 
 /// Headers that frame or route the message: to edit them is to change another request.

@@ -37,10 +37,11 @@ impl std::error::Error for ConfigError {}
 pub(crate) struct Path(String);
 
 impl Path {
+    /// The name may be anything that an operator wrote; an error stays one line.
     pub(crate) fn member(&self, name: &str) -> Self {
         match self.0.as_str() {
-            "" => Self(name.to_owned()),
-            parent => Self(format!("{parent}.{name}")),
+            "" => Self(name.escape_debug().to_string()),
+            parent => Self(format!("{parent}.{}", name.escape_debug())),
         }
     }
 

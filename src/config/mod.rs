@@ -10,6 +10,9 @@ mod provider;
 mod rule;
 mod uri;
 
+#[cfg(test)]
+mod tests;
+
 pub use error::ConfigError;
 pub(crate) use object::Object;
 pub(crate) use provider::{ClaimHeader, Encoding, KeySource, is_visible_ascii, normal_token_type};

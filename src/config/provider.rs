@@ -3,7 +3,7 @@
 use super::error::{ConfigError, Path};
 use super::object::{Object, wrong_type};
 use super::uri::HttpUri;
-use crate::header_name::HeaderName;
+use crate::header_name::{HeaderName, is_token};
 use crate::jose::{ClaimName, KeySet};
 use crate::location::{BEARER, Location};
 use serde_json::Value;
@@ -108,12 +108,7 @@ impl Provider {
             max_lifetime: object.optional_duration("maxLifetime", ONE_SECOND)?,
             token_types: token_types(&mut object)?,
             locations,
-            space_delimited_claims: object
-                .optional_strings("spaceDelimitedClaims")?
-                .unwrap_or_else(|| DEFAULT_SPACE_DELIMITED.map(str::to_owned).into())
-                .iter()
-                .map(|name| ClaimName::new(name))
-                .collect(),
+            space_delimited_claims: space_delimited_claims(&mut object)?,
             forward_original_token: object.bool("forwardOriginalToken", false)?,
             payload_header,
             claim_headers,
@@ -182,6 +177,9 @@ fn remote_jwks(object: &mut Object) -> Result<Option<RemoteJwks>, ConfigError> {
     let cluster = object.string("jwksCluster")?;
     let allow_plaintext = object.bool("allowPlaintextJwks", false)?;
     let timeout = object.duration("timeout", DEFAULT_TIMEOUT, ONE_MILLISECOND)?;
+    if timeout > MAX_TIMEOUT {
+        return Err(object.error("timeout", "must be at most 1h"));
+    }
     let cache_duration = object.duration("cacheDuration", DEFAULT_CACHE_DURATION, ONE_SECOND)?;
     let stale_duration =
         object.duration("staleDuration", DEFAULT_STALE_DURATION, Duration::ZERO)?;
@@ -227,16 +225,38 @@ pub(crate) fn normal_token_type(typ: &str) -> String {
     lower.strip_prefix("application/").map(str::to_owned).unwrap_or(lower)
 }
 
+/// The configured claims come on top of the two that always are lists, as Istio has it.
+fn space_delimited_claims(object: &mut Object) -> Result<Vec<ClaimName>, ConfigError> {
+    let configured = object.strings("spaceDelimitedClaims")?;
+    let all = ALWAYS_SPACE_DELIMITED.into_iter().chain(configured.iter().map(String::as_str));
+    Ok(all.map(ClaimName::new).collect())
+}
+
 fn locations(object: &mut Object) -> Result<Vec<Location>, ConfigError> {
     let mut locations = Vec::new();
     for mut header in object.objects("fromHeaders")? {
         let name = HeaderName::read(&mut header, "name")?;
         // A prefix may end with the space that parts it from the token.
         let prefix = header.string("prefix")?.unwrap_or_default();
+        // Elements of a header are parted at commas and trimmed before the prefix is looked for.
+        if prefix.starts_with(' ') || !prefix.bytes().all(|b| is_visible_ascii(b) && b != b',') {
+            return Err(header.error(
+                "prefix",
+                "holds a comma, a leading space or what is not printable ASCII, so no token would \
+                 follow it; write one such as \"Bearer \"",
+            ));
+        }
         header.finish()?;
         locations.push(Location::Header { name: name.into_string(), prefix });
     }
-    locations.extend(object.strings("fromCookies")?.into_iter().map(Location::Cookie));
+    let cookies = object.strings("fromCookies")?;
+    if let Some(index) = cookies.iter().position(|name| !is_token(name)) {
+        return Err(ConfigError::new(
+            &object.path().member("fromCookies").item(index),
+            "is not the name of a cookie (RFC 6265 §4.1.1)",
+        ));
+    }
+    locations.extend(cookies.into_iter().map(Location::Cookie));
     locations.extend(object.strings("fromParams")?.into_iter().map(Location::Param));
     if locations.is_empty() {
         locations
@@ -292,12 +312,14 @@ pub(crate) fn is_visible_ascii(byte: u8) -> bool {
     matches!(byte, b' '..=b'~')
 }
 
+const ALWAYS_SPACE_DELIMITED: [&str; 2] = ["scope", "permission"];
 const DEFAULT_CACHE_DURATION: Duration = Duration::from_mins(10);
 const DEFAULT_CLOCK_SKEW: Duration = Duration::from_secs(120);
 const DEFAULT_REFETCH_COOLDOWN: Duration = Duration::from_secs(10);
-const DEFAULT_SPACE_DELIMITED: [&str; 2] = ["scope", "permission"];
 const DEFAULT_STALE_DURATION: Duration = Duration::from_hours(1);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 const DEFAULT_TOKEN_TYPES: [&str; 2] = ["JWT", "at+jwt"];
+/// The host takes 32 bits of milliseconds, and what is left of a longer time may be zero: forever.
+const MAX_TIMEOUT: Duration = Duration::from_hours(1);
 const ONE_MILLISECOND: Duration = Duration::from_millis(1);
 const ONE_SECOND: Duration = Duration::from_secs(1);

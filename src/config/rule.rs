@@ -3,6 +3,7 @@
 use super::error::{ConfigError, Path};
 use super::object::{Object, wrong_type};
 use super::provider::Provider;
+use crate::header_name::is_token;
 use crate::jose::ClaimName;
 use crate::rules::{Access, HostPattern, Match, PathPattern, Requirement, Rule, scalar_text};
 use serde_json::Value;
@@ -51,14 +52,10 @@ pub(super) fn read(mut object: Object, providers: &[Provider]) -> Result<Rule, C
 
 fn read_match(mut object: Object) -> Result<Match, ConfigError> {
     let hosts = each(&mut object, "hosts", |host| HostPattern::parse(host).map_err(str::to_owned))?;
-    let methods = each(&mut object, "methods", |method| match method {
-        method if method.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'-') => {
-            Ok(method.to_owned())
-        }
-        method => Err(format!(
-            "methods are case-sensitive; write it in capitals, such as {:?}",
-            method.to_ascii_uppercase()
-        )),
+    let methods = each(&mut object, "methods", |method| match method.to_ascii_uppercase() {
+        upper if !is_token(&upper) => Err("is not a method; write one such as \"GET\"".to_owned()),
+        upper if upper == method => Ok(upper),
+        upper => Err(format!("methods are case-sensitive; write it in capitals: {upper:?}")),
     })?;
     let paths = each(&mut object, "paths", PathPattern::parse)?;
     object.finish()?;

@@ -1,5 +1,7 @@
 //! A `jwksUri`, taken apart into what a dispatched call needs.
 
+use crate::rules::is_host;
+
 /// An absolute `http` or `https` URI (RFC 3986), without user information or fragment.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct HttpUri {
@@ -31,8 +33,8 @@ impl HttpUri {
             return Err("holds user information; remove everything up to '@'");
         }
         let (host, port) = split_port(authority).ok_or("has a port that is not a number")?;
-        if host.is_empty() {
-            return Err("has no host");
+        if !is_host(host.strip_suffix('.').unwrap_or(host)) {
+            return Err("has no host, or one that no server can have");
         }
         Ok(Self {
             is_https,
@@ -51,7 +53,9 @@ impl HttpUri {
 fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
     match authority.rsplit_once(':') {
         Some((host, port)) if !port.ends_with(']') => {
-            port.parse().ok().filter(|port| *port != 0).map(|port| (host, Some(port)))
+            // `parse` takes a sign as well.
+            let number = port.bytes().all(|byte| byte.is_ascii_digit()).then_some(port)?;
+            number.parse().ok().filter(|port| *port != 0).map(|port| (host, Some(port)))
         }
         _ => Some((authority, None)),
     }
@@ -67,6 +71,7 @@ mod tests {
             ("https://a.example/jwks?x=1", "a.example", "a.example", 443, "/jwks?x=1"),
             ("http://A.example:8080", "A.example:8080", "a.example", 8080, "/"),
             ("HTTPS://a.example?x", "a.example", "a.example", 443, "/?x"),
+            ("https://a_b.example./k", "a_b.example.", "a_b.example.", 443, "/k"),
             ("http://[::1]:81/k", "[::1]:81", "[::1]", 81, "/k"),
             ("http://[::1]/k", "[::1]", "[::1]", 80, "/k"),
         ] {
@@ -92,6 +97,11 @@ mod tests {
             "https://a:x/",
             "https://a:0/",
             "https://a:70000/",
+            "https://a:+443/",
+            "https://a:/",
+            "https://::1/",
+            "https://${HOST}/",
+            "https://a..example/",
             "https://a/ b",
             "https://é.example/",
         ] {

@@ -17,20 +17,19 @@ impl HostPattern {
         let (pattern, host) = match lower.strip_prefix('*') {
             Some("") => return Ok(Self::Any),
             Some(suffix) if suffix.starts_with('.') => {
-                (Self::Suffix(suffix.to_owned()), suffix.trim_start_matches('.'))
+                (Self::Suffix(suffix.to_owned()), suffix.get(1..).unwrap_or_default())
             }
             Some(_) => return Err("\"*\" stands for whole labels; write \"*.example.com\""),
             None => (Self::Exact(lower.clone()), lower.as_str()),
         };
-        if host.is_empty() || host.contains(['*', '/', ' ']) {
-            return Err(
-                "is not a host; write one such as \"api.example.com\" or \"*.example.com\"",
-            );
+        match without_port(host) {
+            _ if is_host(host) => Ok(pattern),
+            bare if bare != host && is_host(&bare) => {
+                Err("ports and trailing dots are ignored when matching; remove it")
+            }
+            _ => Err("is not a host; write one such as \"api.example.com\" or \"*.example.com\", \
+                 in ASCII"),
         }
-        if without_port(host) != host {
-            return Err("ports and trailing dots are ignored when matching; remove it");
-        }
-        Ok(pattern)
     }
 
     /// `host` is in lower case and without a port, as [`without_port`] makes it.
@@ -40,6 +39,21 @@ impl HostPattern {
             Self::Exact(exact) => host == exact,
             Self::Suffix(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_str()),
         }
+    }
+}
+
+/// Whether `text` is a host as it stands in a URI (RFC 3986 §3.2.2): a name in ASCII, or an IP
+/// address, in brackets if it is one of IPv6. Names of containers may hold `_`.
+pub(crate) fn is_host(text: &str) -> bool {
+    match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+        Some(address) => {
+            address.contains(':')
+                && address.bytes().all(|byte| byte.is_ascii_hexdigit() || b":.".contains(&byte))
+        }
+        None => text.split('.').all(|label| {
+            !label.is_empty()
+                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+        }),
     }
 }
 
@@ -84,7 +98,23 @@ mod tests {
 
     #[test]
     fn other_patterns_are_refused() {
-        for pattern in ["*x.com", "a.*.com", "*.", "a.com:80", "a.com.", "https://a.com", "a b"] {
+        for pattern in [
+            "*x.com",
+            "a.*.com",
+            "*.",
+            "*..com",
+            "a..com",
+            "a.com:80",
+            "a.com.",
+            "https://a.com",
+            "u@a.com",
+            "a b",
+            "b\u{fc}cher.example",
+            "::1",
+            "[::1",
+            "[]",
+            "${HOST}",
+        ] {
             assert!(HostPattern::parse(pattern).is_err(), "{pattern}");
         }
     }

@@ -3,7 +3,7 @@
 mod host;
 mod path;
 
-pub(crate) use host::HostPattern;
+pub(crate) use host::{HostPattern, is_host};
 pub(crate) use path::{NormalPath, PathPattern};
 
 use crate::jose::{ClaimName, Claims};
@@ -136,5 +136,53 @@ pub(crate) fn scalar_text(value: &Value) -> Option<String> {
         Value::Number(number) => Some(number.to_string()),
         Value::String(text) => Some(text.clone()),
         Value::Array(_) | Value::Null | Value::Object(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Config;
+    use serde_json::json;
+
+    /// Whether a token with `claims` meets a rule for `wanted`.
+    fn grants(space_delimited: Value, wanted: Value, claims: &Value) -> bool {
+        let config = json!({
+            "providers": [{
+                "issuer": "i",
+                "jwksUri": "https://i/",
+                "spaceDelimitedClaims": space_delimited,
+            }],
+            "rules": [{"claims": wanted}],
+        });
+        let config = Config::parse(config.to_string().as_bytes()).unwrap();
+        let claims = Claims::parse(claims.to_string().as_bytes()).ok().unwrap();
+        let Access::Required(requirement) = &config.rules.rules[0].access else { panic!() };
+        requirement.authorize(&claims, &config.providers[0].space_delimited_claims).is_ok()
+    }
+
+    #[test]
+    fn a_claim_holds_a_value_as_a_scalar_or_as_one_of_an_array() {
+        let wanted = json!({"c": ["a", 7, true]});
+
+        for value in [json!("a"), json!(7), json!("7"), json!(true), json!(["x", "a"])] {
+            assert!(grants(json!([]), wanted.clone(), &json!({"c": value})), "{value}");
+        }
+        for value in [json!("A"), json!("a b"), json!([["a"]]), json!({"a": 1}), json!(null)] {
+            assert!(!grants(json!([]), wanted.clone(), &json!({"c": value})), "{value}");
+        }
+        assert!(!grants(json!([]), json!({"c": ["a"], "d": ["b"]}), &json!({"c": "a"})));
+    }
+
+    // `scope` and `permission` used to lose their meaning as soon as another claim was named.
+    #[test]
+    fn naming_a_list_in_a_string_leaves_scope_and_permission_lists() {
+        for claim in ["scope", "permission", "roles"] {
+            let wanted = json!({claim: ["b"]});
+
+            assert!(grants(json!(["roles"]), wanted.clone(), &json!({claim: "a b"})), "{claim}");
+            assert!(!grants(json!(["roles"]), wanted, &json!({claim: "ab"})), "{claim}");
+        }
+        assert!(!grants(json!([]), json!({"roles": ["b"]}), &json!({"roles": "a b"})));
     }
 }

@@ -60,12 +60,11 @@ impl PathPattern {
         }
         let rooted = if path.is_empty() { "/" } else { path };
         let normal = NormalPath::new(rooted.as_bytes());
-        let segments = if path.is_empty() { Vec::new() } else { normal.segments };
-        let plain_segments = rooted.split('/').skip(1);
+        let (decoded, _) = decode(rooted.as_bytes());
         if normal.is_ambiguous
             || text.contains(['?', '#'])
             || (with_descendants && path.ends_with('/'))
-            || (!path.is_empty() && plain_segments.count() != segments.len())
+            || !decoded.split('/').skip(1).eq(&normal.segments)
         {
             return Err(
                 "is not a normalised path, so no request would match it; write it without \
@@ -73,9 +72,15 @@ impl PathPattern {
                     .to_owned(),
             );
         }
-        let segments = segments
-            .into_iter()
-            .map(|segment| if segment == "*" { Segment::Any } else { Segment::Literal(segment) })
+        // An escaped asterisk is a literal one, so the text as written decides.
+        let segments = path
+            .split('/')
+            .skip(1)
+            .zip(normal.segments)
+            .map(|(written, segment)| match written {
+                "*" => Segment::Any,
+                _ => Segment::Literal(segment),
+            })
             .collect();
         Ok(Self { segments, with_descendants })
     }
@@ -248,6 +253,7 @@ mod tests {
             ("/a/*/**", "/a/b"),
             ("/caf\u{e9}", "/caf%c3%a9"),
             ("/a/", "/a/"),
+            ("/a/%2A", "/a/*"),
         ] {
             assert!(matches(pattern, path), "{pattern} {path}");
         }
@@ -261,6 +267,7 @@ mod tests {
             ("/users/*", "/users/"),
             ("/a/*/**", "/a"),
             ("/a/", "/a"),
+            ("/a/%2A", "/a/b"),
         ] {
             assert!(!matches(pattern, path), "{pattern} {path}");
         }
@@ -270,7 +277,7 @@ mod tests {
     fn patterns_that_could_never_match_are_refused() {
         for pattern in [
             "", "a", "**", "/a*", "/**/a", "/a/***", "/a//b", "/a/../b", "/a?b", "/a#b", "/a;b",
-            "/a%2Fb", "/a\\b", "/./a", "//**",
+            "/a%2Fb", "/a\\b", "/./a", "//**", "/a/.", "/a/%2e", "/.", "/a/./**",
         ] {
             assert!(PathPattern::parse(pattern).is_err(), "{pattern}");
         }

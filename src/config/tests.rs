@@ -1,0 +1,1057 @@
+//! The plugin configuration as a whole: what is refused and where, what is taken and how.
+
+use super::*;
+use crate::jose::KeySet;
+use crate::reason::Reason;
+use crate::request::RequestHead;
+use crate::rules::Access;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
+
+// === What is refused ===
+
+/// One change to [`full`]: the place as a JSON Pointer, and the new value; none removes it.
+type Edit = (&'static str, Option<Value>);
+
+/// Edits, the path of the error they cause, and words of the mend it names.
+type Refusal<'a> = (Vec<Edit>, &'a str, &'a str);
+
+fn set(pointer: &'static str, value: Value) -> Vec<Edit> {
+    vec![(pointer, Some(value))]
+}
+
+#[track_caller]
+fn assert_refused(refusals: Vec<Refusal<'_>>) {
+    for (edits, path, mend) in refusals {
+        let shown = format!("{edits:?}");
+        let error = refusal(&edited(edits)).unwrap_or_else(|| panic!("accepted: {shown}"));
+        assert_eq!(error.path(), path, "{shown}: {error}");
+        assert!(error.to_string().contains(mend), "{shown}: {error}");
+    }
+}
+
+#[test]
+fn documents_that_are_no_configuration_are_refused() {
+    for (text, path, mend) in [
+        (&b""[..], "", "the plugin configuration is empty; it needs at least \"providers\""),
+        (b" \n", "", "is empty"),
+        (b"providers: []", "", "not valid JSON: expected value at line 1 column 1"),
+        (b"{\"providers\":[", "", "not valid JSON: EOF"),
+        (b"{\"providers\":[]}{}", "", "trailing characters"),
+        (b"{\"mode\":\"report\",\"mode\":\"enforce\"}", "", "duplicate member name"),
+        (b"{\"mode\":\"report\",\"m\\u006fde\":\"enforce\"}", "", "duplicate member name"),
+        (b"{\"realm\":\"\xff\"}", "", "not valid JSON"),
+        (b"\xef\xbb\xbf{}", "", "not valid JSON"),
+        (b"[]", "", "expected an object, found an array"),
+        (b"null", "", "expected an object, found null"),
+        (b"\"{}\"", "", "expected an object, found a string"),
+        (b"{}", "providers", "is missing or empty; name at least one issuer"),
+        (b"{\"providers\":[]}", "providers", "is missing or empty"),
+    ] {
+        let error = Config::parse(text).expect_err("accepted");
+        assert_eq!(error.path(), path, "{error}");
+        assert!(error.to_string().contains(mend), "{error}");
+    }
+}
+
+#[test]
+fn too_deep_a_document_is_refused() {
+    let claims = format!("{}{}", "[".repeat(40), "]".repeat(40));
+    let text = format!(r#"{{"rules":[{{"claims":{{"a":{claims}}}}}]}}"#);
+
+    let error = Config::parse(text.as_bytes()).unwrap_err();
+
+    assert!(error.to_string().contains("nested too deeply"), "{error}");
+}
+
+#[test]
+fn unknown_fields_are_refused_with_the_one_that_was_meant() {
+    assert_refused(vec![
+        (set("/modes", json!("report")), "modes", "did you mean \"mode\"?"),
+        (set("/jwks_wait_timeout", json!("1s")), "jwks_wait_timeout", "\"jwksWaitTimeout\"?"),
+        (set("/tokenCache/max", json!(1)), "tokenCache.max", "the fields here are maxEntries"),
+        (set("/providers/0/audience", json!("a")), "providers[0].audience", "\"audiences\"?"),
+        (set("/providers/0/jwksURI", json!("a")), "providers[0].jwksURI", "\"jwksUri\"?"),
+        (set("/providers/0/forward", json!(true)), "providers[0].forward", "the fields here are"),
+        (
+            set("/providers/0/fromHeaders/0/Prefix", json!("x")),
+            "providers[0].fromHeaders[0].Prefix",
+            "\"prefix\"?",
+        ),
+        (
+            set("/providers/0/outputClaimToHeaders/2/defaults", json!("x")),
+            "providers[0].outputClaimToHeaders[2].defaults",
+            "\"default\"?",
+        ),
+        (set("/rules/1/scope", json!(["a"])), "rules[1].scope", "\"scopes\"?"),
+        (set("/rules/0/match/path", json!(["/"])), "rules[0].match.path", "\"paths\"?"),
+        // An error is one line of the log, whatever a field is called.
+        (set("/a\nb", json!(1)), "a\\nb", "the fields here are providers, rules, realm"),
+    ]);
+}
+
+#[test]
+fn values_of_another_type_are_refused() {
+    for (pointer, path) in STRINGS {
+        assert_refused(vec![
+            (set(pointer, json!(7)), path, "expected a string, found a number"),
+            (set(pointer, json!(null)), path, "expected a string, found null"),
+            (set(pointer, json!("")), path, "is empty; give it a value or remove it"),
+        ]);
+    }
+    for (pointer, path) in STRING_ARRAYS {
+        let item = &format!("{path}[1]");
+        assert_refused(vec![
+            (set(pointer, json!("a")), path, "expected an array of strings, found a string"),
+            (set(pointer, json!(null)), path, "expected an array of strings, found null"),
+            (set(pointer, json!(["/a", 7])), item, "expected a string, found a number"),
+            (set(pointer, json!(["/a", ""])), item, "is empty; give it a value or remove it"),
+        ]);
+    }
+    for (pointer, path) in OBJECT_ARRAYS {
+        let item = &format!("{path}[0]");
+        assert_refused(vec![
+            (set(pointer, json!({})), path, "expected an array of objects, found an object"),
+            (set(pointer, json!(null)), path, "expected an array of objects, found null"),
+            (set(pointer, json!(["a"])), item, "expected an object, found a string"),
+        ]);
+    }
+    for (pointer, path) in OBJECTS {
+        assert_refused(vec![
+            (set(pointer, json!([])), path, "expected an object, found an array"),
+            (set(pointer, json!(null)), path, "expected an object, found null"),
+        ]);
+    }
+    for (pointer, path) in BOOLEANS {
+        assert_refused(vec![
+            (set(pointer, json!("true")), path, "expected true or false, found a string"),
+            (set(pointer, json!(1)), path, "expected true or false, found a number"),
+            (set(pointer, json!(null)), path, "expected true or false, found null"),
+        ]);
+    }
+}
+
+#[test]
+fn durations_need_a_unit_and_have_bounds() {
+    for (pointer, path, minimum) in DURATIONS {
+        for value in [json!("5"), json!("5d"), json!("-5s"), json!("5 s"), json!(5), json!(null)] {
+            assert_refused(vec![(set(pointer, value), path, "is not a duration; write a number")]);
+        }
+        if let Some((below, mend)) = minimum {
+            assert_refused(vec![(set(pointer, json!(below)), path, mend)]);
+        }
+    }
+    assert_refused(vec![
+        (
+            set("/providers/0/clockSkew", json!("two minutes")),
+            "providers[0].clockSkew",
+            "\"two minutes\" is not a duration; write a number with a unit, such as \"500ms\"",
+        ),
+        (
+            // 2^32 ms
+            set("/providers/0/timeout", json!("4294967.296s")),
+            "providers[0].timeout",
+            "must be at most 1h",
+        ),
+    ]);
+}
+
+#[test]
+fn counts_have_bounds() {
+    for (pointer, path, least) in
+        [("/maxPausedRequests", "maxPausedRequests", 0), ("/maxTokenBytes", "maxTokenBytes", 1)]
+            .into_iter()
+            .chain([("/tokenCache/maxEntries", "tokenCache.maxEntries", 0)])
+    {
+        let mend = &format!("is not a whole number from {least} to 1000000");
+        for value in [json!(-1), json!(1_000_001), json!(1.5), json!("8"), json!(null)] {
+            assert_refused(vec![(set(pointer, value), path, mend)]);
+        }
+        assert_eq!(refusal(&edited(set(pointer, json!(least)))), None);
+    }
+    assert_refused(vec![(set("/maxTokenBytes", json!(0)), "maxTokenBytes", "0 is not a whole")]);
+}
+
+#[test]
+fn words_are_one_of_a_few() {
+    assert_refused(vec![
+        (set("/mode", json!("dry-run")), "mode", "is not one of \"enforce\", \"report\""),
+        (set("/mode", json!(null)), "mode", "null is not one of \"enforce\""),
+        (set("/hostCrypto", json!("on")), "hostCrypto", "is not one of \"auto\", \"off\""),
+        (set("/rules/0/access", json!("deny")), "rules[0].access", "\"public\", \"optional\""),
+        (
+            set("/providers/0/outputClaimToHeaders/0/encoding", json!("base64")),
+            "providers[0].outputClaimToHeaders[0].encoding",
+            "is not one of \"plain\", \"base64url\"",
+        ),
+    ]);
+}
+
+#[test]
+fn providers_need_an_issuer_and_a_name_of_their_own() {
+    let realm = |name: &str| {
+        json!({"issuer": format!("https://sso.example.com/realms/{name}"),
+        "jwksUri": "https://sso.example.com/jwks"})
+    };
+    let second =
+        |issuer: &str, name: &str| json!({"issuer": issuer, "name": name, "jwksUri": "https://i/"});
+    assert_refused(vec![
+        (vec![("/providers/0/issuer", None)], "providers[0].issuer", "the exact \"iss\""),
+        (
+            set("/providers/0/name", json!("a b")),
+            "providers[0].name",
+            "may hold letters, digits, '.', '_' and '-' only",
+        ),
+        (
+            set("/providers/1", second("https://auth.example.com", "other")),
+            "providers[1].issuer",
+            "\"wealist\" has the issuer \"https://auth.example.com\" already; make them one",
+        ),
+        (
+            set("/providers/1", second("https://other.example.com", "wealist")),
+            "providers[1].name",
+            "\"wealist\" names two providers; give each a name of its own",
+        ),
+        // Two Keycloak realms on one host.
+        (
+            set("/providers", json!([realm("staff"), realm("customers")])),
+            "providers[1].name",
+            "\"sso.example.com\" names two providers; give each a name of its own",
+        ),
+    ]);
+}
+
+#[test]
+fn keys_need_a_place_to_come_from() {
+    let uri = |uri: &str| set("/providers/0/jwksUri", json!(uri));
+    let without_keys = || vec![("/providers/0/jwksUri", None), ("/providers/0/jwks", None)];
+    let no_uri = "providers[0].jwksUri";
+    assert_refused(vec![
+        (
+            [without_keys(), vec![("/providers/0/jwksCluster", None)]].concat(),
+            no_uri,
+            "is missing; write the jwks_uri of the issuer's discovery document, or put the keys",
+        ),
+        (without_keys(), "providers[0].jwksCluster", "needs a jwksUri beside it"),
+        (
+            vec![("/providers/0/jwksUri", None)],
+            "providers[0].jwksCluster",
+            "needs a jwksUri beside it",
+        ),
+        (
+            set("/providers/0/jwks_uri", json!("https://auth.example.com/jwks")),
+            "providers[0].jwks_uri",
+            "is a second jwksUri; remove it",
+        ),
+        (
+            uri("http://auth-service:8080/jwks"),
+            no_uri,
+            "use https://, or set allowPlaintextJwks: true where the mesh encrypts the call",
+        ),
+        (
+            vec![
+                ("/providers/0/jwksUri", None),
+                ("/providers/0/jwks_uri", Some(json!("http://auth-service/jwks"))),
+            ],
+            "providers[0].jwks_uri",
+            "set allowPlaintextJwks: true",
+        ),
+        (uri("/jwks"), no_uri, "\"/jwks\" is not an https:// (or http://) URI"),
+        (uri("https://a.example/#keys"), no_uri, "remove everything from '#'"),
+        (uri("https://user@a.example/"), no_uri, "remove everything up to '@'"),
+        (uri("https://a.example:x/"), no_uri, "a port that is not a number"),
+        (uri("https:///jwks"), no_uri, "has no host"),
+    ]);
+}
+
+#[test]
+fn inline_keys_that_cannot_be_used_are_refused_each_for_its_reason() {
+    let keys = |keys: Value| set("/providers/0/jwks", json!({"keys": keys}));
+    let key = |change: fn(&mut Value)| {
+        let mut key = rsa_key();
+        change(&mut key);
+        keys(json!([key]))
+    };
+    let modulus = |octets: Vec<u8>| {
+        let mut key = rsa_key();
+        key["n"] = json!(URL_SAFE_NO_PAD.encode(octets));
+        keys(json!([key]))
+    };
+    let text = |text: &str| set("/providers/0/jwks", json!(text));
+    let refusals: Vec<(Vec<Edit>, &str)> = vec![
+        (set("/providers/0/jwks", json!(7)), "expected a JWK Set as an object or as a string"),
+        (set("/providers/0/jwks", json!(null)), "expected a JWK Set as an object or as a string"),
+        (text("https://auth.example.com/jwks"), "is not JSON (line 1, column 1)"),
+        (text("[]"), "has no array \"keys\""),
+        (text("{\"keys\":[],\"keys\":[]}"), "is not JSON"),
+        (set("/providers/0/jwks", rsa_key()), "has no array \"keys\""),
+        (keys(json!([])), "the JWK Set holds no keys; write a JWK Set with an RSA signing key"),
+        (keys(json!(vec![0; 1025])), "holds 1025 keys, at most 1024"),
+        (keys(json!(["k"])), "keys[0]: it is not a JSON object"),
+        (keys(json!([{"kty": "EC", "crv": "P-256"}])), "keys[0]: kty is not RSA"),
+        (key(|key| key["use"] = json!("enc")), "use is not sig"),
+        (key(|key| key["key_ops"] = json!(["sign"])), "key_ops does not hold verify"),
+        (key(|key| key["alg"] = json!("RS512")), "alg is not RS256"),
+        (key(|key| key["kid"] = json!(1)), "kid is not a string"),
+        (key(|key| key["n"] = json!("AQAB==")), "n is not base64url without padding"),
+        (key(|key| key["e"] = json!(65537)), "e is not base64url without padding"),
+        (key(|key| key["e"] = json!("AQ")), "the exponent is not an odd number from 3 to 2^32"),
+        (modulus(odd(255)), "the modulus is shorter than 2048 bits"),
+        (modulus(odd(1025)), "the modulus is longer than 8192 bits"),
+        (modulus([vec![0x80], vec![0; 255]].concat()), "the modulus is even"),
+    ];
+    let at_jwks = |(edits, mend)| (edits, "providers[0].jwks", mend);
+    assert_refused(refusals.into_iter().map(at_jwks).collect());
+}
+
+#[test]
+fn headers_need_a_name_that_is_free() {
+    let output = |header: &str| json!({"header": header, "claim": "sub"});
+    let outputs = "providers[0].outputClaimToHeaders";
+    assert_refused(vec![
+        (
+            vec![("/providers/0/outputClaimToHeaders/0/header", None)],
+            "providers[0].outputClaimToHeaders[0].header",
+            "is missing; name a header",
+        ),
+        (
+            vec![("/providers/0/outputClaimToHeaders/0/claim", None)],
+            "providers[0].outputClaimToHeaders[0].claim",
+            "is missing; name the claim to put into the header",
+        ),
+        (
+            set("/providers/0/outputClaimToHeaders/0", output("X User")),
+            "providers[0].outputClaimToHeaders[0].header",
+            "\"X User\" is not a header name (RFC 9110 §5.1)",
+        ),
+        (
+            set("/providers/0/outputClaimToHeaders/0", output(":authority")),
+            "providers[0].outputClaimToHeaders[0].header",
+            "is not a header name",
+        ),
+        (
+            set("/providers/0/outputClaimToHeaders/0", output("Host")),
+            "providers[0].outputClaimToHeaders[0].header",
+            "the header \"host\" has a meaning of its own; choose another",
+        ),
+        (
+            set("/providers/0/outputPayloadToHeader", json!("Content-Length")),
+            "providers[0].outputPayloadToHeader",
+            "has a meaning of its own; choose another",
+        ),
+        (
+            set("/providers/0/outputPayloadToHeader", json!("X\r\nY")),
+            "providers[0].outputPayloadToHeader",
+            "is not a header name",
+        ),
+        (
+            set("/providers/0/fromHeaders/0/name", json!("Cookie")),
+            "providers[0].fromHeaders[0].name",
+            "has a meaning of its own; choose another",
+        ),
+        (
+            vec![("/providers/0/fromHeaders/0/name", None)],
+            "providers[0].fromHeaders[0].name",
+            "is missing; name a header",
+        ),
+        (
+            set("/providers/0/outputClaimToHeaders/1", output("x-user-id")),
+            outputs,
+            "the header \"x-user-id\" is set twice; keep one of them",
+        ),
+        (
+            set("/providers/0/outputPayloadToHeader", json!("X-USER-ID")),
+            outputs,
+            "the header \"x-user-id\" is set twice; keep one of them",
+        ),
+        (
+            set("/providers/0/outputClaimToHeaders/2/default", json!("é")),
+            "providers[0].outputClaimToHeaders[2].default",
+            "may hold printable ASCII characters only",
+        ),
+        (set("/realm", json!("a\tb")), "realm", "may hold printable ASCII characters only"),
+    ]);
+}
+
+#[test]
+fn a_header_that_the_filter_sets_cannot_bring_a_token() {
+    let source = |name: &str| json!([{"name": name}]);
+    let other = |name: &str| {
+        json!({"issuer": "https://other.example.com", "jwksUri": "https://i/",
+            "fromHeaders": source(name)})
+    };
+    let mend = "is also an output, and those are removed from every request; take the token from \
+                another header";
+    assert_refused(vec![
+        (set("/providers/0/fromHeaders", source("X-User-Id")), "providers[0].fromHeaders", mend),
+        (set("/providers/0/fromHeaders", source("x_user_id")), "providers[0].fromHeaders", mend),
+        (set("/providers/1", other("X-Jwt-Payload")), "providers[1].fromHeaders", mend),
+        (set("/providers/1", other("X_User-Id")), "providers[1].fromHeaders", mend),
+        (
+            vec![
+                ("/providers/0/fromHeaders", None),
+                ("/providers/0/fromCookies", None),
+                ("/providers/0/fromParams", None),
+                ("/providers/0/outputPayloadToHeader", Some(json!("Authorization"))),
+            ],
+            "providers[0].fromHeaders",
+            mend,
+        ),
+    ]);
+}
+
+#[test]
+fn a_place_that_can_hold_no_token_is_refused() {
+    let prefix = |prefix: &str| set("/providers/0/fromHeaders/0/prefix", json!(prefix));
+    let cookie = |name: &str| set("/providers/0/fromCookies", json!(["at", name]));
+    let (in_header, in_cookie) =
+        ("providers[0].fromHeaders[0].prefix", "providers[0].fromCookies[1]");
+    for text in [" Bearer ", " ", "Token token=a,", "Bearer\t", "J\u{e9}ton "] {
+        assert_refused(vec![(prefix(text), in_header, "write one such as \"Bearer \"")]);
+    }
+    for name in ["a b", "at=", "at;", "\u{e9}"] {
+        assert_refused(vec![(cookie(name), in_cookie, "is not the name of a cookie")]);
+    }
+    for edits in [prefix("Bearer"), prefix("Token token="), cookie("__Host-at")] {
+        assert_eq!(refusal(&edited(edits)), None);
+    }
+}
+
+#[test]
+fn rules_say_what_they_match() {
+    let hosts = |host: &str| set("/rules/0/match/hosts", json!(["*", host]));
+    let methods = |method: &str| set("/rules/0/match/methods", json!([method]));
+    let paths = |path: &str| set("/rules/0/match/paths", json!([path]));
+    let (host, method, path) =
+        ("rules[0].match.hosts[1]", "rules[0].match.methods[0]", "rules[0].match.paths[0]");
+    let empty = "is empty; name at least one, or remove it to match any";
+    assert_refused(vec![
+        (set("/rules/0/match/hosts", json!([])), "rules[0].match.hosts", empty),
+        (set("/rules/0/match/methods", json!([])), "rules[0].match.methods", empty),
+        (set("/rules/0/match/paths", json!([])), "rules[0].match.paths", empty),
+        (hosts("api.*.com"), host, "\"api.*.com\": is not a host; write one such as"),
+        (hosts("*example.com"), host, "stands for whole labels; write \"*.example.com\""),
+        (hosts("example.com:8080"), host, "ports and trailing dots are ignored when matching"),
+        (hosts("https://example.com"), host, "is not a host; write one such as"),
+        (
+            methods("get"),
+            method,
+            "\"get\": methods are case-sensitive; write it in capitals: \"GET\"",
+        ),
+        (methods("GET "), method, "\"GET \": is not a method; write one such as \"GET\""),
+        (methods("GET,POST"), method, "is not a method; write one such as \"GET\""),
+        (paths("healthz"), path, "does not begin with a slash; write \"/healthz\""),
+        (paths("/a*"), path, "\"*\" stands for one whole segment and \"/**\" for the rest"),
+        (paths("/**/a"), path, "\"*\" stands for one whole segment and \"/**\" for the rest"),
+        (paths("/a/../b"), path, "is not a normalised path, so no request would match it"),
+        (paths("/a?b=c"), path, "write it without query"),
+        (paths("/a%2Fb"), path, "is not a normalised path"),
+    ]);
+}
+
+#[test]
+fn rules_say_what_they_ask_for() {
+    assert_refused(vec![
+        (
+            set("/rules/1/providers", json!(["wealist", "weelist"])),
+            "rules[1].providers[1]",
+            "there is no provider \"weelist\"; the providers are wealist",
+        ),
+        (
+            set("/rules/1/providers", json!([])),
+            "rules[1].providers",
+            "is empty; remove it to take any provider",
+        ),
+        (
+            set("/rules/1/scopes", json!(["a", "admin:read admin:write"])),
+            "rules[1].scopes[1]",
+            "write each scope as an item of its own",
+        ),
+        (set("/rules/1/scopes", json!(["\"a\""])), "rules[1].scopes[0]", "no space, quote"),
+        (
+            set("/rules/1/claims/roles", json!("admin")),
+            "rules[1].claims.roles",
+            "expected an array of the accepted values, found a string",
+        ),
+        (
+            set("/rules/1/claims/roles", json!([])),
+            "rules[1].claims.roles",
+            "is empty; name at least one accepted value",
+        ),
+        (
+            set("/rules/1/claims/roles", json!(["a", null])),
+            "rules[1].claims.roles[1]",
+            "expected a string, number or boolean, found null",
+        ),
+        (
+            set("/rules/0/scopes", json!(["a"])),
+            "rules[0].access",
+            "remove them, or make access \"required\" or \"optional\"",
+        ),
+        (
+            set("/rules/0/providers", json!(["wealist"])),
+            "rules[0].access",
+            "public requests carry no token",
+        ),
+        (
+            set("/rules/0/claims", json!({"roles": ["a"]})),
+            "rules[0].access",
+            "public requests carry no token",
+        ),
+    ]);
+}
+
+// === What is taken ===
+
+#[test]
+fn the_full_example_means_what_it_says() {
+    let config = Config::parse(full().to_string().as_bytes()).unwrap();
+
+    assert_eq!(config.mode, Mode::Report);
+    assert_eq!(config.realm.as_deref(), Some("api"));
+    assert!(!config.bypass_cors_preflight);
+    assert_eq!(config.jwks_wait_timeout, Duration::from_millis(1500));
+    assert_eq!((config.max_paused_requests, config.max_token_bytes), (10, 4096));
+    let [provider] = config.providers.as_slice() else { panic!("{:?}", config.providers) };
+    assert_eq!((&*provider.name, &*provider.issuer), ("wealist", "https://auth.example.com"));
+    assert_eq!(provider.audiences, ["wealist-api"]);
+    let KeySource::Remote { jwks, initial: Some(KeySet { keys, .. }) } = &provider.keys else {
+        panic!("{:?}", provider.keys)
+    };
+    assert_eq!(keys.len(), 1);
+    assert_eq!(
+        (&*jwks.cluster, jwks.scheme, &*jwks.authority, &*jwks.path),
+        ("idp", "https", "auth.example.com", "/.well-known/jwks.json")
+    );
+    assert_eq!(jwks.timeout, Duration::from_secs(2));
+    assert_eq!(jwks.cache_duration, Duration::from_mins(5));
+    assert_eq!(jwks.stale_duration, Duration::ZERO);
+    assert_eq!(jwks.refetch_cooldown, Duration::from_secs(20));
+    assert_eq!(provider.clock_skew, Duration::from_mins(1));
+    assert!(!provider.require_expiration);
+    assert_eq!(provider.max_lifetime, Some(Duration::from_hours(24)));
+    assert_eq!(provider.token_types, ["at+jwt", "x"]);
+    assert_eq!(
+        provider.locations,
+        [
+            header("x-token", "JWT "),
+            Location::Cookie("access_token".into()),
+            Location::Param("token".into())
+        ]
+    );
+    assert_eq!(claim_names(provider), ["scope", "permission", "roles"]);
+    assert!(provider.forward_original_token);
+    assert_eq!(
+        outputs(provider),
+        [
+            ("x-user-id", "sub", None, Encoding::Plain),
+            ("x-scopes", "scope", None, Encoding::Plain),
+            ("x-tenant", "tenant", Some("default"), Encoding::Plain),
+            ("x-name", "name", None, Encoding::Base64Url),
+        ]
+    );
+    assert_eq!(provider.payload_header.as_ref().unwrap().as_str(), "x-jwt-payload");
+    assert!(matches!(access(&config, "a.example.com", "/users/7/avatar"), Access::Public));
+    let Access::Required(admin) = access(&config, "x", "/admin/users") else { panic!() };
+    assert_eq!(
+        (admin.providers.as_deref(), &*admin.scopes),
+        (Some(&[0][..]), &["admin:write".to_owned()][..])
+    );
+    let (claim, values) = &admin.claims[0];
+    assert_eq!((claim.as_str(), &**values), ("roles", &["admin".to_owned(), "7".into()][..]));
+    assert!(matches!(access(&config, "x", "/any"), Access::Optional(_)));
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let config = minimal(json!({}));
+
+    assert_eq!(config.mode, Mode::Enforce);
+    assert_eq!(config.realm, None);
+    assert!(config.bypass_cors_preflight);
+    assert_eq!(config.jwks_wait_timeout, Duration::from_secs(3));
+    assert_eq!((config.max_paused_requests, config.max_token_bytes), (1000, 8192));
+    assert!(matches!(access(&config, "x", "/"), Access::Required(any) if
+        any.providers.is_none() && any.scopes.is_empty() && any.claims.is_empty()));
+    let provider = &config.providers[0];
+    assert_eq!(provider.name, "auth.example.com");
+    assert_eq!(provider.audiences, [""; 0]);
+    let KeySource::Remote { jwks, initial: None } = &provider.keys else {
+        panic!("{:?}", provider.keys)
+    };
+    assert_eq!(jwks.cluster, "outbound|443||auth.example.com");
+    assert_eq!(jwks.timeout, Duration::from_secs(5));
+    assert_eq!(jwks.cache_duration, Duration::from_mins(10));
+    assert_eq!(jwks.stale_duration, Duration::from_hours(1));
+    assert_eq!(jwks.refetch_cooldown, Duration::from_secs(10));
+    assert_eq!(provider.clock_skew, Duration::from_secs(120));
+    assert!(provider.require_expiration);
+    assert_eq!(provider.max_lifetime, None);
+    assert_eq!(provider.token_types, ["jwt", "at+jwt"]);
+    assert_eq!(provider.locations, [header("authorization", "Bearer ")]);
+    assert_eq!(claim_names(provider), ["scope", "permission"]);
+    assert!(!provider.forward_original_token);
+    assert_eq!((provider.payload_header.is_some(), outputs(provider).len()), (false, 0));
+}
+
+/// A rule as it stands under `spec.jwtRules` of a `RequestAuthentication`, in JSON.
+const ISTIO_RULE: &str = r#"{
+    "issuer": "testing@secure.istio.io",
+    "audiences": ["bookstore", "bookstore-web"],
+    "jwks_uri": "https://idp.example.com/istio/jwks.json",
+    "fromHeaders": [
+        {"name": "X-Jwt-Assertion"},
+        {"name": "Authorization", "prefix": "Bearer "}
+    ],
+    "fromParams": ["access_token"],
+    "fromCookies": ["session"],
+    "outputPayloadToHeader": "X-Payload",
+    "outputClaimToHeaders": [{"header": "X-Groups", "claim": "nested.groups"}],
+    "forwardOriginalToken": true,
+    "timeout": "8s",
+    "spaceDelimitedClaims": ["roles"]
+}"#;
+
+#[test]
+fn a_rule_of_istio_can_be_pasted_in() {
+    let rule: Value = serde_json::from_str(ISTIO_RULE).unwrap();
+    let document = json!({"providers": [rule]});
+
+    let config = Config::parse(document.to_string().as_bytes()).unwrap();
+
+    let provider = &config.providers[0];
+    assert_eq!(
+        (&*provider.name, &*provider.issuer),
+        ("testing_secure.istio.io", "testing@secure.istio.io")
+    );
+    assert_eq!(provider.audiences, ["bookstore", "bookstore-web"]);
+    let jwks = provider.remote_jwks().unwrap();
+    assert_eq!((&*jwks.authority, &*jwks.path), ("idp.example.com", "/istio/jwks.json"));
+    assert_eq!(
+        (&*jwks.cluster, jwks.timeout),
+        ("outbound|443||idp.example.com", Duration::from_secs(8))
+    );
+    assert_eq!(
+        provider.locations,
+        [
+            header("x-jwt-assertion", ""),
+            header("authorization", "Bearer "),
+            Location::Cookie("session".into()),
+            Location::Param("access_token".into()),
+        ]
+    );
+    assert_eq!(provider.payload_header.as_ref().unwrap().as_str(), "x-payload");
+    assert_eq!(outputs(provider), [("x-groups", "nested.groups", None, Encoding::Plain)]);
+    assert!(provider.forward_original_token);
+    assert_eq!(claim_names(provider), ["scope", "permission", "roles"]);
+}
+
+#[test]
+fn inline_keys_are_taken_as_a_string_and_as_an_object() {
+    let set = json!({"keys": [rsa_key(), {"kty": "EC"}]});
+    for jwks in [json!(set.to_string()), set] {
+        let document = json!({"providers": [{"issuer": "testing@secure.istio.io", "jwks": jwks}]});
+
+        let config = Config::parse(document.to_string().as_bytes()).unwrap();
+
+        let KeySource::Inline(set) = &config.providers[0].keys else { panic!("{config:?}") };
+        assert_eq!((set.keys.len(), set.skipped.len()), (1, 1));
+        assert_eq!(set.keys[0].kid(), Some("k1"));
+    }
+}
+
+#[test]
+fn clusters_are_named_as_istio_names_them() {
+    for (uri, cluster) in [
+        ("https://idp.example.com/keys", "outbound|443||idp.example.com"),
+        ("https://IDP.example.com:8443/keys", "outbound|8443||idp.example.com"),
+        ("http://auth/jwks", "outbound|80||auth"),
+        (
+            "http://auth-service.ns.svc.cluster.local:8080/jwks",
+            "outbound|8080||auth-service.ns.svc.cluster.local",
+        ),
+    ] {
+        let config = minimal(json!({"jwksUri": uri, "allowPlaintextJwks": true}));
+
+        assert_eq!(config.providers[0].remote_jwks().unwrap().cluster, cluster);
+    }
+}
+
+#[test]
+fn default_names_are_labels() {
+    for (issuer, name) in [
+        ("https://auth.example.com/realms/staff", "auth.example.com"),
+        ("http://Auth-Service:9001", "auth-service"),
+        ("testing@secure.istio.io", "testing_secure.istio.io"),
+        ("kubernetes/serviceaccount", "kubernetes_serviceaccount"),
+        ("https://[::1]:8443", "___1_"),
+    ] {
+        assert_eq!(minimal(json!({"issuer": issuer})).providers[0].name, name, "{issuer}");
+    }
+}
+
+#[test]
+fn providers_may_set_the_same_headers() {
+    let provider = |issuer: &str| json!({"issuer": issuer, "jwksUri": "https://i/", "outputPayloadToHeader": "X-Payload"});
+    let document = json!({"providers": [provider("https://a"), provider("https://b")]});
+
+    assert_eq!(refusal(&document), None);
+}
+
+#[test]
+fn the_demo_configures_what_it_promises() {
+    let config = Config::parse(demo_configuration().as_bytes()).unwrap();
+
+    assert_eq!(config.mode, Mode::Enforce);
+    assert_eq!(config.providers[0].name, "wealist");
+    // Defined in the same file.
+    assert_eq!(config.providers[0].remote_jwks().unwrap().cluster, "auth_service");
+    for path in ["/api/login", "/healthz", "/public/hello"] {
+        assert!(matches!(access(&config, "x", path), Access::Public), "{path}");
+    }
+    for (path, scopes) in [("/orders", 0), ("/admin/users", 1)] {
+        assert!(
+            matches!(access(&config, "x", path), Access::Required(r) if r.scopes.len() == scopes),
+            "{path}"
+        );
+    }
+}
+
+/// The block scalar that `value:` begins in the demo's Envoy configuration.
+fn demo_configuration() -> String {
+    let yaml = include_str!("../../envoy/envoy.yaml");
+    let mut lines = yaml.lines().skip_while(|line| line.trim() != "value: |");
+    let indentation = |line: &str| line.len() - line.trim_start().len();
+    let parent = indentation(lines.next().expect("no `value: |`"));
+    lines.take_while(|line| line.is_empty() || indentation(line) > parent).collect()
+}
+
+// === What is written about it ===
+
+#[test]
+fn the_readme_names_the_fields_there_are_and_no_others() {
+    let mut fields = BTreeSet::new();
+    for (pointer, level) in [
+        ("", ""),
+        ("/tokenCache", "tokenCache."),
+        ("/providers/0", "providers[]."),
+        ("/providers/0/fromHeaders/0", "providers[].fromHeaders[]."),
+        ("/providers/0/outputClaimToHeaders/0", "providers[].outputClaimToHeaders[]."),
+        ("/rules/0", "rules[]."),
+        ("/rules/0/match", "rules[].match."),
+    ] {
+        fields.extend(known_fields(pointer).into_iter().map(|field| format!("{level}{field}")));
+    }
+
+    let written: BTreeSet<_> = readme_fields().into_iter().flat_map(|(names, _)| names).collect();
+
+    assert_eq!(written, fields);
+}
+
+#[test]
+fn the_readme_names_the_defaults_that_hold() {
+    let read =
+        |document: &Value| format!("{:?}", Config::parse(document.to_string().as_bytes()).unwrap());
+    let mut written_out = 0;
+    for (names, default) in readme_fields() {
+        let pointer = format!("/{}", names[0].replace("[]", "/0").replace('.', "/"));
+        // A whole cell in backticks is a value; anything else is prose.
+        let Some(default) = default.strip_prefix('`').and_then(|text| text.strip_suffix('`'))
+        else {
+            continue;
+        };
+        if default.contains('`') {
+            continue;
+        }
+        let mut document = json!({"providers": [
+            {"issuer": "https://auth.example.com", "jwksUri": "https://auth.example.com/jwks"},
+        ]});
+        // Where the field is one of an item, there has to be an item.
+        if pointer.starts_with("/rules/0") {
+            document["rules"] = json!([{}]);
+        }
+        if pointer.starts_with("/providers/0/outputClaimToHeaders/0") {
+            document["providers"][0]["outputClaimToHeaders"] =
+                json!([{"header": "X", "claim": "x"}]);
+        }
+        let implied = read(&document);
+        let (parent, name) = pointer.rsplit_once('/').unwrap();
+        document.pointer_mut(parent).unwrap()[name] =
+            serde_json::from_str(default).unwrap_or_else(|_| json!(default));
+
+        assert_eq!(read(&document), implied, "{pointer}: {default}");
+        written_out += 1;
+    }
+    assert!(written_out > 20, "the table has another form: {written_out} defaults found");
+}
+
+#[test]
+fn the_readme_names_every_code_with_its_status() {
+    let mut written = BTreeSet::new();
+    for row in table_rows("| Code |") {
+        for code in quoted(row[0]) {
+            written.insert((code, row[1].parse().unwrap()));
+        }
+    }
+
+    let reasons = Reason::ALL.iter().map(|reason| (reason.code().to_owned(), reason.status()));
+
+    assert_eq!(written, reasons.collect());
+}
+
+/// What the parser calls the fields of an object, which it tells when one of them is not known.
+fn known_fields(pointer: &str) -> Vec<String> {
+    let mut document = full();
+    document.pointer_mut(pointer).unwrap()["far from any"] = json!(1);
+    let error = refusal(&document).unwrap().to_string();
+    let (_, fields) = error.split_once("the fields here are ").unwrap();
+    fields.split(", ").map(str::to_owned).collect()
+}
+
+/// The rows of the configuration tables: the fields by their full names, and the default.
+fn readme_fields() -> Vec<(Vec<String>, &'static str)> {
+    [
+        ("| Field |", ""),
+        ("| Field of `providers[]` |", "providers[]."),
+        ("| Field of `rules[]` |", "rules[]."),
+    ]
+    .into_iter()
+    .flat_map(|(head, level)| table_rows(head).into_iter().map(move |row| (level, row)))
+    .map(|(level, row)| (quoted(row[0]).map(|name| format!("{level}{name}")).collect(), row[1]))
+    .collect()
+}
+
+/// The cells of the table with this head.
+fn table_rows(head: &str) -> Vec<Vec<&'static str>> {
+    let rows = include_str!("../../README.md").lines().skip_while(|line| !line.starts_with(head));
+    let rows: Vec<_> = rows
+        .skip(2)
+        .map_while(|line| line.strip_prefix("| ")?.strip_suffix(" |"))
+        .map(|row| row.split(" | ").collect())
+        .collect();
+    assert!(!rows.is_empty(), "the README has no table {head}");
+    rows
+}
+
+/// What stands in backticks.
+fn quoted(cell: &str) -> impl Iterator<Item = String> {
+    cell.split('`').skip(1).step_by(2).map(str::to_owned)
+}
+
+// === What may be anything ===
+
+#[test]
+fn a_configuration_that_was_cut_off_is_refused() {
+    let text = full().to_string();
+
+    for end in 0..text.len() {
+        assert!(Config::parse(&text.as_bytes()[..end]).is_err(), "{}", &text[..end]);
+    }
+}
+
+#[test]
+fn a_configuration_with_any_byte_wrong_is_read_or_refused_in_one_line() {
+    let text = full().to_string().into_bytes();
+
+    for at in 0..text.len() {
+        for byte in [0, b'\n', b'"', b'0', b'[', b'\\', b'}', 0xff, text[at] ^ 1, text[at] ^ 0x20] {
+            let mut corrupt = text.clone();
+            corrupt[at] = byte;
+            if let Err(error) = Config::parse(&corrupt) {
+                let line = error.to_string();
+                assert!(!line.chars().any(char::is_control), "{line:?}");
+            }
+        }
+    }
+}
+
+// === Configurations ===
+
+/// Every field, each with a value other than its default.
+fn full() -> Value {
+    json!({
+        "mode": "report",
+        "realm": "api",
+        "providers": [{
+            "name": "wealist",
+            "issuer": "https://auth.example.com",
+            "audiences": ["wealist-api"],
+            "jwksUri": "https://auth.example.com/.well-known/jwks.json",
+            "jwks": {"keys": [rsa_key()]},
+            "jwksCluster": "idp",
+            "allowPlaintextJwks": false,
+            "timeout": "2s",
+            "cacheDuration": "5m",
+            "staleDuration": "0s",
+            "refetchCooldown": "20s",
+            "clockSkew": "60s",
+            "requireExpiration": false,
+            "maxLifetime": "24h",
+            "tokenTypes": ["at+jwt", "application/X"],
+            "fromHeaders": [{"name": "X-Token", "prefix": "JWT "}],
+            "fromCookies": ["access_token"],
+            "fromParams": ["token"],
+            "spaceDelimitedClaims": ["roles"],
+            "forwardOriginalToken": true,
+            "outputPayloadToHeader": "X-Jwt-Payload",
+            "outputClaimToHeaders": [
+                {"header": "X-User-Id", "claim": "sub"},
+                {"header": "X-Scopes", "claim": "scope"},
+                {"header": "X-Tenant", "claim": "tenant", "default": "default"},
+                {"header": "X-Name", "claim": "name", "encoding": "base64url"},
+            ],
+        }],
+        "rules": [
+            {
+                "match": {
+                    "hosts": ["*.example.com"],
+                    "methods": ["GET"],
+                    "paths": ["/healthz", "/public/**", "/users/*/avatar"],
+                },
+                "access": "public",
+            },
+            {
+                "match": {"paths": ["/admin/**"]},
+                "providers": ["wealist"],
+                "scopes": ["admin:write"],
+                "claims": {"roles": ["admin", 7]},
+            },
+            {"access": "optional"},
+        ],
+        "bypassCorsPreflight": false,
+        "jwksWaitTimeout": "1.5s",
+        "maxPausedRequests": 10,
+        "maxTokenBytes": 4096,
+        "tokenCache": {"maxEntries": 5},
+        "hostCrypto": "off",
+    })
+}
+
+/// As little as can be, and the given fields of its provider.
+fn minimal(fields: Value) -> Config {
+    let mut provider =
+        json!({"issuer": "https://auth.example.com", "jwksUri": "https://auth.example.com/jwks"});
+    for (name, value) in fields.as_object().unwrap() {
+        provider[name] = value.clone();
+    }
+    Config::parse(json!({"providers": [provider]}).to_string().as_bytes()).unwrap()
+}
+
+fn edited(edits: Vec<Edit>) -> Value {
+    let mut document = full();
+    for (pointer, value) in edits {
+        let (parent, name) = pointer.rsplit_once('/').unwrap();
+        match (document.pointer_mut(parent).unwrap(), value) {
+            (Value::Object(members), Some(value)) => _ = members.insert(name.to_owned(), value),
+            (Value::Object(members), None) => _ = members.remove(name).expect(pointer),
+            (Value::Array(items), Some(value)) => {
+                let index: usize = name.parse().unwrap();
+                match items.get_mut(index) {
+                    Some(item) => *item = value,
+                    None => items.push(value),
+                }
+            }
+            (parent, _) => panic!("{pointer}: {parent}"),
+        }
+    }
+    document
+}
+
+fn refusal(document: &Value) -> Option<ConfigError> {
+    Config::parse(document.to_string().as_bytes()).err()
+}
+
+fn access<'c>(config: &'c Config, host: &str, path: &str) -> &'c Access {
+    let headers = [(":method", "GET"), (":authority", host), (":path", path)]
+        .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
+    config.rules.access(&RequestHead::new(&headers))
+}
+
+fn header(name: &str, prefix: &str) -> Location {
+    Location::Header { name: name.to_owned(), prefix: prefix.to_owned() }
+}
+
+fn claim_names(provider: &Provider) -> Vec<&str> {
+    provider.space_delimited_claims.iter().map(|claim| claim.as_str()).collect()
+}
+
+fn outputs(provider: &Provider) -> Vec<(&str, &str, Option<&str>, Encoding)> {
+    provider
+        .claim_headers
+        .iter()
+        .map(|o| (o.header.as_str(), o.claim.as_str(), o.default.as_deref(), o.encoding))
+        .collect()
+}
+
+/// A key that can be used, if nobody holds its private half.
+fn rsa_key() -> Value {
+    json!({"kty": "RSA", "use": "sig", "alg": "RS256", "kid": "k1", "e": "AQAB",
+        "n": URL_SAFE_NO_PAD.encode(odd(256))})
+}
+
+/// An odd number of exactly this many octets.
+fn odd(octets: usize) -> Vec<u8> {
+    [vec![0x80], vec![0; octets - 2], vec![1]].concat()
+}
+
+const STRINGS: [(&str, &str); 9] = [
+    ("/realm", "realm"),
+    ("/providers/0/name", "providers[0].name"),
+    ("/providers/0/issuer", "providers[0].issuer"),
+    ("/providers/0/jwksUri", "providers[0].jwksUri"),
+    ("/providers/0/jwksCluster", "providers[0].jwksCluster"),
+    ("/providers/0/outputPayloadToHeader", "providers[0].outputPayloadToHeader"),
+    ("/providers/0/fromHeaders/0/prefix", "providers[0].fromHeaders[0].prefix"),
+    ("/providers/0/outputClaimToHeaders/0/claim", "providers[0].outputClaimToHeaders[0].claim"),
+    ("/providers/0/outputClaimToHeaders/2/default", "providers[0].outputClaimToHeaders[2].default"),
+];
+const STRING_ARRAYS: [(&str, &str); 10] = [
+    ("/providers/0/audiences", "providers[0].audiences"),
+    ("/providers/0/tokenTypes", "providers[0].tokenTypes"),
+    ("/providers/0/fromCookies", "providers[0].fromCookies"),
+    ("/providers/0/fromParams", "providers[0].fromParams"),
+    ("/providers/0/spaceDelimitedClaims", "providers[0].spaceDelimitedClaims"),
+    ("/rules/0/match/hosts", "rules[0].match.hosts"),
+    ("/rules/0/match/methods", "rules[0].match.methods"),
+    ("/rules/0/match/paths", "rules[0].match.paths"),
+    ("/rules/1/providers", "rules[1].providers"),
+    ("/rules/1/scopes", "rules[1].scopes"),
+];
+const OBJECT_ARRAYS: [(&str, &str); 4] = [
+    ("/providers", "providers"),
+    ("/rules", "rules"),
+    ("/providers/0/fromHeaders", "providers[0].fromHeaders"),
+    ("/providers/0/outputClaimToHeaders", "providers[0].outputClaimToHeaders"),
+];
+const OBJECTS: [(&str, &str); 3] = [
+    ("/tokenCache", "tokenCache"),
+    ("/rules/0/match", "rules[0].match"),
+    ("/rules/1/claims", "rules[1].claims"),
+];
+const BOOLEANS: [(&str, &str); 4] = [
+    ("/bypassCorsPreflight", "bypassCorsPreflight"),
+    ("/providers/0/allowPlaintextJwks", "providers[0].allowPlaintextJwks"),
+    ("/providers/0/requireExpiration", "providers[0].requireExpiration"),
+    ("/providers/0/forwardOriginalToken", "providers[0].forwardOriginalToken"),
+];
+/// With a value below the least that is taken, and what is said of it.
+type DurationBound = (&'static str, &'static str);
+const DURATIONS: [(&str, &str, Option<DurationBound>); 7] = [
+    ("/jwksWaitTimeout", "jwksWaitTimeout", Some(("0s", "must be at least 1 ms"))),
+    ("/providers/0/timeout", "providers[0].timeout", Some(("0.5ms", "must be at least 1 ms"))),
+    (
+        "/providers/0/cacheDuration",
+        "providers[0].cacheDuration",
+        Some(("999ms", "at least 1000 ms")),
+    ),
+    ("/providers/0/staleDuration", "providers[0].staleDuration", None),
+    (
+        "/providers/0/refetchCooldown",
+        "providers[0].refetchCooldown",
+        Some(("0s", "at least 1000 ms")),
+    ),
+    ("/providers/0/clockSkew", "providers[0].clockSkew", None),
+    ("/providers/0/maxLifetime", "providers[0].maxLifetime", Some(("0s", "at least 1000 ms"))),
+];
