@@ -48,7 +48,14 @@ impl Object {
         name: &'static str,
         mend: &str,
     ) -> Result<String, ConfigError> {
-        self.string(name)?.ok_or_else(|| self.error(name, format!("is missing; {mend}")))
+        if let Some(text) = self.string(name)? {
+            return Ok(text);
+        }
+        let typo = self.members.keys().find(|other| spelling_distance(name, other).is_some());
+        Err(match typo {
+            Some(typo) => self.error(typo, format!("unknown field; did you mean {name:?}?")),
+            None => self.error(name, format!("is missing; {mend}")),
+        })
     }
 
     pub(crate) fn bool(&mut self, name: &'static str, default: bool) -> Result<bool, ConfigError> {
@@ -168,13 +175,11 @@ impl Object {
     /// Refuses what is left over.
     pub(crate) fn finish(self) -> Result<(), ConfigError> {
         let Some(name) = self.members.keys().next() else { return Ok(()) };
-        let normalized = |name: &str| name.replace(['_', '-'], "").to_ascii_lowercase();
         let meant = self
             .known
             .iter()
-            .map(|known| (strsim::levenshtein(&normalized(known), &normalized(name)), known))
-            .min()
-            .filter(|(distance, _)| *distance <= MAX_TYPO_DISTANCE);
+            .filter_map(|known| Some((spelling_distance(known, name)?, known)))
+            .min();
         let mend = match meant {
             Some((_, known)) => format!("did you mean {known:?}?"),
             None => format!("the fields here are {}", self.known.join(", ")),
@@ -193,6 +198,13 @@ impl Object {
             Some(other) => Err(wrong_type(&self.path.member(name), expected, &other)),
         }
     }
+}
+
+/// How far apart two spellings are, when one may be a slip for the other.
+fn spelling_distance(a: &str, b: &str) -> Option<usize> {
+    let normalized = |name: &str| name.replace(['_', '-'], "").to_ascii_lowercase();
+    Some(strsim::levenshtein(&normalized(a), &normalized(b)))
+        .filter(|distance| *distance <= MAX_TYPO_DISTANCE)
 }
 
 fn non_empty_string(value: Value, path: &Path) -> Result<String, ConfigError> {

@@ -70,6 +70,11 @@ fn too_deep_a_document_is_refused() {
 fn unknown_fields_are_refused_with_the_one_that_was_meant() {
     assert_refused(vec![
         (set("/modes", json!("report")), "modes", "did you mean \"mode\"?"),
+        (
+            vec![("/providers/0/issuer", None), ("/providers/0/isuer", Some(json!("i")))],
+            "providers[0].isuer",
+            "did you mean \"issuer\"?",
+        ),
         (set("/jwks_wait_timeout", json!("1s")), "jwks_wait_timeout", "\"jwksWaitTimeout\"?"),
         (set("/tokenCache/max", json!(1)), "tokenCache.max", "the fields here are maxEntries"),
         (set("/providers/0/audience", json!("a")), "providers[0].audience", "\"audiences\"?"),
