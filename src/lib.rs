@@ -20,6 +20,7 @@
 //! | [`engine`] | the one type an adapter talks to |
 //! | [`jose`] | compact serialization, claims, JWK Sets, RS256 |
 //! | `jwks` | which keys are trusted until when, and when to fetch |
+//! | `screen` | what can be decided without a key |
 //! | `rules`, `location`, `authn` | what a request needs, where its token is, what the token says |
 //! | [`verdict`], [`reason`], [`reply`] | what becomes of a request, and what the caller is told |
 //! | [`event`], [`metrics`] | what the operator sees |
@@ -40,6 +41,7 @@ mod authn;
 mod header_name;
 mod location;
 mod rules;
+mod screen;
 
 #[cfg(target_arch = "wasm32")]
 mod plugin;

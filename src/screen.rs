@@ -1,0 +1,178 @@
+//! What can be decided about a request without a key: cheap before dear.
+
+use crate::authn;
+use crate::config::{Config, Mode, Provider};
+use crate::jose::Token;
+use crate::location::{self, Found, Location};
+use crate::reason::Reason;
+use crate::reply::LocalReply;
+use crate::request::{HeaderEdit, RequestHead};
+use crate::rules::{Access, Requirement};
+use crate::time::Timestamp;
+use crate::verdict::{Denial, Pass, PassReason, Verdict};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+/// A token that only lacks a key to be judged by.
+pub(crate) struct Candidate {
+    pub(crate) token: Token,
+    pub(crate) provider: usize,
+    pub(crate) requirement: Rc<Requirement>,
+    /// Made when the token is verified.
+    pub(crate) edits: Vec<HeaderEdit>,
+    /// Made when it is not, but the mode is to report.
+    pub(crate) edits_if_reported: Vec<HeaderEdit>,
+    pub(crate) realm: String,
+}
+
+/// What is known of a request before any key is looked at.
+pub(crate) enum Screened {
+    Candidate(Candidate),
+    Decided(Verdict),
+}
+
+impl Candidate {
+    /// Refuses it for a reason that has to do with its key.
+    pub(crate) fn deny(
+        self,
+        config: &Config,
+        reason: Reason,
+        retry_in: Option<Duration>,
+    ) -> Verdict {
+        let reply = LocalReply::new(reason, &self.realm, &self.requirement.scopes, retry_in);
+        let denial = Denial { reason, provider: Some(self.provider), reply };
+        carry_out(config, denial, self.edits_if_reported)
+    }
+}
+
+/// Decides what can be decided without keys.
+pub(crate) fn screen(
+    config: &Config,
+    issuers: &BTreeMap<String, usize>,
+    request: &RequestHead<'_>,
+    now: Timestamp,
+) -> Screened {
+    let stripped = strip_owned(config, request);
+    let pass = |why, edits| Screened::Decided(Verdict::Pass(Pass { why, edits }));
+    if config.bypass_cors_preflight && request.is_cors_preflight() {
+        return pass(PassReason::CorsPreflight, stripped);
+    }
+    let (requirement, is_optional) = match config.rules.access(request) {
+        Access::Public => return pass(PassReason::Public, stripped),
+        Access::Optional(requirement) => (requirement, true),
+        Access::Required(requirement) => (requirement, false),
+    };
+    let realm = config.realm.clone().unwrap_or_else(|| request.authority().into_owned());
+    let deny = |reason, provider, edits| {
+        let reply = LocalReply::new(reason, &realm, &requirement.scopes, None);
+        Screened::Decided(carry_out(config, Denial { reason, provider, reply }, edits))
+    };
+
+    let (location, bytes) = match find_token(config, requirement, request) {
+        (_, Found::Nothing) if is_optional => return pass(PassReason::Public, stripped),
+        (_, Found::Nothing) => return deny(Reason::TokenMissing, None, stripped),
+        (_, Found::Several) => return deny(Reason::MultipleTokens, None, stripped),
+        (location, Found::Token(bytes)) => (location, bytes),
+    };
+    if bytes.len() > config.max_token_bytes {
+        return deny(Reason::TokenTooLarge, None, stripped);
+    }
+    let token = match Token::parse(&bytes) {
+        Ok(token) => token,
+        Err(reason) => return deny(reason, None, stripped),
+    };
+    let issuer = token.claims().issuer().and_then(|issuer| issuers.get(issuer).copied());
+    let found = issuer.and_then(|index| Some((index, config.providers.get(index)?)));
+    let (index, provider) = match found {
+        Some((index, provider)) if provider.locations.iter().any(|l| Some(l) == location) => {
+            (index, provider)
+        }
+        _ => return deny(Reason::IssuerUnknown, None, stripped),
+    };
+    if let Err(reason) = authn::check(provider, &token, now) {
+        return deny(reason, Some(index), stripped);
+    }
+    if !requirement.takes_provider(index) {
+        return deny(Reason::ProviderNotAllowed, Some(index), stripped);
+    }
+    Screened::Candidate(Candidate {
+        token,
+        provider: index,
+        requirement: Rc::clone(requirement),
+        edits: edits_if_allowed(config, provider, location, request, &stripped),
+        edits_if_reported: stripped,
+        realm,
+    })
+}
+
+/// The first place that holds a token, of those that the accepted providers look at.
+fn find_token<'c, 'r>(
+    config: &'c Config,
+    requirement: &Requirement,
+    request: &RequestHead<'r>,
+) -> (Option<&'c Location>, Found<'r>) {
+    let accepted = config
+        .providers
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| requirement.takes_provider(*index))
+        .flat_map(|(_, provider)| &provider.locations);
+    accepted
+        .map(|location| (Some(location), location.find(request)))
+        .find(|(_, found)| *found != Found::Nothing)
+        .unwrap_or((None, Found::Nothing))
+}
+
+/// Removals for every header that the upstream could take for one the filter sets.
+fn strip_owned(config: &Config, request: &RequestHead<'_>) -> Vec<HeaderEdit> {
+    let is_owned = |name: &str| {
+        config.providers.iter().flat_map(Provider::output_headers).any(|h| h.is_taken_for(name))
+    };
+    request
+        .headers()
+        .filter(|(name, _)| is_owned(name))
+        .map(|(name, _)| HeaderEdit::Remove(name.to_owned()))
+        .collect()
+}
+
+/// The edits of an allowed request, short of its identity: no token that nobody verified reaches
+/// the upstream, and the verified one only if it is wanted there.
+///
+/// While reporting, the upstream still verifies for itself, so that every token stays.
+fn edits_if_allowed(
+    config: &Config,
+    provider: &Provider,
+    used: Option<&Location>,
+    request: &RequestHead<'_>,
+    stripped: &[HeaderEdit],
+) -> Vec<HeaderEdit> {
+    let mut edits = stripped.to_vec();
+    if config.mode == Mode::Report {
+        return edits;
+    }
+    let mut unwanted: Vec<&Location> = Vec::new();
+    for location in config.providers.iter().flat_map(|provider| &provider.locations) {
+        let is_kept = provider.forward_original_token && Some(location) == used;
+        if !is_kept && !unwanted.contains(&location) {
+            unwanted.push(location);
+        }
+    }
+    location::remove(unwanted.into_iter(), request, &mut edits);
+    edits
+}
+
+/// Makes a refusal of a denial, or only a report, as the mode says.
+pub(crate) fn carry_out(
+    config: &Config,
+    denial: Denial,
+    edits_if_reported: Vec<HeaderEdit>,
+) -> Verdict {
+    match config.mode {
+        Mode::Enforce => Verdict::Deny(denial),
+        Mode::Report => {
+            let why = PassReason::Reported { reason: denial.reason, provider: denial.provider };
+            Verdict::Pass(Pass { why, edits: edits_if_reported })
+        }
+    }
+}
