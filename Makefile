@@ -13,7 +13,7 @@ MODULE := dist/mesh-jwt.wasm
 need = @command -v $(1) >/dev/null || { echo "$(1) is missing; install it with: $(2)" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help build services envoy run test lint clean cargo wasm-target python
+.PHONY: help build services envoy run demo test lint clean cargo wasm-target python
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -33,6 +33,9 @@ envoy: python ## Fetch Envoy, unless it is there or ENVOY names one
 
 run: build services envoy ## Run the demo on localhost:10000 until Ctrl-C
 	@$(PYTHON) envoy/run.py
+
+demo: build services envoy ## Replay the two-pod incident and print the table
+	@$(PYTHON) envoy/demo.py
 
 test: build services envoy ## Run all tests, with the real module in a real Envoy
 	@envoy=$$($(PYTHON) envoy/install.py) && \

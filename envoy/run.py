@@ -171,6 +171,9 @@ class Process:
         # A second Ctrl-C would leave the others running.
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
+        self.stop()
+
+    def stop(self):
         self.child.terminate()
         try:
             self.child.wait(STOP_SECONDS)
