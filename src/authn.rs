@@ -78,7 +78,8 @@ fn header_value(output: &ClaimHeader, claims: &Claims) -> Option<String> {
             text.or_else(|| output.default.clone()).map(|text| URL_SAFE_NO_PAD.encode(text))
         }
         Encoding::Plain => text
-            .filter(|text| text.bytes().all(is_visible_ascii))
+            // Whoever parses the header drops the spaces around its value.
+            .filter(|text| text.bytes().all(is_visible_ascii) && text.trim_ascii() == text)
             .or_else(|| output.default.clone()),
     }
 }
@@ -86,15 +87,20 @@ fn header_value(output: &ClaimHeader, claims: &Claims) -> Option<String> {
 /// A claim as one line of text: a scalar, or scalars joined with spaces.
 ///
 /// What that would garble counts as absent: an object, an empty text, an item with a space of its
-/// own, which would read as two.
+/// own, which would read as two, and a number that is no integer or too large for one, which might
+/// read as another's.
 fn claim_text(value: &Value) -> Option<String> {
+    let exact = |value: &Value| match value {
+        Value::Number(number) if number.is_f64() => None,
+        scalar => scalar_text(scalar),
+    };
     let text = match value {
         Value::Array(items) => items
             .iter()
-            .map(|item| scalar_text(item).filter(|text| !text.is_empty() && !text.contains(' ')))
+            .map(|item| exact(item).filter(|text| !text.is_empty() && !text.contains(' ')))
             .collect::<Option<Vec<_>>>()?
             .join(" "),
-        scalar => scalar_text(scalar)?,
+        scalar => exact(scalar)?,
     };
     (!text.trim().is_empty()).then_some(text)
 }
@@ -206,6 +212,11 @@ mod tests {
             (r#"{"c":{"d":1}}"#, None),
             (r#"{"c":null}"#, None),
             (r#"{"c":""}"#, None),
+            (r#"{"c":" root"}"#, None),
+            (r#"{"c":"root "}"#, None),
+            (r#"{"c":18446744073709551615}"#, Some("18446744073709551615")),
+            (r#"{"c":18446744073709551616}"#, None),
+            (r#"{"c":[1.5]}"#, None),
             (r#"{"c":"a\r\nx-admin: 1"}"#, None),
             (r#"{"c":"a\u0000"}"#, None),
             (r#"{"c":"é"}"#, None),

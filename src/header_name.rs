@@ -34,10 +34,14 @@ impl HeaderName {
 
     /// Whether an upstream may take `other` for this header.
     ///
-    /// CGI-style servers make `-` and `_` the same (RFC 3875 §4.1.18), so that `X_User_Id` would
-    /// otherwise reach them as a forged `X-User-Id`.
+    /// CGI-style servers make `-` and `_` the same (RFC 3875 §4.1.18), and some of them everything
+    /// that is no letter or digit, so that `X_User_Id` would otherwise reach them as a forged
+    /// `X-User-Id`.
     pub(crate) fn is_taken_for(&self, other: &str) -> bool {
-        let fold = |byte: u8| if byte == b'_' { b'-' } else { byte.to_ascii_lowercase() };
+        let fold = |byte: u8| match byte {
+            letter_or_digit if letter_or_digit.is_ascii_alphanumeric() => byte.to_ascii_lowercase(),
+            _ => b'-',
+        };
         self.0.len() == other.len()
             && self.0.bytes().zip(other.bytes()).all(|(a, b)| fold(a) == fold(b))
     }
@@ -77,7 +81,7 @@ mod tests {
     fn case_and_underscores_do_not_hide_a_forgery() {
         let name = HeaderName::parse("X-User-Id").unwrap();
 
-        for other in ["x-user-id", "X_USER_ID", "x_user-id"] {
+        for other in ["x-user-id", "X_USER_ID", "x_user-id", "x.user~id"] {
             assert!(name.is_taken_for(other), "{other}");
         }
         for other in ["x-user-i", "x-user-idd", "xxuser-id"] {

@@ -29,6 +29,14 @@ pub(crate) enum Found<'a> {
 }
 
 impl Location {
+    /// Whether both are the same part of a request, in whatever form the token is expected there.
+    pub(crate) fn overlaps(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Header { name: a, .. }, Self::Header { name: b, .. }) => a == b,
+            _ => self == other,
+        }
+    }
+
     pub(crate) fn find<'a>(&self, request: &RequestHead<'a>) -> Found<'a> {
         match self {
             Self::Cookie(name) => one_of(
@@ -86,19 +94,22 @@ fn in_header<'a>(request: &RequestHead<'a>, name: &str, prefix: &str) -> Found<'
     match elements().find_map(|element| strip_prefix(element, prefix)) {
         None => Found::Nothing,
         Some(_) if elements().nth(1).is_some() => Found::Several,
+        Some(b"") => Found::Nothing,
         Some(token) => Found::Token(Cow::Borrowed(token)),
     }
 }
 
+/// The token of one element of a header; an empty one where the scheme is there without any.
 fn strip_prefix<'a>(element: &'a [u8], prefix: &str) -> Option<&'a [u8]> {
-    let (head, tail) = element.split_at_checked(prefix.len())?;
-    let matches = if prefix.eq_ignore_ascii_case(BEARER) {
-        head.eq_ignore_ascii_case(prefix.as_bytes())
-    } else {
-        head == prefix.as_bytes()
-    };
-    let token = tail.trim_ascii_start();
-    (matches && !token.is_empty()).then_some(token)
+    if !prefix.eq_ignore_ascii_case(BEARER) {
+        let token = element.strip_prefix(prefix.as_bytes())?.trim_ascii_start();
+        return (!token.is_empty()).then_some(token);
+    }
+    // Whatever ends the scheme for the laxest of servers ends it here.
+    let (scheme, token) = element.split_at_checked(BEARER.trim_end().len())?;
+    let is_bearer = scheme.eq_ignore_ascii_case(BEARER.trim_end().as_bytes())
+        && !token.first().is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
+    is_bearer.then(|| token.trim_ascii_start())
 }
 
 fn one_of<'a>(mut values: impl Iterator<Item = Cow<'a, [u8]>>) -> Found<'a> {
@@ -137,7 +148,7 @@ fn value_of<'a>(cookie: &'a [u8], name: &str) -> Option<&'a [u8]> {
 /// The parameters of the query of a request target.
 fn params(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     let (_, query) = split_query(path);
-    query.unwrap_or_default().split(|byte| *byte == b'&')
+    query.unwrap_or_default().split(is_param_separator)
 }
 
 fn split_query(path: &[u8]) -> (&[u8], Option<&[u8]>) {
@@ -156,14 +167,31 @@ fn param_value<'a>(param: &'a [u8], name: &str) -> Option<Cow<'a, [u8]>> {
 }
 
 fn without_params(path: &[u8], names: &[&str]) -> Vec<u8> {
-    let (before, _) = split_query(path);
-    let kept: Vec<&[u8]> = params(path)
-        .filter(|param| !names.iter().any(|name| param_value(param, name).is_some()))
-        .collect();
-    match kept.as_slice() {
-        [] => before.to_vec(),
-        kept => [before, b"?", &kept.join(&b'&')].concat(),
+    let (before, query) = split_query(path);
+    let mut kept = before.to_vec();
+    let mut separator = b'?';
+    // Each piece ends with the separator that follows it.
+    for piece in query.unwrap_or_default().split_inclusive(is_param_separator) {
+        let (param, next) = match piece.split_last() {
+            Some((last, param)) if is_param_separator(last) => (param, *last),
+            _ => (piece, b'&'),
+        };
+        if names.iter().any(|name| param_value(param, name).is_some()) {
+            continue;
+        }
+        kept.push(separator);
+        kept.extend_from_slice(param);
+        separator = next;
     }
+    if query.is_some_and(|query| query.last().is_some_and(is_param_separator)) {
+        kept.push(separator);
+    }
+    kept
+}
+
+/// Besides `&`, some servers take `;` for the end of a parameter, as HTML 4 once proposed.
+fn is_param_separator(byte: &u8) -> bool {
+    matches!(byte, b'&' | b';')
 }
 
 trait SkipFirst {
@@ -213,7 +241,7 @@ mod tests {
 
     #[test]
     fn the_bearer_scheme_is_matched_in_any_case() {
-        for value in ["Bearer t", "bearer t", "BEARER   t", " Bearer t "] {
+        for value in ["Bearer t", "bearer t", "BEARER   t", " Bearer t ", "Bearer\tt"] {
             assert_eq!(found(&header(BEARER), &[("authorization", value)]), token("t"), "{value}");
         }
         for value in ["", "Bearer", "Bearer ", "Bearert", "Basic dXNlcg==", "t"] {
@@ -236,6 +264,7 @@ mod tests {
             &["Bearer t,Bearer u"],
             &["Bearer t, u"],
             &["Bearer t,"],
+            &["Bearer,t"],
             &["", "Bearer t"],
             &["Basic x", "Bearer t"],
             &["Basic x,Bearer t"],
@@ -275,6 +304,7 @@ mod tests {
         for (path, rest) in [
             ("/a?access_token=t", "/a"),
             ("/a?x=%41&access_token=t&&y&", "/a?x=%41&&y&"),
+            ("/a?x=1;access_token=t;y=2", "/a?x=1;y=2"),
             ("/a?access%5Ftoken=%74", "/a"),
             ("/?z=?&access_token=t", "/?z=?"),
         ] {

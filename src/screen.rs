@@ -63,6 +63,7 @@ pub(crate) fn screen(
         Access::Optional(requirement) => (requirement, true),
         Access::Required(requirement) => (requirement, false),
     };
+    let requirement = &requirement;
     let realm = config.realm.clone().unwrap_or_else(|| request.authority().into_owned());
     let deny = |reason, provider, edits| {
         let reply = LocalReply::new(reason, &realm, &requirement.scopes, None);
@@ -106,19 +107,21 @@ pub(crate) fn screen(
     })
 }
 
-/// The first place that holds a token, of those that the accepted providers look at.
+/// The first place that holds a token: the accepted providers' places come before the others', so
+/// that a token which the rule does not take neither hides one that it does, nor goes unseen.
 fn find_token<'c, 'r>(
     config: &'c Config,
     requirement: &Requirement,
     request: &RequestHead<'r>,
 ) -> (Option<&'c Location>, Found<'r>) {
-    let accepted = config
-        .providers
-        .iter()
-        .enumerate()
-        .filter(|(index, _)| requirement.takes_provider(*index))
-        .flat_map(|(_, provider)| &provider.locations);
-    accepted
+    let places = |of_accepted: bool| {
+        let providers = config.providers.iter().enumerate();
+        providers
+            .filter(move |(index, _)| requirement.takes_provider(*index) == of_accepted)
+            .flat_map(|(_, provider)| &provider.locations)
+    };
+    places(true)
+        .chain(places(false))
         .map(|location| (Some(location), location.find(request)))
         .find(|(_, found)| *found != Found::Nothing)
         .unwrap_or((None, Found::Nothing))
@@ -153,7 +156,7 @@ fn edits_if_allowed(
     }
     let mut unwanted: Vec<&Location> = Vec::new();
     for location in config.providers.iter().flat_map(|provider| &provider.locations) {
-        let is_kept = provider.forward_original_token && Some(location) == used;
+        let is_kept = provider.forward_original_token && used.is_some_and(|u| u.overlaps(location));
         if !is_kept && !unwanted.contains(&location) {
             unwanted.push(location);
         }

@@ -968,7 +968,7 @@ fn refusal(document: &Value) -> Option<ConfigError> {
     Config::parse(document.to_string().as_bytes()).err()
 }
 
-fn access<'c>(config: &'c Config, host: &str, path: &str) -> &'c Access {
+fn access(config: &Config, host: &str, path: &str) -> Access {
     let headers = [(":method", "GET"), (":authority", host), (":path", path)]
         .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
     config.rules.access(&RequestHead::new(&headers))

@@ -13,13 +13,13 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, MetricType, Status};
 use std::time::{Duration, UNIX_EPOCH};
 
-/// The time; the epoch if the host has none, so that no token is accepted.
+/// The time; the end of time if the host has none, so that every token has expired.
 pub(super) fn now() -> Timestamp {
     let since_epoch = hostcalls::get_current_time()
         .ok()
         .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
-        .unwrap_or_default();
-    Timestamp::from_nanos(u64::try_from(since_epoch.as_nanos()).unwrap_or(u64::MAX))
+        .and_then(|duration| u64::try_from(duration.as_nanos()).ok());
+    since_epoch.map_or(Timestamp::MAX, Timestamp::from_nanos)
 }
 
 /// Wakes the root context after `delay`, and then again and again; never when there is none.

@@ -57,12 +57,23 @@ pub(crate) fn is_host(text: &str) -> bool {
     }
 }
 
+/// Whether the host ends with the dot of the DNS root. Names with and without it are the same, but
+/// proxies route them differently.
+pub(super) fn is_rooted(authority: &str) -> bool {
+    let (host, _) = split_port(authority);
+    host.ends_with('.')
+}
+
+fn split_port(authority: &str) -> (&str, &str) {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => (host, port),
+        _ => (authority, ""),
+    }
+}
+
 /// The host of an authority: lower case, no port, no trailing dot; IPv6 literals keep brackets.
 pub(crate) fn without_port(authority: &str) -> Cow<'_, str> {
-    let host = match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => host,
-        _ => authority,
-    };
+    let (host, _) = split_port(authority);
     let host = host.strip_suffix('.').unwrap_or(host);
     match host.bytes().any(|byte| byte.is_ascii_uppercase()) {
         true => Cow::Owned(host.to_ascii_lowercase()),

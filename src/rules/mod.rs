@@ -4,7 +4,7 @@ mod host;
 mod path;
 
 pub(crate) use host::{HostPattern, is_host};
-pub(crate) use path::{NormalPath, PathPattern};
+pub(crate) use path::{PathPattern, RequestPath};
 
 use crate::jose::{ClaimName, Claims};
 use crate::reason::Reason;
@@ -26,19 +26,38 @@ impl Rules {
 
     /// What the first matching rule asks of a request; a token of any provider when none matches.
     ///
-    /// A path that different servers may read differently matches no rule that loosens access.
-    pub(crate) fn access(&self, request: &RequestHead<'_>) -> &Access {
+    /// A path or host that servers may read differently is never let through by a rule that
+    /// loosens access, and must meet the rules of all its readings.
+    pub(crate) fn access(&self, request: &RequestHead<'_>) -> Access {
         if self.rules.is_empty() {
-            return &self.default;
+            return self.default.clone();
         }
-        let path = NormalPath::new(request.path());
         let authority = request.authority();
         let host = host::without_port(&authority);
-        self.rules
-            .iter()
-            .filter(|rule| !(path.is_ambiguous() && rule.access.is_loose()))
-            .find(|rule| rule.matched.matches(&host, request.method(), &path))
-            .map_or(&self.default, |rule| &rule.access)
+        let path = RequestPath::new(request.path());
+        let first = |strict_only: bool, reading: &[String]| {
+            self.rules
+                .iter()
+                .filter(|rule| !strict_only || !rule.access.is_loose())
+                .find(|rule| rule.matched.matches(&host, request.method(), reading))
+                .map_or(&self.default, |rule| &rule.access)
+        };
+
+        let is_ambiguous = path.is_ambiguous() || host::is_rooted(&authority);
+        let mut readings = path.readings();
+        let normal = readings.next().unwrap_or_default();
+        let access = first(is_ambiguous, normal);
+        if readings.all(|reading| std::ptr::eq(access, first(is_ambiguous, reading))) {
+            return access.clone();
+        }
+        let mut all = Requirement::default();
+        for reading in path.readings() {
+            match first(true, reading) {
+                Access::Required(requirement) => all.add(requirement),
+                Access::Optional(_) | Access::Public => {}
+            }
+        }
+        Access::Required(Rc::new(all))
     }
 }
 
@@ -58,7 +77,7 @@ pub(crate) struct Match {
 }
 
 impl Match {
-    fn matches(&self, host: &str, method: &[u8], path: &NormalPath) -> bool {
+    fn matches(&self, host: &str, method: &[u8], path: &[String]) -> bool {
         (self.methods.is_empty() || self.methods.iter().any(|m| m.as_bytes() == method))
             && (self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.matches(host)))
             && (self.paths.is_empty() || self.paths.iter().any(|pattern| pattern.matches(path)))
@@ -93,6 +112,18 @@ pub(crate) struct Requirement {
 }
 
 impl Requirement {
+    /// Asks for everything that `other` asks for as well.
+    fn add(&mut self, other: &Self) {
+        self.providers = match (self.providers.take(), &other.providers) {
+            (Some(ours), Some(theirs)) => {
+                Some(ours.into_iter().filter(|provider| theirs.contains(provider)).collect())
+            }
+            (ours, theirs) => ours.or_else(|| theirs.clone()),
+        };
+        self.scopes.extend(other.scopes.iter().cloned());
+        self.claims.extend(other.claims.iter().cloned());
+    }
+
     pub(crate) fn takes_provider(&self, provider: usize) -> bool {
         self.providers.as_ref().is_none_or(|providers| providers.contains(&provider))
     }

@@ -1,33 +1,60 @@
 //! Matching the path of a request, on a copy that is normalised first.
 //!
-//! The upstream still gets the path as the client sent it. So wherever servers disagree on what a
-//! path means, the copy is marked ambiguous, and no rule that loosens access may match it.
+//! The upstream still gets the path as the client sent it, and servers disagree on what dot
+//! segments, runs of slashes and some characters mean. So a path has several readings, and the
+//! rules apply the strictest of what they say about each.
 
+use percent_encoding::{percent_decode, percent_decode_str};
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// A path as RFC 3986 §6.2.2 normalises it: no query, needless escapes decoded, dot segments
-/// removed, runs of slashes made one.
+/// A path in every reading that servers give it.
+///
+/// Each reading is what stands between the slashes; `/a/` ends with an empty segment.
 #[derive(Debug, Eq, PartialEq)]
-pub(crate) struct NormalPath {
-    /// What stands between the slashes; `/a/` ends with an empty segment.
-    segments: Vec<String>,
+pub(crate) struct RequestPath {
+    /// As RFC 3986 §6.2.2 normalises it: no query, needless escapes decoded, dot segments removed,
+    /// and runs of slashes made one.
+    normal: Vec<String>,
+    /// Where they differ from that: with the slashes as they are, with dot segments as they are,
+    /// and as the laxest of servers would decode it.
+    others: Vec<Vec<String>>,
     is_ambiguous: bool,
 }
 
-impl NormalPath {
-    /// Normalises a request target in origin form (RFC 9112 §3.2.1).
+impl RequestPath {
+    /// Reads a request target in origin form (RFC 9112 §3.2.1).
     pub(crate) fn new(target: &[u8]) -> Self {
         let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
         let (decoded, mut is_ambiguous) = decode(path);
         let absolute = decoded.strip_prefix('/');
         // Nothing but origin form and `OPTIONS *` names a path.
         is_ambiguous |= absolute.is_none() && decoded != "*";
-        Self { segments: resolve(absolute.unwrap_or(&decoded)), is_ambiguous }
+        let relative = absolute.unwrap_or(&decoded);
+
+        let normal = resolve(relative, true);
+        let mut others = Vec::new();
+        if relative.starts_with('.') || relative.contains("/.") {
+            others.push(relative.split('/').map(str::to_owned).collect());
+        }
+        if relative.starts_with('/') || relative.contains("//") {
+            others.push(relative.split('/').map(str::to_owned).collect());
+            others.push(resolve(relative, false));
+        }
+        if is_ambiguous {
+            others.push(resolve(&decode_lax(relative), true));
+        }
+        others.retain(|reading| *reading != normal);
+        Self { normal, others, is_ambiguous }
     }
 
-    /// Whether another server may see another path here.
+    /// Whether servers disagree on what the characters of this path mean.
     pub(crate) fn is_ambiguous(&self) -> bool {
         self.is_ambiguous
+    }
+
+    pub(crate) fn readings(&self) -> impl Iterator<Item = &[String]> {
+        std::iter::once(&self.normal).chain(&self.others).map(Vec::as_slice)
     }
 }
 
@@ -59,12 +86,12 @@ impl PathPattern {
                 .to_owned());
         }
         let rooted = if path.is_empty() { "/" } else { path };
-        let normal = NormalPath::new(rooted.as_bytes());
+        let path_of_pattern = RequestPath::new(rooted.as_bytes());
         let (decoded, _) = decode(rooted.as_bytes());
-        if normal.is_ambiguous
+        if path_of_pattern.is_ambiguous
             || text.contains(['?', '#'])
             || (with_descendants && path.ends_with('/'))
-            || !decoded.split('/').skip(1).eq(&normal.segments)
+            || !decoded.split('/').skip(1).eq(&path_of_pattern.normal)
         {
             return Err(
                 "is not a normalised path, so no request would match it; write it without \
@@ -76,7 +103,7 @@ impl PathPattern {
         let segments = path
             .split('/')
             .skip(1)
-            .zip(normal.segments)
+            .zip(path_of_pattern.normal)
             .map(|(written, segment)| match written {
                 "*" => Segment::Any,
                 _ => Segment::Literal(segment),
@@ -85,8 +112,8 @@ impl PathPattern {
         Ok(Self { segments, with_descendants })
     }
 
-    pub(crate) fn matches(&self, path: &NormalPath) -> bool {
-        let Some((head, tail)) = path.segments.split_at_checked(self.segments.len()) else {
+    pub(crate) fn matches(&self, reading: &[String]) -> bool {
+        let Some((head, tail)) = reading.split_at_checked(self.segments.len()) else {
             return false;
         };
         (tail.is_empty() || self.with_descendants)
@@ -137,6 +164,9 @@ fn decode(path: &[u8]) -> (String, bool) {
             other => _ = write!(decoded, "%{other:02X}"),
         }
     }
+    // Servers that decode overlong forms see other characters in what is no UTF-8.
+    let bytes: Cow<'_, [u8]> = percent_decode(path).into();
+    is_ambiguous |= str::from_utf8(&bytes).is_err();
     // An escaped percent sign before two digits becomes an escape when decoded once more.
     is_ambiguous |=
         decoded.split("%25").skip(1).any(|tail| escaped_byte(tail.as_bytes()).is_some());
@@ -150,8 +180,20 @@ fn escaped_byte(bytes: &[u8]) -> Option<u8> {
     Some(high << 4 | low)
 }
 
-/// Removes dot segments (RFC 3986 §5.2.4) and empty segments other than the last.
-fn resolve(path: &str) -> Vec<String> {
+/// Decodes once more what [`decode`] left, and takes all that may part segments for a slash, may
+/// end the path for its end, and may be parameters of a segment for nothing.
+fn decode_lax(decoded: &str) -> String {
+    let again: Cow<'_, [u8]> = percent_decode_str(decoded).into();
+    let again: Cow<'_, [u8]> = percent_decode(&again).into();
+    let text = String::from_utf8_lossy(&again).replace('\\', "/");
+    let path = text.split(['\0', '#', '?']).next().unwrap_or_default();
+    let segments = path.split('/').map(|segment| segment.split(';').next().unwrap_or_default());
+    segments.collect::<Vec<_>>().join("/")
+}
+
+/// Removes dot segments (RFC 3986 §5.2.4) and, if slashes are merged, empty segments other than
+/// the last.
+fn resolve(path: &str, merge_slashes: bool) -> Vec<String> {
     let mut segments = Vec::new();
     let mut parts = path.split('/').peekable();
     while let Some(part) = parts.next() {
@@ -159,7 +201,7 @@ fn resolve(path: &str) -> Vec<String> {
         match part {
             "." => {}
             ".." => _ = segments.pop(),
-            "" if !is_last => {}
+            "" if !is_last && merge_slashes => {}
             other => {
                 segments.push(other.to_owned());
                 continue;
@@ -178,13 +220,46 @@ mod tests {
     use super::*;
 
     fn normal(path: &str) -> String {
-        let path = NormalPath::new(path.as_bytes());
+        let path = RequestPath::new(path.as_bytes());
         assert!(!path.is_ambiguous(), "{path:?}");
-        format!("/{}", path.segments.join("/"))
+        format!("/{}", path.normal.join("/"))
+    }
+
+    fn readings(path: &str) -> Vec<String> {
+        let path = RequestPath::new(path.as_bytes());
+        path.readings().map(|reading| format!("/{}", reading.join("/"))).collect()
     }
 
     fn matches(pattern: &str, path: &str) -> bool {
-        PathPattern::parse(pattern).unwrap().matches(&NormalPath::new(path.as_bytes()))
+        let path = RequestPath::new(path.as_bytes());
+        PathPattern::parse(pattern).unwrap().matches(&path.normal)
+    }
+
+    #[test]
+    fn paths_in_normal_form_have_one_reading() {
+        for path in ["/", "/a/b", "/a/b/", "/a/b?c=/../d", "/100%25", "/a/.../b", "/caf%C3%A9"] {
+            assert_eq!(readings(path).len(), 1, "{path}");
+        }
+    }
+
+    #[test]
+    fn every_reading_that_a_server_may_have_is_there() {
+        for (path, reading) in [
+            ("/admin/../public/x", "/admin/../public/x"),
+            ("//public/admin", "//public/admin"),
+            ("/public/../admin//../public/x", "/admin/public/x"),
+            ("/admin%2Fusers", "/admin/users"),
+            ("/admin%5cusers", "/admin/users"),
+            ("/admin\\users", "/admin/users"),
+            ("/admin%252Fusers", "/admin/users"),
+            ("/admin;x/users", "/admin/users"),
+            ("/x/..;/admin/users", "/admin/users"),
+            ("/x%2F..%2Fadmin/users", "/admin/users"),
+            ("/;/admin/users", "/admin/users"),
+            ("/admin%00x", "/admin"),
+        ] {
+            assert!(readings(path).iter().any(|found| found == reading), "{path}");
+        }
     }
 
     #[test]
@@ -230,11 +305,12 @@ mod tests {
             "/a%25%32%66",
             "/%2e%2e%2fa",
         ] {
-            assert!(NormalPath::new(path.as_bytes()).is_ambiguous(), "{path}");
+            assert!(RequestPath::new(path.as_bytes()).is_ambiguous(), "{path}");
         }
-        assert!(!NormalPath::new(b"/a?x=%2F;\\#").is_ambiguous());
-        assert!(!NormalPath::new(b"*").is_ambiguous());
-        assert!(!NormalPath::new(b"/\xff").is_ambiguous());
+        assert!(!RequestPath::new(b"/a?x=%2F;\\#").is_ambiguous());
+        assert!(!RequestPath::new(b"*").is_ambiguous());
+        assert!(RequestPath::new(b"/\xff").is_ambiguous());
+        assert!(RequestPath::new(b"/%c0%ae%c0%ae/admin").is_ambiguous());
     }
 
     #[test]
