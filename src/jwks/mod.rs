@@ -39,6 +39,8 @@ pub(crate) struct Cache {
     /// The latest success and the latest failure that this VM knows of, its own or another's.
     fetched_at: Timestamp,
     failed_at: Timestamp,
+    /// What this VM wrote of its latest lease.
+    lease_until: Timestamp,
 }
 
 #[derive(Debug)]
@@ -96,6 +98,7 @@ impl Cache {
             last_set: Vec::new(),
             fetched_at: Timestamp::EPOCH,
             failed_at: Timestamp::EPOCH,
+            lease_until: Timestamp::EPOCH,
         }
     }
 
@@ -300,6 +303,7 @@ impl Cache {
         }
         refresh.restart(now);
         snapshot.lease_until = lease;
+        self.lease_until = lease;
         Consultation::Lead(snapshot.encode())
     }
 
@@ -310,7 +314,10 @@ impl Cache {
         snapshot.fetched_at = snapshot.fetched_at.max(self.fetched_at);
         snapshot.failed_at = snapshot.failed_at.max(self.failed_at);
         snapshot.is_failing = self.refresh.as_ref().is_some_and(|refresh| refresh.is_failing);
-        snapshot.lease_until = Timestamp::EPOCH;
+        // An answer may come so late that another fetch has begun since, here or elsewhere.
+        if self.fetch_in_flight().is_none() && snapshot.lease_until == self.lease_until {
+            snapshot.lease_until = Timestamp::EPOCH;
+        }
         snapshot.encode()
     }
 

@@ -130,6 +130,21 @@ fn a_leader_that_dies_is_replaced() {
 }
 
 #[test]
+#[test]
+fn an_answer_that_comes_too_late_does_not_end_the_lease_of_another() {
+    let (mut proxy, _) = Proxy::start(3);
+    let late = proxy.vms[0].in_flight.remove(0);
+    // Given up, it is tried again by another.
+    proxy.run(SECOND * 8, |_| {});
+    assert_eq!(proxy.in_flight(), 1);
+    proxy.vms[0].in_flight.insert(0, late);
+
+    proxy.vms[0].publish(&[Key::alpha()]);
+    proxy.run(SECOND * 2, |_| {});
+
+    assert_eq!(proxy.in_flight(), 1);
+}
+
 fn a_vm_that_starts_again_begins_with_the_shared_keys() {
     let (mut proxy, shared) = Proxy::start(1);
     proxy.run(SECOND, |vm| vm.publish(&[Key::alpha()]));
