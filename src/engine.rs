@@ -297,7 +297,7 @@ impl Engine {
             return;
         }
         for cache in &mut self.caches {
-            cache.clock_stepped_back(by);
+            cache.clock_stepped_back(by, now);
         }
         for paused in self.paused.values_mut() {
             paused.patience.deadline = paused.patience.deadline.saturating_sub(by);
