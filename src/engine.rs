@@ -167,12 +167,12 @@ impl Engine {
         now: Timestamp,
     ) {
         self.observe(now);
-        let jitter = self.jitter.f64();
         let mut caches = self.caches.iter_mut().enumerate();
         let Some((provider, cache)) = caches.find(|(_, cache)| cache.fetch_in_flight() == Some(id))
         else {
             return;
         };
+        let jitter = self.jitter.f64();
         match cache.finish_fetch(result, jitter, now) {
             None => return,
             Some(jwks::Outcome::Failed { error, retry_in, trusted_keys }) => self
@@ -197,12 +197,12 @@ impl Engine {
         now: Timestamp,
     ) -> Consultation {
         self.observe(now);
-        let jitter = self.jitter.f64();
         let cache = self.caches.get_mut(fetch.provider);
         let Some(cache) = cache.filter(|cache| cache.fetch_in_flight() == Some(fetch.id)) else {
             // It was given up while it waited for another VM.
             return Consultation::Answered;
         };
+        let jitter = self.jitter.f64();
         let known_before = cache.len(now);
         let consultation = cache.consult(shared, jitter, now);
         if matches!(consultation, Consultation::Answered) || cache.len(now) != known_before {
@@ -278,7 +278,7 @@ impl Engine {
             return;
         }
         for cache in &mut self.caches {
-            cache.clock_stepped_back(by);
+            cache.clock_stepped_back(by, now);
         }
         for paused in self.paused.values_mut() {
             paused.patience.deadline = paused.patience.deadline.saturating_sub(by);

@@ -39,6 +39,8 @@ pub(crate) struct Cache {
     /// The latest success and the latest failure that this VM knows of, its own or another's.
     fetched_at: Timestamp,
     failed_at: Timestamp,
+    /// What this VM wrote of its latest lease.
+    lease_until: Timestamp,
 }
 
 #[derive(Debug)]
@@ -96,6 +98,7 @@ impl Cache {
             last_set: Vec::new(),
             fetched_at: Timestamp::EPOCH,
             failed_at: Timestamp::EPOCH,
+            lease_until: Timestamp::EPOCH,
         }
     }
 
@@ -195,16 +198,18 @@ impl Cache {
         }
     }
 
-    /// Moves every point in time by the same amount after the clock has stepped back, so that
-    /// nothing lasts longer than it was meant to.
-    pub(crate) fn clock_stepped_back(&mut self, by: Duration) {
+    /// Moves every point in time by the same amount after the clock has stepped back to `now`, so
+    /// that nothing lasts longer than it was meant to.
+    pub(crate) fn clock_stepped_back(&mut self, by: Duration, now: Timestamp) {
         for trusted in &mut self.keys {
             if trusted.published_at != Timestamp::MAX {
                 trusted.published_at = trusted.published_at.saturating_sub(by);
             }
         }
-        self.fetched_at = self.fetched_at.saturating_sub(by);
-        self.failed_at = self.failed_at.saturating_sub(by);
+        // The shared data keeps the times that it has: what is in it from before stays known, and is
+        // no news that would undo what was just moved.
+        self.fetched_at = self.fetched_at.min(now);
+        self.failed_at = self.failed_at.min(now);
         if let Some(refresh) = &mut self.refresh {
             refresh.clock_stepped_back(by);
         }
@@ -268,12 +273,12 @@ impl Cache {
         let mut snapshot = shared.map(|bytes| Snapshot::parse(bytes, now)).unwrap_or_default();
         let is_news = snapshot.fetched_at > self.fetched_at;
         let is_bad_news = snapshot.failed_at > self.failed_at.max(snapshot.fetched_at);
-        self.fetched_at = self.fetched_at.max(snapshot.fetched_at);
-        self.failed_at = self.failed_at.max(snapshot.failed_at);
         if is_bad_news {
             self.begin_failing(snapshot.is_failing, now);
         }
         self.merge(&mut snapshot, now);
+        self.fetched_at = self.fetched_at.max(snapshot.fetched_at);
+        self.failed_at = self.failed_at.max(snapshot.failed_at);
         let trusted_until = self.trusted_until(now);
         let Some(refresh) = &mut self.refresh else { return Consultation::Answered };
 
@@ -300,6 +305,7 @@ impl Cache {
         }
         refresh.restart(now);
         snapshot.lease_until = lease;
+        self.lease_until = lease;
         Consultation::Lead(snapshot.encode())
     }
 
@@ -310,13 +316,20 @@ impl Cache {
         snapshot.fetched_at = snapshot.fetched_at.max(self.fetched_at);
         snapshot.failed_at = snapshot.failed_at.max(self.failed_at);
         snapshot.is_failing = self.refresh.as_ref().is_some_and(|refresh| refresh.is_failing);
-        snapshot.lease_until = Timestamp::EPOCH;
+        // An answer may come so late that another fetch has begun since, here or elsewhere.
+        if self.fetch_in_flight().is_none() && snapshot.lease_until == self.lease_until {
+            snapshot.lease_until = Timestamp::EPOCH;
+        }
         snapshot.encode()
     }
 
-    /// Makes the keys of both sides the union, each with the later time of publication.
+    /// Makes the keys of both sides the union, each with the later time of publication. When there
+    /// is nothing new in the shared data, it just takes over what this VM knows.
     fn merge(&mut self, snapshot: &mut Snapshot, now: Timestamp) {
         let Some(Refresh { jwks, .. }) = &self.refresh else { return };
+        if snapshot.fetched_at <= self.fetched_at {
+            snapshot.keys.clear();
+        }
         let times = Times {
             fresh_for: jwks.cache_duration,
             stale_for: if snapshot.is_failing { jwks.stale_duration } else { Duration::ZERO },

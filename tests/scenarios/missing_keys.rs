@@ -171,6 +171,26 @@ fn a_missing_key_is_looked_for_three_times_and_then_not_again_for_a_while() {
 }
 
 #[test]
+fn a_key_that_was_missing_is_looked_for_again_however_slow_the_issuer_is() {
+    let mut sim = warm(json!({"refetchCooldown": "1s"}));
+    sim.wait(MINUTE);
+    let rotated = token().signed_by(Key::beta()).compact();
+
+    // The ration in which it was looked for is over before the request is.
+    assert!(sim.send_token(1, &rotated).is_none());
+    sim.wait(SECOND * 3 / 2);
+    sim.publish(&[Key::alpha()]);
+    sim.wait(SECOND * 3 / 2);
+    assert_eq!(sim.verdict(1), "key_unknown");
+    sim.publish(&[Key::alpha()]);
+    sim.wait(MINUTE);
+
+    assert!(sim.send_token(2, &rotated).is_none());
+    sim.publish(&[Key::alpha(), Key::beta()]);
+    assert_eq!(sim.verdict(2), "allowed");
+}
+
+#[test]
 fn a_flood_of_made_up_kids_causes_a_bounded_number_of_fetches() {
     let mut sim = warm(json!({}));
     let good = token().compact();

@@ -2,6 +2,7 @@
 
 use crate::sim::{START, SharedData, Sim, config, token};
 use crate::token::Key;
+use mesh_jwt::time::Timestamp;
 use serde_json::{Value, json};
 use std::time::Duration;
 
@@ -130,6 +131,21 @@ fn a_leader_that_dies_is_replaced() {
 }
 
 #[test]
+fn an_answer_that_comes_too_late_does_not_end_the_lease_of_another() {
+    let (mut proxy, _) = Proxy::start(3);
+    let late = proxy.vms[0].in_flight.remove(0);
+    // Given up, it is tried again by another.
+    proxy.run(SECOND * 8, |_| {});
+    assert_eq!(proxy.in_flight(), 1);
+    proxy.vms[0].in_flight.insert(0, late);
+
+    proxy.vms[0].publish(&[Key::alpha()]);
+    proxy.run(SECOND * 2, |_| {});
+
+    assert_eq!(proxy.in_flight(), 1);
+}
+
+#[test]
 fn a_vm_that_starts_again_begins_with_the_shared_keys() {
     let (mut proxy, shared) = Proxy::start(1);
     proxy.run(SECOND, |vm| vm.publish(&[Key::alpha()]));
@@ -166,6 +182,19 @@ fn shared_data_that_anyone_else_wrote_is_harmless() {
 
         assert_eq!(sim.decide(&token().compact()), "allowed");
     }
+}
+
+#[test]
+fn shared_data_from_before_the_clock_stepped_back_extends_no_trust() {
+    let mut sim = Sim::sharing(&plain(), &SharedData::default(), START);
+    sim.publish(&[Key::alpha()]);
+    sim.wait(MINUTE * 5);
+
+    sim.set_clock(Timestamp::from_secs(START + 60));
+    sim.run(MINUTE * 5, |sim| sim.publish(&[Key::beta()]));
+
+    assert!(sim.fetched_at.len() > 1, "{:?}", sim.fetched_at);
+    assert_eq!(sim.decide(&token().compact()), "key_unknown");
 }
 
 #[test]

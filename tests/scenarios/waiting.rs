@@ -2,6 +2,7 @@
 
 use crate::sim::{Sim, config, token};
 use crate::token::Key;
+use mesh_jwt::jwks::FetchError;
 use mesh_jwt::verdict::Verdict;
 use serde_json::json;
 use std::time::Duration;
@@ -70,6 +71,22 @@ fn a_fetch_that_is_never_answered_is_given_up_and_its_late_answer_ignored() {
     sim.publish(&[Key::alpha()]);
 
     assert_eq!(sim.verdict(1), "allowed");
+}
+
+#[test]
+fn an_answer_that_nobody_waits_for_does_not_move_the_next_fetches() {
+    let next_fetches = |answers: usize| {
+        let mut sim = sim();
+        let fetch = sim.in_flight[0].id;
+        sim.publish(&[Key::alpha()]);
+        for _ in 1..answers {
+            sim.engine.handle_response(fetch, Err(FetchError::Reset), sim.now);
+        }
+        sim.run(SECOND * 3600, |sim| sim.publish(&[Key::alpha()]));
+        sim.fetched_at
+    };
+
+    assert_eq!(next_fetches(1), next_fetches(2));
 }
 
 #[test]
