@@ -12,6 +12,7 @@
 
 mod access_modes;
 mod baseline;
+mod chaos;
 mod configuration;
 mod denials;
 mod filter_chain;

@@ -10,11 +10,30 @@ use super::envoy::wasm_module;
 pub(crate) struct Bootstrap {
     filters: Vec<Value>,
     clusters: Vec<Value>,
+    /// Whether the listener comes from the file of [`Self::discovery`].
+    is_replaceable: bool,
 }
 
 impl Bootstrap {
     pub(crate) fn new(upstream: SocketAddr) -> Self {
-        Self { filters: Vec::new(), clusters: Vec::new() }.cluster(UPSTREAM, upstream)
+        Self { filters: Vec::new(), clusters: Vec::new(), is_replaceable: false }
+            .cluster(UPSTREAM, upstream)
+    }
+
+    /// Has Envoy watch a file for its listener, so that it can be replaced while it serves.
+    pub(crate) fn replaceable(mut self) -> Self {
+        self.is_replaceable = true;
+        self
+    }
+
+    /// Has Envoy run the filters so far in VMs of their own: VMs are shared by name, module and
+    /// this configuration, which the filter does not look at.
+    pub(crate) fn vm_configuration(mut self, value: &str) -> Self {
+        for filter in &mut self.filters {
+            filter["typed_config"]["config"]["vm_config"]["configuration"] =
+                json!({ "@type": format!("{TYPE}/google.protobuf.StringValue"), "value": value });
+        }
+        self
     }
 
     pub(crate) fn cluster(mut self, name: &str, address: SocketAddr) -> Self {
@@ -52,7 +71,29 @@ impl Bootstrap {
         self
     }
 
-    pub(crate) fn render(&self, access_log: &Path) -> Value {
+    pub(crate) fn render(&self, access_log: &Path, listeners: &Path) -> Value {
+        let mut bootstrap = json!({
+            "node": { "id": "e2e", "cluster": "e2e" },
+            "admin": { "address": socket(any_port()) },
+            "static_resources": { "clusters": self.clusters },
+        });
+        if self.is_replaceable {
+            let source = json!({ "path_config_source": { "path": listeners } });
+            bootstrap["dynamic_resources"] = json!({ "lds_config": source });
+        } else {
+            bootstrap["static_resources"]["listeners"] = json!([self.listener(access_log)]);
+        }
+        bootstrap
+    }
+
+    /// The file that Envoy reads a replaceable listener from.
+    pub(crate) fn discovery(&self, access_log: &Path) -> Value {
+        let mut listener = self.listener(access_log);
+        listener["@type"] = json!(format!("{TYPE}/envoy.config.listener.v3.Listener"));
+        json!({ "resources": [listener] })
+    }
+
+    fn listener(&self, access_log: &Path) -> Value {
         let mut filters = self.filters.clone();
         filters.push(json!({
             "name": "envoy.filters.http.router",
@@ -60,18 +101,10 @@ impl Bootstrap {
                 "@type": format!("{TYPE}/envoy.extensions.filters.http.router.v3.Router"),
             },
         }));
-        let any_port = SocketAddr::from(([127, 0, 0, 1], 0));
         json!({
-            "node": { "id": "e2e", "cluster": "e2e" },
-            "admin": { "address": socket(any_port) },
-            "static_resources": {
-                "clusters": self.clusters,
-                "listeners": [{
-                    "name": "listener",
-                    "address": socket(any_port),
-                    "filter_chains": [{ "filters": [connection_manager(&filters, access_log)] }],
-                }],
-            },
+            "name": "listener",
+            "address": socket(any_port()),
+            "filter_chains": [{ "filters": [connection_manager(&filters, access_log)] }],
         })
     }
 }
@@ -119,6 +152,10 @@ fn connection_manager(filters: &[Value], access_log: &Path) -> Value {
             }] },
         },
     })
+}
+
+fn any_port() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 0))
 }
 
 fn socket(address: SocketAddr) -> Value {

@@ -16,8 +16,8 @@ use super::http::{Exchange, Request, Response};
 use super::wait;
 
 pub(crate) struct Envoy {
-    // Held for its end, which comes before the directory's: nothing writes into what is removed.
-    _process: Process,
+    // Its end comes before the directory's: nothing writes into what is removed.
+    process: Process,
     directory: Directory,
     admin: SocketAddr,
     listener: SocketAddr,
@@ -37,7 +37,7 @@ impl Envoy {
             let ready = ask(admin, "/ready").ok()?;
             (ready.status == 200).then(|| listener_address(admin))
         });
-        Self { _process: process, directory, admin, listener }
+        Self { process, directory, admin, listener }
     }
 
     /// Starts Envoy with a bootstrap that it must refuse, and returns what it logged.
@@ -47,6 +47,31 @@ impl Envoy {
         let status = wait::until("Envoy refuses to start", START_LIMIT, || process.exit_status());
         assert!(!status.success(), "Envoy ended with {status}");
         directory.read_log()
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.listener
+    }
+
+    /// Replaces the listener, which must have been [`Bootstrap::replaceable`], and waits until the
+    /// new one has taken over.
+    pub(crate) fn replace_listener(&self, bootstrap: &Bootstrap) {
+        let replaced = self.stat("listener_manager.listener_modified");
+        self.directory.write_listeners(bootstrap);
+        wait::until("the listener is replaced", START_LIMIT, || {
+            let is_replaced = self.stat("listener_manager.listener_modified") > replaced
+                && self.stat("listener_manager.total_listeners_warming") == 0;
+            is_replaced.then_some(())
+        });
+    }
+
+    /// How much memory the process holds.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.0.id()));
+        let status = status.expect("Linux, which is where the Envoy binary runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+        kibibytes.expect("the resident size in kB") * 1024
     }
 
     pub(crate) fn open(&self, request: &Request) -> Exchange {
@@ -105,8 +130,10 @@ struct Process(Child);
 
 impl Process {
     fn spawn(directory: &Directory, bootstrap: &Bootstrap, workers: u32) -> Self {
-        let configuration = bootstrap.render(&directory.access_log()).to_string();
+        let configuration =
+            bootstrap.render(&directory.access_log(), &directory.listeners()).to_string();
         fs::write(directory.bootstrap(), configuration).expect("a writable target directory");
+        directory.write_listeners(bootstrap);
         let log = File::create(directory.log()).expect("a writable target directory");
         let child = Command::new(envoy_binary())
             .arg("--config-path")
@@ -116,6 +143,8 @@ impl Process {
             .args(["--concurrency", &workers.to_string()])
             .args(["--log-level", "warning", "--component-log-level", "wasm:debug"])
             .args(["--file-flush-interval-msec", "20"])
+            // A listener that was replaced asks its clients to leave at once, and is soon gone.
+            .args(["--drain-strategy", "immediate", "--drain-time-s", "1"])
             .arg("--disable-hot-restart")
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle of the log"))
@@ -166,6 +195,19 @@ impl Directory {
 
     fn bootstrap(&self) -> PathBuf {
         self.0.join("bootstrap.json")
+    }
+
+    fn listeners(&self) -> PathBuf {
+        self.0.join("listeners.json")
+    }
+
+    /// Writes the listeners of a bootstrap where Envoy looks for them if it is told to.
+    fn write_listeners(&self, bootstrap: &Bootstrap) {
+        let whole = self.0.join("listeners.json.new");
+        let discovery = bootstrap.discovery(&self.access_log()).to_string();
+        fs::write(&whole, discovery).expect("a writable target directory");
+        // Envoy acts on a file that is moved to its place, so it never sees half of one.
+        fs::rename(&whole, self.listeners()).expect("a writable target directory");
     }
 
     fn log(&self) -> PathBuf {

@@ -103,10 +103,7 @@ impl Exchange {
     }
 
     pub(crate) fn finish(self) -> io::Result<Response> {
-        let message = Message::read(&mut BufReader::new(self.0), Role::Response)?
-            .ok_or(io::ErrorKind::UnexpectedEof)?;
-        let status = message.start_line.split(' ').nth(1).and_then(|status| status.parse().ok());
-        Ok(Response { status: status.ok_or(io::ErrorKind::InvalidData)?, message })
+        Response::read(&mut BufReader::new(self.0))
     }
 }
 
@@ -118,6 +115,12 @@ pub(crate) struct Response {
 }
 
 impl Response {
+    pub(crate) fn read(reader: &mut impl BufRead) -> io::Result<Self> {
+        let message = Message::read(reader, Role::Response)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let status = message.start_line.split(' ').nth(1).and_then(|status| status.parse().ok());
+        Ok(Self { status: status.ok_or(io::ErrorKind::InvalidData)?, message })
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.message.header(name)
     }
@@ -225,5 +228,5 @@ fn read_chunks(reader: &mut impl BufRead) -> io::Result<Vec<u8>> {
 }
 
 /// Longer than any wait that a test configures: whoever runs into it was left hanging.
-const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 const CHUNK_BYTES: usize = 4096;

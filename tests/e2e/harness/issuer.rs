@@ -16,6 +16,8 @@ use super::server::Server;
 pub(crate) enum Answer {
     /// Announces a whole body, sends half of it and closes.
     CutOff,
+    /// Does one of these with every fetch, in turn.
+    Cycle(Vec<Self>),
     /// Says nothing until told to answer otherwise, and then answers that.
     Hang,
     Keys(Vec<Value>),
@@ -104,22 +106,27 @@ impl Shared {
         let answer = state.answer.clone();
         // A trickle must not keep the test from looking.
         drop(state);
-        match answer {
-            Answer::CutOff => {
-                let body = set(&[]);
-                let (half, _) = body.split_at(body.len() / 2);
-                write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{half}", body.len())?;
-                Err(io::ErrorKind::ConnectionAborted.into())
-            }
-            Answer::Hang | Answer::Reset => Err(io::ErrorKind::ConnectionAborted.into()),
-            Answer::Keys(keys) => reply(stream, "200 OK", JSON, set(&keys).as_bytes()),
-            Answer::Pods(pods) => {
-                let keys = &pods[fetch % pods.len()];
-                reply(stream, "200 OK", JSON, set(keys).as_bytes())
-            }
-            Answer::Raw { status, headers, body } => reply(stream, status, headers, &body),
-            Answer::Trickle(duration, keys) => trickle(stream, duration, &set(&keys)),
+        give(answer, fetch, stream)
+    }
+}
+
+fn give(answer: Answer, fetch: usize, stream: &mut TcpStream) -> io::Result<()> {
+    match answer {
+        Answer::Cycle(answers) => give(answers[fetch % answers.len()].clone(), fetch, stream),
+        Answer::CutOff => {
+            let body = set(&[]);
+            let (half, _) = body.split_at(body.len() / 2);
+            write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{half}", body.len())?;
+            Err(io::ErrorKind::ConnectionAborted.into())
         }
+        Answer::Hang | Answer::Reset => Err(io::ErrorKind::ConnectionAborted.into()),
+        Answer::Keys(keys) => reply(stream, "200 OK", JSON, set(&keys).as_bytes()),
+        Answer::Pods(pods) => {
+            let keys = &pods[fetch % pods.len()];
+            reply(stream, "200 OK", JSON, set(keys).as_bytes())
+        }
+        Answer::Raw { status, headers, body } => reply(stream, status, headers, &body),
+        Answer::Trickle(duration, keys) => trickle(stream, duration, &set(&keys)),
     }
 }
 

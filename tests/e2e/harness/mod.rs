@@ -2,11 +2,13 @@
 
 pub(crate) mod bootstrap;
 pub(crate) mod config;
+pub(crate) mod connection;
 pub(crate) mod envoy;
 pub(crate) mod http;
 pub(crate) mod issuer;
 pub(crate) mod server;
 pub(crate) mod sidecar;
 pub(crate) mod token;
+pub(crate) mod traffic;
 pub(crate) mod upstream;
 pub(crate) mod wait;

@@ -56,6 +56,8 @@ fn serve(
     mut stream: TcpStream,
     handler: &impl Fn(&Message, &mut TcpStream) -> io::Result<()>,
 ) -> io::Result<()> {
+    // An answer is written in pieces: none of them waits for the client to acknowledge another.
+    stream.set_nodelay(true)?;
     let mut reader = BufReader::new(stream.try_clone()?);
     while let Some(request) = Message::read(&mut reader, Role::Request)? {
         handler(&request, &mut stream)?;

@@ -1,5 +1,7 @@
 //! The usual set-up: a client's view of one Envoy with the filter, its issuer and its upstream.
 
+use std::net::SocketAddr;
+
 use super::bootstrap::Bootstrap;
 use super::config::{Config, ISSUER_CLUSTER};
 use super::envoy::Envoy;
@@ -35,6 +37,14 @@ impl Sidecar {
             bootstrap.filter(&format!("mesh-jwt-{number}"), &config.render())
         });
         Self { envoy: Envoy::start(&bootstrap, workers), issuer, upstream }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.envoy.address()
+    }
+
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        self.envoy.resident_bytes()
     }
 
     pub(crate) fn open(&self, request: &Request) -> Exchange {

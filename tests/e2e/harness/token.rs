@@ -35,6 +35,11 @@ impl Key {
         BETA.get_or_init(|| Self::load("beta", include_str!("../../keys/beta.pem")))
     }
 
+    pub(crate) fn gamma() -> &'static Self {
+        static GAMMA: OnceLock<Key> = OnceLock::new();
+        GAMMA.get_or_init(|| Self::load("gamma", include_str!("../../keys/gamma.pem")))
+    }
+
     fn load(name: &'static str, pem: &str) -> Self {
         let private = RsaPrivateKey::from_pkcs8_pem(pem).expect("a PKCS#8 key in tests/keys");
         Self {
