@@ -2,14 +2,13 @@
 
 use crate::config::{Config, RemoteJwks};
 use crate::event::Event;
-use crate::jose::Verification;
+use crate::jose::{Token, Verification};
 use crate::jwks::{self, Consultation, FetchError, FetchId, JwksResponse, MissId, Prospect};
 use crate::reason::Reason;
-use crate::reply::LocalReply;
-use crate::request::RequestHead;
-use crate::screen::{Candidate, Screened, carry_out, screen};
+use crate::request::{HeaderEdit, RequestHead};
+use crate::screen::{Candidate, Case, Screened, screen, strip_owned};
 use crate::time::Timestamp;
-use crate::verdict::{Allow, Denial, Verdict};
+use crate::verdict::{Allow, Verdict};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
@@ -76,15 +75,27 @@ struct Patience {
     is_new: bool,
 }
 
+/// A request that waits. Its token is kept as text: taken apart it is many times larger.
 struct Paused {
-    candidate: Candidate,
+    token: String,
+    case: Case,
     patience: Patience,
+    miss: Option<Miss>,
+}
+
+/// That no key fits, of those that there were.
+#[derive(Clone, Copy)]
+struct Miss {
+    id: MissId,
+    is_kid_known: bool,
+    /// [`jwks::Cache::additions`] at that time.
+    additions: u64,
 }
 
 enum Judged {
     Decided(Verdict),
     /// The key is not there, but may come in time.
-    Waits(Candidate),
+    Waits(String, Case, Option<Miss>),
 }
 
 impl Engine {
@@ -115,6 +126,18 @@ impl Engine {
         &self.config
     }
 
+    /// Whether this request waits for a verdict: nothing of it may go on meanwhile.
+    #[must_use]
+    pub fn is_paused(&self, stream: StreamId) -> bool {
+        self.paused.contains_key(&stream)
+    }
+
+    /// What is to be removed from the trailers of a request: the headers that only the filter sets.
+    #[must_use]
+    pub fn strip_trailers(&self, trailers: &RequestHead<'_>) -> Vec<HeaderEdit> {
+        strip_owned(&self.config, trailers)
+    }
+
     /// The number of requests that wait for keys.
     #[must_use]
     pub fn paused(&self) -> usize {
@@ -140,7 +163,7 @@ impl Engine {
             Screened::Decided(verdict) => return Disposition::Decided(verdict),
             Screened::Candidate(candidate) => candidate,
         };
-        let cache = self.caches.get(candidate.provider);
+        let cache = self.caches.get(candidate.case.provider);
         let patience = Patience {
             deadline: now.saturating_add(config.jwks_wait_timeout),
             fetches_begun: cache.map_or(0, jwks::Cache::fetches_begun),
@@ -148,12 +171,12 @@ impl Engine {
         };
         match self.judge(candidate, patience, now) {
             Judged::Decided(verdict) => Disposition::Decided(verdict),
-            Judged::Waits(candidate) if self.paused.len() >= config.max_paused_requests => {
-                Disposition::Decided(candidate.deny(&config, Reason::Overloaded, None))
+            Judged::Waits(_, case, _) if self.paused.len() >= config.max_paused_requests => {
+                Disposition::Decided(case.deny(&config, Reason::Overloaded, None))
             }
-            Judged::Waits(candidate) => {
+            Judged::Waits(token, case, miss) => {
                 let patience = Patience { is_new: false, ..patience };
-                self.paused.insert(stream, Paused { candidate, patience });
+                self.paused.insert(stream, Paused { token, case, patience, miss });
                 Disposition::Paused
             }
         }
@@ -185,7 +208,7 @@ impl Engine {
                 }
             }
         }
-        self.judge_paused(now, |paused| paused.candidate.provider == provider);
+        self.judge_paused(now, |paused| paused.case.provider == provider);
     }
 
     /// Asks what other VMs of the proxy know before a fetch is carried out. `shared` is what stands
@@ -207,7 +230,7 @@ impl Engine {
         let consultation = cache.consult(shared, jitter, now);
         if matches!(consultation, Consultation::Answered) || cache.len(now) != known_before {
             let provider = fetch.provider;
-            self.judge_paused(now, |paused| paused.candidate.provider == provider);
+            self.judge_paused(now, |paused| paused.case.provider == provider);
         }
         consultation
     }
@@ -297,95 +320,101 @@ impl Engine {
             .map(|(stream, _)| *stream)
             .collect();
         for stream in streams {
-            let Some(Paused { candidate, patience }) = self.paused.remove(&stream) else {
-                continue;
-            };
-            match self.judge(candidate, patience, now) {
+            let Some(paused) = self.paused.remove(&stream) else { continue };
+            let patience = paused.patience;
+            match self.judge_again(paused, now) {
                 Judged::Decided(verdict) => self.verdicts.push_back((stream, verdict)),
-                Judged::Waits(candidate) => {
-                    self.paused.insert(stream, Paused { candidate, patience });
+                Judged::Waits(token, case, miss) => {
+                    self.paused.insert(stream, Paused { token, case, patience, miss });
                 }
             }
         }
     }
 
+    /// Judges a token that has waited; its signature only if there are more keys than before.
+    fn judge_again(&mut self, paused: Paused, now: Timestamp) -> Judged {
+        let Paused { token, case, patience, miss } = paused;
+        let additions = self.caches.get(case.provider).map(jwks::Cache::additions);
+        if let Some(miss) = miss.filter(|miss| Some(miss.additions) == additions) {
+            return self.judge_miss(token, case, miss, patience, now);
+        }
+        match Token::parse(token.as_bytes()) {
+            Ok(token) => self.judge(Candidate { token, case }, patience, now),
+            Err(reason) => Judged::Decided(case.deny(&self.config, reason, None)),
+        }
+    }
+
     /// Judges a token with the keys that are there, or lets it wait for others.
-    fn judge(&mut self, mut candidate: Candidate, patience: Patience, now: Timestamp) -> Judged {
+    fn judge(&mut self, candidate: Candidate, patience: Patience, now: Timestamp) -> Judged {
         let config = Rc::clone(&self.config);
-        let index = candidate.provider;
-        let (Some(provider), Some(cache)) =
-            (config.providers.get(index), self.caches.get_mut(index))
+        let Candidate { token, case } = candidate;
+        let index = case.provider;
+        let (Some(provider), Some(cache)) = (config.providers.get(index), self.caches.get(index))
         else {
             // Indices come from this very configuration.
-            return Judged::Decided(candidate.deny(&config, Reason::IssuerUnknown, None));
+            return Judged::Decided(case.deny(&config, Reason::IssuerUnknown, None));
         };
         if let Some(attempt_at) = cache.awaits_keys(now) {
             // Waiting for an attempt that comes too late would only add to the delay.
             if now < patience.deadline && attempt_at < patience.deadline {
-                return Judged::Waits(candidate);
+                return Judged::Waits(token.into_text(), case, None);
             }
             let retry_in = Some(attempt_at.saturating_since(now));
-            return Judged::Decided(candidate.deny(&config, Reason::JwksUnavailable, retry_in));
+            return Judged::Decided(case.deny(&config, Reason::JwksUnavailable, retry_in));
         }
 
-        let kid = candidate.token.kid().map(str::to_owned);
+        let kid = token.kid().map(str::to_owned);
         let mut fitting = None;
-        let mut is_known = kid.is_none();
+        let mut is_kid_known = kid.is_none();
         let keys = cache.candidates(kid.as_deref(), now).inspect(|key| {
-            is_known = true;
+            is_kid_known |= key.kid() == kid.as_deref();
             fitting = Some(*key);
         });
         let events = &mut self.events;
-        let token = match candidate.token.verify(keys, || events.push_back(Event::SignatureChecked))
-        {
+        let token = match token.verify(keys, || events.push_back(Event::SignatureChecked)) {
             Verification::Verified(token) => token,
             Verification::Failed(token) => {
-                candidate.token = token;
-                let miss = MissId::new(kid.as_deref(), is_known);
-                return self.judge_miss(candidate, miss, is_known, patience, now);
+                let id = MissId::new(kid.as_deref(), is_kid_known);
+                let miss = Miss { id, is_kid_known, additions: cache.additions() };
+                return self.judge_miss(token.into_text(), case, miss, patience, now);
             }
         };
         if fitting.is_some_and(|key| cache.is_stale(key, now)) {
             events.push_back(Event::StaleKeyUsed { provider: index });
         }
-        let Candidate { requirement, edits, edits_if_reported, realm, .. } = candidate;
         let space_delimited = &provider.space_delimited_claims;
-        Judged::Decided(match requirement.authorize(token.claims(), space_delimited) {
-            Ok(()) => Verdict::Allow(Allow::new(index, provider, &token, edits)),
-            Err(reason) => {
-                let reply = LocalReply::new(reason, &realm, &requirement.scopes, None);
-                let denial = Denial { reason, provider: Some(index), reply };
-                carry_out(&config, denial, edits_if_reported)
-            }
+        Judged::Decided(match case.requirement.authorize(token.claims(), space_delimited) {
+            Ok(()) => Verdict::Allow(Allow::new(index, provider, &token, case.edits)),
+            Err(reason) => case.deny(&config, reason, None),
         })
     }
 
     /// Decides whether a token that no trusted key verifies waits for another key.
     fn judge_miss(
         &mut self,
-        candidate: Candidate,
-        miss: MissId,
-        is_kid_known: bool,
+        token: String,
+        case: Case,
+        miss: Miss,
         patience: Patience,
         now: Timestamp,
     ) -> Judged {
-        let provider = candidate.provider;
+        let provider = case.provider;
         // Half of the places are kept for requests that wait for any keys at all.
         let is_crowded = patience.is_new
             && self.paused.len().saturating_mul(2) >= self.config.max_paused_requests;
         let prospect = match self.caches.get_mut(provider) {
             Some(cache) if !is_crowded => {
-                cache.look_for(miss, patience.fetches_begun, patience.deadline, now)
+                cache.look_for(miss.id, patience.fetches_begun, patience.deadline, now)
             }
             _ => Prospect::Suppressed,
         };
-        let reason = if is_kid_known { Reason::SignatureInvalid } else { Reason::KeyUnknown };
+        let reason = if miss.is_kid_known { Reason::SignatureInvalid } else { Reason::KeyUnknown };
         let (reason, retry_in) = match prospect {
             Prospect::Waits => {
                 if patience.is_new {
                     self.events.push_back(Event::Missed { provider });
                 }
-                return Judged::Waits(candidate);
+                return Judged::Waits(token, case, Some(miss));
             }
             Prospect::Missing => (reason, None),
             Prospect::Suppressed => {
@@ -394,7 +423,7 @@ impl Engine {
             }
             Prospect::Unavailable { retry_in } => (Reason::JwksUnavailable, Some(retry_in)),
         };
-        Judged::Decided(candidate.deny(&self.config, reason, retry_in))
+        Judged::Decided(case.deny(&self.config, reason, retry_in))
     }
 }
 

@@ -17,6 +17,11 @@ use std::time::Duration;
 /// A token that only lacks a key to be judged by.
 pub(crate) struct Candidate {
     pub(crate) token: Token,
+    pub(crate) case: Case,
+}
+
+/// What else the judgement on a token needs.
+pub(crate) struct Case {
     pub(crate) provider: usize,
     pub(crate) requirement: Rc<Requirement>,
     /// Made when the token is verified.
@@ -32,8 +37,8 @@ pub(crate) enum Screened {
     Decided(Verdict),
 }
 
-impl Candidate {
-    /// Refuses it for a reason that has to do with its key.
+impl Case {
+    /// Refuses the token for a reason that has to do with its key or its claims.
     pub(crate) fn deny(
         self,
         config: &Config,
@@ -99,11 +104,13 @@ pub(crate) fn screen(
     }
     Screened::Candidate(Candidate {
         token,
-        provider: index,
-        requirement: Rc::clone(requirement),
-        edits: edits_if_allowed(config, provider, location, request, &stripped),
-        edits_if_reported: stripped,
-        realm,
+        case: Case {
+            provider: index,
+            requirement: Rc::clone(requirement),
+            edits: edits_if_allowed(config, provider, location, request, &stripped),
+            edits_if_reported: stripped,
+            realm,
+        },
     })
 }
 
@@ -128,7 +135,7 @@ fn find_token<'c, 'r>(
 }
 
 /// Removals for every header that the upstream could take for one the filter sets.
-fn strip_owned(config: &Config, request: &RequestHead<'_>) -> Vec<HeaderEdit> {
+pub(crate) fn strip_owned(config: &Config, request: &RequestHead<'_>) -> Vec<HeaderEdit> {
     let is_owned = |name: &str| {
         config.providers.iter().flat_map(Provider::output_headers).any(|h| h.is_taken_for(name))
     };
@@ -166,11 +173,7 @@ fn edits_if_allowed(
 }
 
 /// Makes a refusal of a denial, or only a report, as the mode says.
-pub(crate) fn carry_out(
-    config: &Config,
-    denial: Denial,
-    edits_if_reported: Vec<HeaderEdit>,
-) -> Verdict {
+fn carry_out(config: &Config, denial: Denial, edits_if_reported: Vec<HeaderEdit>) -> Verdict {
     match config.mode {
         Mode::Enforce => Verdict::Deny(denial),
         Mode::Report => {

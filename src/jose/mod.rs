@@ -50,6 +50,14 @@ impl Token {
         })
     }
 
+    /// The token as it came: a small part of what it is when it is taken apart.
+    pub(crate) fn into_text(self) -> String {
+        let Self { mut signing_input, signature, .. } = self;
+        signing_input.push('.');
+        signing_input.push_str(&signature);
+        signing_input
+    }
+
     pub(crate) fn kid(&self) -> Option<&str> {
         self.header.kid.as_deref()
     }

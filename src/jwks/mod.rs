@@ -21,7 +21,6 @@ use crate::config::{KeySource, RemoteJwks};
 use crate::jose::{JwkSetError, KeySet, MAX_KEYS, SkippedKey, VerifyingKey};
 use crate::time::Timestamp;
 use refresh::Refresh;
-use search::BURST;
 use snapshot::{PublishedKey, Snapshot};
 use std::time::Duration;
 use survey::{Finding, Observation};
@@ -39,6 +38,8 @@ pub(crate) struct Cache {
     /// The latest success and the latest failure that this VM knows of, its own or another's.
     fetched_at: Timestamp,
     failed_at: Timestamp,
+    /// How often keys were added.
+    additions: u64,
     /// What this VM wrote of its latest lease.
     lease_until: Timestamp,
 }
@@ -98,20 +99,22 @@ impl Cache {
             last_set: Vec::new(),
             fetched_at: Timestamp::EPOCH,
             failed_at: Timestamp::EPOCH,
+            additions: 0,
             lease_until: Timestamp::EPOCH,
         }
     }
 
     /// The trusted keys that a token with this `kid` may be signed with, at most
-    /// [`MAX_CANDIDATES`]; without a `kid`, every key may be it.
+    /// [`MAX_CANDIDATES`]: those of the same `kid`, then those without any, since a `kid` is a hint
+    /// (RFC 7515 §4.1.4). Without a `kid`, every key may be it.
     pub(crate) fn candidates(
         &self,
         kid: Option<&str>,
         now: Timestamp,
     ) -> impl Iterator<Item = &VerifyingKey> {
-        self.trusted(now)
-            .filter(move |key| kid.is_none_or(|kid| key.kid() == Some(kid)))
-            .take(MAX_CANDIDATES)
+        let named = self.trusted(now).filter(move |key| kid.is_none() || key.kid() == kid);
+        let unnamed = self.trusted(now).filter(move |key| kid.is_some() && key.kid().is_none());
+        named.chain(unnamed).take(MAX_CANDIDATES)
     }
 
     /// When the next attempt begins to get any keys at all; `None` when there are some.
@@ -133,6 +136,11 @@ impl Cache {
             Some(refresh) => refresh.look_for(miss, begun, deadline, now),
             None => Prospect::Missing,
         }
+    }
+
+    /// A number that changes whenever there are more keys to try.
+    pub(crate) fn additions(&self) -> u64 {
+        self.additions
     }
 
     pub(crate) fn fetches_begun(&self) -> u64 {
@@ -232,6 +240,7 @@ impl Cache {
         }
         let is_known = |key: &VerifyingKey| self.keys.iter().any(|old| old.key.is_same(key));
         let new_keys = keys.iter().filter(|key| !is_known(key)).count();
+        self.additions = self.additions.saturating_add(u64::from(new_keys > 0));
         self.keys.retain(|old| {
             now < times.fresh_until(old) && !keys.iter().any(|key| key.is_same(&old.key))
         });
@@ -297,8 +306,8 @@ impl Cache {
         if refresh.is_search() {
             let cooldown = refresh.jwks.refetch_cooldown;
             snapshot.searches.retain(|at| *at <= now && now < at.saturating_add(cooldown));
-            if snapshot.searches.len() >= BURST as usize {
-                refresh.end_search(now);
+            if let [.., since, _, _] = snapshot.searches.as_slice() {
+                refresh.postpone_search(*since);
                 return Consultation::Answered;
             }
             snapshot.searches.push(now);
@@ -343,7 +352,10 @@ impl Cache {
                 self.keys.clear();
             }
             match self.keys.iter_mut().find(|known| known.key.is_same(&shared.key)) {
-                None => self.keys.push(shared),
+                None => {
+                    self.additions = self.additions.saturating_add(1);
+                    self.keys.push(shared);
+                }
                 Some(known) if known.published_at < shared.published_at => *known = shared,
                 Some(known) => {
                     known.is_withdrawn |=

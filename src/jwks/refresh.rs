@@ -131,14 +131,12 @@ impl Refresh {
         matches!(self.state, FetchState::InFlight { searches_before: Some(_), .. })
     }
 
-    /// Ends a search that other VMs have just made in vain.
-    pub(super) fn end_search(&mut self, now: Timestamp) {
-        let due = match self.state {
-            FetchState::InFlight { searches_before: Some(due), .. } => due,
-            _ => now,
-        };
-        self.succeeded = self.begun;
-        self.state = FetchState::Due { at: due };
+    /// Puts off a search, because other VMs have spent the ration that began at `since`.
+    pub(super) fn postpone_search(&mut self, since: Timestamp) {
+        if let FetchState::InFlight { searches_before: Some(due), .. } = self.state {
+            self.state = FetchState::Due { at: due };
+        }
+        self.search.exhaust(since);
     }
 
     /// Takes over that another VM fetched a set; tells whether that makes a fetch needless now.
@@ -186,6 +184,9 @@ impl Refresh {
     ) -> Option<Finding> {
         self.failures = 0;
         self.is_failing = false;
+        if seen.has_new_key {
+            self.search.found();
+        }
         // Who still waits for a key says so again.
         self.is_searching = false;
         self.succeeded = self.begun;
@@ -243,8 +244,8 @@ impl Refresh {
             FetchState::Due { at } if self.failures > 0 => at,
             FetchState::Due { at } => at.min(self.search.permitted_at()),
         };
-        // Once the issuer was asked, only further fetches of the same row are worth waiting for.
-        let patience = if was_asked { now } else { deadline };
+        // When much is asked for in vain, one answer is enough.
+        let patience = if was_asked && self.search.is_spread() { now } else { deadline };
         if now < deadline && next <= patience {
             // The fetch in flight may bring it.
             self.is_searching |= self.in_flight().is_none();

@@ -1,9 +1,9 @@
 //! When a key that is not known yet may be looked for.
 //!
 //! A token can name any `kid`, so looking is rationed: [`BURST`] fetches in each `refetchCooldown`.
-//! When few keys are missing they are spent in a row, because each may reach another endpoint;
-//! when many are, which is what a flood of made-up names looks like, they are spread evenly, so
-//! that a key that is really new does not find the ration spent for long.
+//! The first two follow each other, because each may reach another endpoint; the third is kept back
+//! for what comes next. When a ration was spent in vain, the next one is spread evenly: then a key
+//! that is really new does not find it spent, however much is asked for that is not there.
 
 use crate::time::Timestamp;
 use sha2::{Digest as _, Sha256};
@@ -21,7 +21,10 @@ pub(super) struct Search {
     fetches: u32,
     /// What was looked for in vain since then.
     missed: BTreeSet<MissId>,
-    was_crowded: bool,
+    /// Whether a new key has been found since then.
+    has_found: bool,
+    /// Whether the ration is spread evenly, because none was found with the one before.
+    is_spread: bool,
 }
 
 /// Names what is looked for, in a size that does not depend on the client.
@@ -51,7 +54,8 @@ impl Search {
             last_fetch: Timestamp::EPOCH,
             fetches: 0,
             missed: BTreeSet::new(),
-            was_crowded: false,
+            has_found: false,
+            is_spread: false,
         }
     }
 
@@ -59,31 +63,49 @@ impl Search {
     pub(super) fn permitted_at(&self) -> Timestamp {
         match self.fetches {
             0 => Timestamp::EPOCH,
-            1..BURST if self.is_crowded() => {
-                self.last_fetch.saturating_add(self.cooldown.mul_f64(1.0 / f64::from(BURST)))
-            }
-            1..BURST => Timestamp::EPOCH,
+            1..BURST if self.is_spread => self.last_fetch.saturating_add(self.share(BURST)),
+            1 => Timestamp::EPOCH,
+            // Sooner than requests lose patience by default.
+            2 => self.last_fetch.saturating_add(self.share(4)),
             _ => self.since.saturating_add(self.cooldown),
         }
+    }
+
+    /// Whether who has been told of one fetch is to hope for another of the same ration.
+    pub(super) fn is_spread(&self) -> bool {
+        self.is_spread
     }
 
     /// Spends one fetch.
     pub(super) fn spend(&mut self, now: Timestamp) {
         self.renew(now);
         if self.fetches == 0 {
+            let quiet_since = self.since.saturating_add(self.cooldown.saturating_mul(2));
+            self.is_spread &= now < quiet_since;
             self.since = now;
         }
         self.fetches = self.fetches.saturating_add(1);
         self.last_fetch = now;
     }
 
-    /// Gives out a new ration once the old one is used up or too old.
+    /// Takes over that other VMs have spent the ration, which began at `since`.
+    pub(super) fn exhaust(&mut self, since: Timestamp) {
+        self.fetches = BURST;
+        self.since = since;
+    }
+
+    /// Gives out a new ration once the old one is over.
     pub(super) fn renew(&mut self, now: Timestamp) {
         if self.fetches > 0 && now >= self.since.saturating_add(self.cooldown) {
             self.fetches = 0;
-            self.was_crowded = self.missed.len() >= CROWD;
+            self.is_spread = !std::mem::take(&mut self.has_found);
             self.missed.clear();
         }
+    }
+
+    /// Takes note that there is a new key.
+    pub(super) fn found(&mut self) {
+        self.has_found = true;
     }
 
     pub(super) fn has_missed(&self, miss: MissId) -> bool {
@@ -103,15 +125,13 @@ impl Search {
         self.last_fetch = self.last_fetch.saturating_sub(by);
     }
 
-    fn is_crowded(&self) -> bool {
-        self.was_crowded || self.missed.len() >= CROWD
+    fn share(&self, parts: u32) -> Duration {
+        self.cooldown.checked_div(parts).unwrap_or_default()
     }
 }
 
 /// How many fetches may look for unknown keys in one `refetchCooldown`.
 pub(super) const BURST: u32 = 3;
-/// From how many missing keys on they are taken for a flood.
-const CROWD: usize = 8;
 /// How many are remembered. One that is not can wait for a fetch again, but causes none.
 const MAX_REMEMBERED: usize = 4096;
 
@@ -137,21 +157,27 @@ mod tests {
     }
 
     #[test]
-    fn few_misses_spend_the_ration_in_a_row() {
-        let mut search = Search::new(COOLDOWN);
-
-        assert_eq!(schedule(&mut search, 20), [0, 0, 0, 9, 9, 9, 18, 18, 18]);
+    fn the_first_ration_is_spent_at_once_but_for_one() {
+        assert_eq!(schedule(&mut Search::new(COOLDOWN), 9), [0, 0, 3]);
     }
 
     #[test]
-    fn many_misses_spend_it_evenly() {
-        let mut search = Search::new(COOLDOWN);
-        search.spend(START);
-        for n in 0..CROWD {
-            search.remember(MissId::new(Some(&n.to_string()), false));
-        }
+    fn after_a_ration_in_vain_the_next_ones_are_spread_evenly() {
+        assert_eq!(schedule(&mut Search::new(COOLDOWN), 27)[3..], [9, 12, 15, 18, 21, 24]);
+    }
 
-        assert_eq!(schedule(&mut search, 18), [3, 6, 9, 12, 15]);
+    #[test]
+    fn a_key_that_is_found_or_a_quiet_time_ends_the_spreading() {
+        let mut search = Search::new(COOLDOWN);
+        schedule(&mut search, 9);
+        search.found();
+        search.renew(START.saturating_add(COOLDOWN));
+        assert!(!search.is_spread());
+
+        let mut search = Search::new(COOLDOWN);
+        schedule(&mut search, 9);
+        search.spend(START.saturating_add(COOLDOWN.saturating_mul(2)));
+        assert!(!search.is_spread());
     }
 
     #[test]

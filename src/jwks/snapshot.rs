@@ -10,6 +10,7 @@
 use crate::jose::{MAX_KEYS, VerifyingKey, parse_json_object};
 use crate::time::Timestamp;
 use serde_json::{Map, Value};
+use std::time::Duration;
 
 /// The shared state of one provider; nothing is known in the default.
 #[derive(Debug)]
@@ -49,24 +50,26 @@ impl Default for Snapshot {
 
 impl Snapshot {
     /// Reads what another VM wrote. What is dated ahead of the clock counts for nothing: the clock
-    /// has stepped back since, and how old it is cannot be known.
+    /// has stepped back since, and how old it is cannot be known. But `now` may itself be of a
+    /// moment ago.
     pub(super) fn parse(bytes: &[u8], now: Timestamp) -> Self {
         let parsed = parse_json_object(bytes).ok().and_then(|members| Self::read(&members, now));
         parsed.unwrap_or_default()
     }
 
     fn read(members: &Map<String, Value>, now: Timestamp) -> Option<Self> {
+        let latest = now.saturating_add(TOLERANCE);
         let time = |name: &str| timestamp(members.get(name)?);
         let list = |name: &str| members.get(name)?.as_array();
         let keys = list("keys")?.iter().take(MAX_KEYS).map(|jwk| {
-            let published_at = timestamp(jwk.get("published_at")?).filter(|at| *at <= now)?;
+            let published_at = timestamp(jwk.get("published_at")?).filter(|at| *at <= latest)?;
             let is_withdrawn = jwk.get("is_withdrawn")?.as_bool()?;
             Some(PublishedKey { key: VerifyingKey::parse(jwk).ok()?, published_at, is_withdrawn })
         });
         Some(Self {
             keys: keys.collect::<Option<_>>()?,
-            fetched_at: time("fetched_at").filter(|at| *at <= now)?,
-            failed_at: time("failed_at").filter(|at| *at <= now)?,
+            fetched_at: time("fetched_at").filter(|at| *at <= latest)?,
+            failed_at: time("failed_at").filter(|at| *at <= latest)?,
             is_failing: members.get("is_failing")?.as_bool()?,
             lease_until: time("lease_until")?,
             searches: list("searches")?.iter().map(timestamp).collect::<Option<_>>()?,
@@ -103,6 +106,9 @@ impl PublishedKey {
     }
 }
 
+/// How long a callback may last, which sees one time only.
+const TOLERANCE: Duration = Duration::from_secs(1);
+
 fn timestamp(value: &Value) -> Option<Timestamp> {
     value.as_u64().map(Timestamp::from_nanos)
 }
@@ -111,7 +117,6 @@ fn timestamp(value: &Value) -> Option<Timestamp> {
 mod tests {
     use super::*;
     use crate::jose::KeySet;
-    use std::time::Duration;
 
     const NOW: Timestamp = Timestamp::from_secs(1000);
 
@@ -146,8 +151,10 @@ mod tests {
 
     #[test]
     fn times_ahead_of_the_clock_do_not_extend_trust() {
-        let read =
-            Snapshot::parse(&snapshot().encode(), NOW.saturating_sub(Duration::from_nanos(1)));
+        let read = Snapshot::parse(
+            &snapshot().encode(),
+            NOW.saturating_sub(TOLERANCE).saturating_sub(Duration::from_nanos(1)),
+        );
 
         assert!(read.keys.is_empty());
         assert_eq!(read.fetched_at, Timestamp::EPOCH);

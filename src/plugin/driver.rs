@@ -12,7 +12,8 @@ use crate::request::RequestHead;
 use crate::time::Timestamp;
 use crate::verdict::{PassReason, Verdict};
 use log::{debug, error, info, warn};
-use proxy_wasm::types::Action;
+use proxy_wasm::types::{Action, MapType};
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
@@ -21,8 +22,10 @@ pub(super) struct Driver {
     engine: Engine,
     /// The calls in flight, by the tokens that the host gave; there are few.
     calls: Vec<(u32, Fetch)>,
-    /// The fetches that another VM is carrying out.
-    waiting: Vec<Fetch>,
+    /// The fetches that another VM is carrying out, with what was read of the shared data and when.
+    waiting: Vec<(Fetch, u32, Timestamp)>,
+    /// The requests that were paused and then refused, until they are closed.
+    refused: BTreeSet<StreamId>,
     /// The names in the shared data, by provider.
     shared_keys: Vec<String>,
     /// The ids that the host gave, in the order of the metrics.
@@ -50,6 +53,7 @@ impl Driver {
             engine: Engine::new(config, seed, now),
             calls: Vec::new(),
             waiting: Vec::new(),
+            refused: BTreeSet::new(),
             shared_keys,
             metrics,
             reported_paused: 0,
@@ -75,8 +79,25 @@ impl Driver {
         disposition
     }
 
+    /// Whether the request waits for a verdict, or was refused when it came.
+    pub(super) fn holds(&self, stream: StreamId) -> bool {
+        self.engine.is_paused(stream) || self.refused.contains(&stream)
+    }
+
+    /// Removes from the trailers what only the filter may say.
+    pub(super) fn strip_trailers(&self) {
+        let stripped = host::request_trailers().and_then(|trailers| {
+            let edits = self.engine.strip_trailers(&RequestHead::new(&trailers));
+            host::apply(MapType::HttpRequestTrailers, &edits)
+        });
+        if let Err(status) = stripped {
+            error!("mesh-jwt: the host refused to edit trailers: {status:?}");
+        }
+    }
+
     pub(super) fn handle_stream_closed(&mut self, stream: StreamId) {
         self.engine.handle_stream_closed(stream);
+        self.refused.remove(&stream);
         self.report_gauges(host::now());
     }
 
@@ -112,7 +133,7 @@ impl Driver {
                 return Action::Pause;
             }
         };
-        match host::apply(edits) {
+        match host::apply(MapType::HttpRequestHeaders, edits) {
             Ok(()) => Action::Continue,
             Err(status) => {
                 error!("mesh-jwt: the host refused to edit headers: {status:?}");
@@ -124,8 +145,14 @@ impl Driver {
 
     /// Carries out everything that an input has made due; the root context is the one that calls.
     fn drain(&mut self, now: Timestamp) {
-        for fetch in std::mem::take(&mut self.waiting) {
-            self.begin(fetch, now);
+        for (fetch, version, since) in std::mem::take(&mut self.waiting) {
+            // A lease that runs out changes nothing in the data.
+            let is_due = now.saturating_since(since) >= LEASE_POLL || now < since;
+            if is_due || self.shared_version(&fetch) != version {
+                self.begin(fetch, now);
+            } else {
+                self.waiting.push((fetch, version, since));
+            }
         }
         while let Some(fetch) = self.engine.poll_fetch(now) {
             self.begin(fetch, now);
@@ -135,9 +162,9 @@ impl Driver {
                 debug!("mesh-jwt: a paused request is gone");
                 continue;
             }
-            if self.settle(&verdict) == Action::Continue
-                && let Err(status) = host::resume_request()
-            {
+            if self.settle(&verdict) != Action::Continue {
+                self.refused.insert(stream);
+            } else if let Err(status) = host::resume_request() {
                 error!("mesh-jwt: the host refused to resume a request: {status:?}");
             }
         }
@@ -153,7 +180,7 @@ impl Driver {
             let (shared, version) = host::shared_data(shared_key);
             match self.engine.handle_shared(&fetch, shared.as_deref(), now) {
                 Consultation::Answered => return,
-                Consultation::Busy => return self.waiting.push(fetch),
+                Consultation::Busy => return self.waiting.push((fetch, version, now)),
                 Consultation::Lead(lease) => {
                     // Each time that this fails, another VM has made progress.
                     if host::set_shared_data(shared_key, &lease, version).is_ok() {
@@ -166,6 +193,10 @@ impl Driver {
             Ok(token) => self.calls.push((token, fetch)),
             Err(error) => self.finish(&fetch, Err(error), now),
         }
+    }
+
+    fn shared_version(&self, fetch: &Fetch) -> u32 {
+        self.shared_keys.get(fetch.provider).map_or(0, |key| host::shared_data(key).1)
     }
 
     /// Hands over a response, and tells the other VMs.
@@ -325,5 +356,7 @@ const CODE_STATE: &str = "mesh_jwt.code";
 const PROVIDER_STATE: &str = "mesh_jwt.provider";
 /// How often a write to the shared data is tried; it fails only when another VM was faster.
 const MAX_CONTENTION: u32 = 100;
+/// How often it looks whether the other one has died.
+const LEASE_POLL: Duration = Duration::from_millis(500);
 /// How often a VM looks whether another one has finished its fetch.
 const SHARED_DATA_POLL: Duration = Duration::from_millis(10);

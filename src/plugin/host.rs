@@ -41,14 +41,18 @@ pub(super) fn request_headers() -> Result<Vec<(String, Vec<u8>)>, Status> {
     hostcalls::get_map_bytes(MapType::HttpRequestHeaders)
 }
 
-pub(super) fn apply(edits: &[HeaderEdit]) -> Result<(), Status> {
+pub(super) fn request_trailers() -> Result<Vec<(String, Vec<u8>)>, Status> {
+    hostcalls::get_map_bytes(MapType::HttpRequestTrailers)
+}
+
+pub(super) fn apply(map: MapType, edits: &[HeaderEdit]) -> Result<(), Status> {
     for edit in edits {
         match edit {
             HeaderEdit::Remove(name) => {
-                hostcalls::remove_map_value(MapType::HttpRequestHeaders, name)?;
+                hostcalls::remove_map_value(map, name)?;
             }
             HeaderEdit::Set(name, value) => {
-                hostcalls::set_map_value_bytes(MapType::HttpRequestHeaders, name, Some(value))?;
+                hostcalls::set_map_value_bytes(map, name, Some(value))?;
             }
         }
     }

@@ -11,18 +11,40 @@ use proxy_wasm::types::Action;
 pub(super) struct Stream {
     id: StreamId,
     driver: SharedDriver,
-    is_paused: bool,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum State {
+    /// Nothing of the request has been seen, or it goes on.
+    Open,
+    /// It was paused; the driver knows whether it still is.
+    Paused,
+    /// It was answered.
+    Refused,
 }
 
 impl Stream {
     pub(super) fn new(context_id: u32, driver: SharedDriver) -> Self {
-        Self { id: StreamId(context_id), driver, is_paused: false }
+        Self { id: StreamId(context_id), driver, state: State::Open }
+    }
+
+    /// What may happen to the parts of the request that follow its head. Some hosts are configured
+    /// to hand them over although the head was stopped, and to send on both if they are let pass.
+    fn follow(&self) -> Action {
+        let driver = self.driver.borrow();
+        match self.state {
+            State::Open => Action::Continue,
+            State::Paused if !driver.as_ref().is_some_and(|d| d.holds(self.id)) => Action::Continue,
+            State::Paused | State::Refused => Action::Pause,
+        }
     }
 }
 
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
         let mut driver = self.driver.borrow_mut();
+        self.state = State::Refused;
         let Some(driver) = driver.as_mut() else {
             // A host that was told that the configuration is refused has no business here.
             error!("mesh-jwt: a request came before the configuration");
@@ -38,18 +60,38 @@ impl HttpContext for Stream {
             }
         };
         match driver.handle_request(self.id, &RequestHead::new(&headers), host::now()) {
-            Disposition::Decided(verdict) => driver.settle(&verdict),
+            Disposition::Decided(verdict) => {
+                let action = driver.settle(&verdict);
+                if action == Action::Continue {
+                    self.state = State::Open;
+                }
+                action
+            }
             Disposition::Paused => {
-                self.is_paused = true;
+                self.state = State::Paused;
                 Action::Pause
             }
         }
+    }
+
+    fn on_http_request_body(&mut self, _size: usize, _end_of_stream: bool) -> Action {
+        self.follow()
+    }
+
+    fn on_http_request_trailers(&mut self, _count: usize) -> Action {
+        let action = self.follow();
+        if action == Action::Continue
+            && let Some(driver) = self.driver.borrow().as_ref()
+        {
+            driver.strip_trailers();
+        }
+        action
     }
 }
 
 impl Context for Stream {
     fn on_done(&mut self) -> bool {
-        if self.is_paused
+        if self.state == State::Paused
             && let Some(driver) = self.driver.borrow_mut().as_mut()
         {
             driver.handle_stream_closed(self.id);

@@ -211,19 +211,26 @@ fn ambiguous_paths_never_loosen_access() {
         sim.send(1, &headers).unwrap().code()
     };
 
-    for path in ["/public/x", "/public/./x", "/x/../public/", "/maybe", "/other", "/public/%41"] {
+    for path in ["/public/x", "/public/./x", "/public//x", "/public/y/../x", "/maybe", "/other"] {
         assert_eq!(code(path), "public", "{path}");
     }
     for path in ["/admin", "/public/../admin/x", "/public/%2e%2e/admin", "//admin//x"] {
         assert_eq!(code(path), "token_missing", "{path}");
     }
+    // Public in one reading only, or of no certain meaning at all.
     for path in [
+        "/admin/../public/x",
+        "/admin//../public/x",
+        "/x/../public/",
+        "//public/admin",
+        "/public/../admin//../public/x",
         "/public/%2F",
         "/public/%5cx",
         "/public\\x",
         "/public;x/y",
         "/public/%00",
         "/public/%252e%252e/admin",
+        "/public/%c0%ae%c0%ae/admin",
         "/maybe/%2e%2e%2fadmin",
         "/admin%2Fx",
         "public",
@@ -234,6 +241,63 @@ fn ambiguous_paths_never_loosen_access() {
 }
 
 #[test]
+fn no_spelling_of_a_path_escapes_what_its_rule_asks_for() {
+    let mut sim = warm(
+        json!({}),
+        json!({"rules": [
+            {"match": {"paths": ["/users/**"]}, "scopes": ["users:read"]},
+            {"match": {"paths": ["/admin/**"]}, "scopes": ["admin:write"]},
+            {"match": {"hosts": ["admin.example.com"]}, "claims": {"tenant": ["admin"]}},
+        ]}),
+    );
+    let bearer = format!("Bearer {}", token().compact());
+    let mut code = |host: &str, path: &str| {
+        let headers = [(":path", path), (":authority", host), ("authorization", &bearer)];
+        let verdict = sim.send(1, &headers);
+        sim.code_of(1, verdict)
+    };
+
+    for path in ["/users/7", "/other", "/administration", "/users/%2e/7"] {
+        assert_eq!(code("a", path), "allowed", "{path}");
+    }
+    for path in [
+        "/admin/users",
+        "/admin;x/users",
+        "/admin%2Fusers",
+        "/admin%5Cusers",
+        "/admin\\users",
+        "/admin%252Fusers",
+        "/%2Fadmin/users",
+        "/x%2F..%2Fadmin/users",
+        "/;/admin/users",
+        "/x/..;/admin/users",
+        "//admin/users",
+        "/x/../admin/users",
+        "/admin/../users/7",
+        "/users/..%2Fadmin/x",
+        "/admin%00/x",
+    ] {
+        assert_eq!(code("a", path), "scope_insufficient", "{path}");
+    }
+    for host in ["admin.example.com", "ADMIN.example.com.", "admin.example.com.:443"] {
+        assert_eq!(code(host, "/"), "claim_mismatch", "{host}");
+    }
+}
+
+#[test]
+fn a_host_with_the_dot_of_the_root_is_never_let_through() {
+    let mut sim = warm(
+        json!({}),
+        json!({"rules": [{"match": {"hosts": ["open.example.com"]}, "access": "public"}]}),
+    );
+    let mut code = |host| sim.send(1, &[(":path", "/"), (":authority", host)]).unwrap().code();
+
+    assert_eq!(code("Open.example.com:80"), "public");
+    assert_eq!(code("open.example.com."), "token_missing");
+    assert_eq!(code("open.example.com.:80"), "token_missing");
+}
+
+#[test]
 fn optional_takes_no_token_but_no_bad_one() {
     let mut sim = warm(outputs(), json!({"rules": [{"access": "optional"}]}));
 
@@ -241,6 +305,22 @@ fn optional_takes_no_token_but_no_bad_one() {
     assert_eq!((verdict.code(), edits(&verdict)), ("public", &[removed("x-user-id")][..]));
     assert_eq!(sim.decide("x.y.z"), "token_malformed");
     assert_eq!(sim.decide(&token().compact()), "allowed");
+}
+
+#[test]
+fn optional_lets_no_unverified_token_through_wherever_it_is() {
+    let mut document =
+        config(json!({}), json!({"rules": [{"access": "optional", "providers": ["wealist"]}]}));
+    let other = json!({"name": "other", "issuer": "https://other", "jwksUri": "https://other/k",
+        "fromHeaders": [{"name": "X-Other"}], "fromParams": ["at"]});
+    document["providers"].as_array_mut().unwrap().push(other);
+    let mut sim = Sim::new(&document);
+    let mut code = |name, value| sim.send(1, &[(":path", "/"), (name, value)]).unwrap().code();
+
+    assert_eq!(code("x-other", "a.b.c"), "token_malformed");
+    assert_eq!(code("authorization", "Bearer\ta.b.c"), "token_malformed");
+    assert_eq!(code("authorization", "bearer,a.b.c"), "multiple_tokens");
+    assert_eq!(code("authorization", "Basic dXNlcg=="), "public");
 }
 
 #[test]

@@ -189,9 +189,9 @@ fn a_token_without_kid_is_tried_with_a_bounded_number_of_keys() {
     let (signed, _) = token.rsplit_once('.').unwrap();
     assert_eq!(sim.decide(&format!("{signed}.{}", "A".repeat(342))), "signature_invalid");
 
+    // Once: looking for another key brought none that was not tried.
     let checks = sim.events.iter().filter(|event| matches!(event, Event::SignatureChecked)).count();
-    let fetches = sim.fetched_at.len() - 1;
-    assert_eq!(checks, 8 * (1 + fetches), "each time that new keys came");
+    assert_eq!((checks, sim.fetched_at.len()), (8, 1 + 3));
 }
 
 #[test]

@@ -94,8 +94,8 @@ impl Sim {
         if let Some(verdict) = verdict {
             return verdict.code();
         }
-        while !self.in_flight.is_empty() && !self.verdicts.contains_key(&stream) {
-            self.answer_again();
+        while self.engine.is_paused(StreamId(stream)) {
+            self.run(Duration::from_millis(100), Self::answer_again);
         }
         self.verdict(stream)
     }
