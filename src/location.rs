@@ -108,7 +108,9 @@ fn strip_prefix<'a>(element: &'a [u8], prefix: &str) -> Option<&'a [u8]> {
     // Whatever ends the scheme for the laxest of servers ends it here.
     let (scheme, token) = element.split_at_checked(BEARER.trim_end().len())?;
     let is_bearer = scheme.eq_ignore_ascii_case(BEARER.trim_end().as_bytes())
-        && !token.first().is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'-');
+        && token
+            .first()
+            .is_none_or(|end| end.is_ascii() && !end.is_ascii_alphanumeric() && *end != b'-');
     is_bearer.then(|| token.trim_ascii_start())
 }
 

@@ -34,11 +34,10 @@ impl RequestPath {
 
         let normal = resolve(relative, true);
         let mut others = Vec::new();
-        if relative.starts_with('.') || relative.contains("/.") {
-            others.push(relative.split('/').map(str::to_owned).collect());
-        }
-        if relative.starts_with('/') || relative.contains("//") {
-            others.push(relative.split('/').map(str::to_owned).collect());
+        if relative.contains("..") || relative.starts_with('/') || relative.contains("//") {
+            // Nobody takes a single dot for a name.
+            let as_written = relative.split('/').filter(|segment| *segment != ".");
+            others.push(as_written.map(str::to_owned).collect());
             others.push(resolve(relative, false));
         }
         if is_ambiguous {
@@ -237,7 +236,9 @@ mod tests {
 
     #[test]
     fn paths_in_normal_form_have_one_reading() {
-        for path in ["/", "/a/b", "/a/b/", "/a/b?c=/../d", "/100%25", "/a/.../b", "/caf%C3%A9"] {
+        for path in
+            ["/", "/a/b", "/a/b/", "/a/b?c=/../d", "/100%25", "/a/.../b", "/./a/./b", "/caf%C3%A9"]
+        {
             assert_eq!(readings(path).len(), 1, "{path}");
         }
     }

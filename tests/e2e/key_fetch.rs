@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::harness::bootstrap::Bootstrap;
-use crate::harness::config::Config;
+use crate::harness::config::{Config, ISSUER_CLUSTER};
 use crate::harness::envoy::Envoy;
 use crate::harness::http::{Exchange, Request};
 use crate::harness::issuer::{Answer, Issuer};
@@ -80,6 +80,36 @@ fn body_that_arrives_while_paused_is_forwarded_whole() {
         assert_eq!(seen.header("x-user-id"), Some("user-4711"));
         assert_eq!(seen.header("authorization"), None);
     }
+}
+
+/// Envoy can be told to hand the body over while the head is stopped, and then takes an answer to
+/// the body for one to the head.
+#[test]
+fn body_releases_no_request_that_is_paused() {
+    let issuer = Issuer::start(Answer::Hang);
+    let upstream = Upstream::start();
+    let bootstrap = Bootstrap::new(upstream.address())
+        .cluster(ISSUER_CLUSTER, issuer.address())
+        .filter("mesh-jwt", &Config::new().render())
+        .bodies_despite_stopped_heads();
+    let envoy = Envoy::start(&bootstrap, 1);
+    let post = |token: &Token| {
+        let request = Request::new("POST", "/admin").header("X-User-Id", "root");
+        envoy.open(&request.bearer(&token.compact()).chunked_body(vec![b'x'; 100_000]))
+    };
+    let forged = post(&Token::good().signed_by(Key::beta()).header("kid", "alpha"));
+    let good = post(&Token::good());
+    wait::until("both are paused", PAUSE_LIMIT, || {
+        (envoy.stat("wasmcustom.mesh_jwt.paused") == 2).then_some(())
+    });
+
+    issuer.answer(Answer::Keys(vec![Key::alpha().jwk()]));
+
+    assert_eq!(forged.finish().expect("an answer").status, 401);
+    let seen = received(&good.finish().expect("an answer"));
+    assert_eq!(seen.header("x-user-id"), Some("user-4711"));
+    assert_eq!(seen.body.len(), 100_000);
+    assert_eq!(upstream.requests(), 1);
 }
 
 #[test]

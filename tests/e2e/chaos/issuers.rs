@@ -64,7 +64,7 @@ fn misbehaviours() -> Vec<(&'static str, Answer)> {
         ("hanging", Answer::Hang),
         ("html", Answer::raw("200 OK", "Content-Type: text/html\r\n", page)),
         ("redirecting", Answer::raw("302 Found", location, b"")),
-        (SLOW, Answer::Trickle(Duration::from_millis(150), vec![Key::alpha().jwk()])),
+        (SLOW, Answer::Trickle(Duration::from_millis(50), vec![Key::alpha().jwk()])),
     ]
 }
 

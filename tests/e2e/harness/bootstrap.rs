@@ -36,6 +36,14 @@ impl Bootstrap {
         self
     }
 
+    /// Has Envoy hand bodies over to the filters although they have stopped the head.
+    pub(crate) fn bodies_despite_stopped_heads(mut self) -> Self {
+        for filter in &mut self.filters {
+            filter["typed_config"]["config"]["allow_on_headers_stop_iteration"] = json!(true);
+        }
+        self
+    }
+
     pub(crate) fn cluster(mut self, name: &str, address: SocketAddr) -> Self {
         self.clusters.push(json!({
             "name": name,
