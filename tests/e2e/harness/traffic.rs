@@ -1,5 +1,6 @@
 //! Good traffic that goes on while something else goes wrong.
 
+use std::fmt;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -66,11 +67,9 @@ impl Traffic {
     pub(crate) fn assert_undisturbed(mut self, limit: Duration) {
         self.stop();
         let report = self.shared.report.lock().expect("no client panics");
-        let Report { answered, failures, slowest } = &*report;
-        let some: Vec<_> = failures.iter().take(5).collect();
-        assert!(failures.is_empty(), "{} of {answered} failed: {some:#?}", failures.len());
-        assert!(*answered >= CLIENTS, "only {answered} requests");
-        assert!(*slowest < limit, "one of {answered} took {slowest:?}");
+        assert!(report.failures.is_empty(), "{report}");
+        assert!(report.slowest < limit, "{report}");
+        assert!(report.answered >= CLIENTS, "{report}");
     }
 
     fn stop(&mut self) {
@@ -84,6 +83,20 @@ impl Traffic {
 impl Drop for Traffic {
     fn drop(&mut self) {
         self.stop();
+        if thread::panicking()
+            && let Ok(report) = self.shared.report.lock()
+        {
+            eprintln!("{report}");
+        }
+    }
+}
+
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { answered, failures, slowest } = self;
+        let some: Vec<_> = failures.iter().take(5).collect();
+        let failed = failures.len();
+        write!(f, "{failed} of {answered} good requests failed, {some:?}; the slowest: {slowest:?}")
     }
 }
 
