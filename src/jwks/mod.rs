@@ -238,7 +238,9 @@ impl Cache {
         if std::mem::take(&mut self.has_initial_keys) {
             self.keys.clear();
         }
-        let is_known = |key: &VerifyingKey| self.keys.iter().any(|old| old.key.is_same(key));
+        let is_known = |key: &VerifyingKey| {
+            self.keys.iter().any(|old| now < times.end(old) && old.key.is_same(key))
+        };
         let new_keys = keys.iter().filter(|key| !is_known(key)).count();
         self.additions = self.additions.saturating_add(u64::from(new_keys > 0));
         self.keys.retain(|old| {
@@ -356,7 +358,11 @@ impl Cache {
                     self.additions = self.additions.saturating_add(1);
                     self.keys.push(shared);
                 }
-                Some(known) if known.published_at < shared.published_at => *known = shared,
+                Some(known) if known.published_at < shared.published_at => {
+                    let is_addition = times.end(known) <= now;
+                    self.additions = self.additions.saturating_add(u64::from(is_addition));
+                    *known = shared;
+                }
                 Some(known) => {
                     known.is_withdrawn |=
                         shared.is_withdrawn && known.published_at == shared.published_at;
