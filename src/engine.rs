@@ -235,6 +235,23 @@ impl Engine {
         consultation
     }
 
+    /// The providers without any key, which another VM may have got meanwhile.
+    pub fn lacking_keys(&self, now: Timestamp) -> impl Iterator<Item = usize> {
+        let caches = self.caches.iter().enumerate();
+        caches.filter(move |(_, cache)| cache.awaits_keys(now).is_some()).map(|(index, _)| index)
+    }
+
+    /// Takes what stands in the shared data, for a provider without keys: one of
+    /// [`Self::lacking_keys`].
+    pub fn handle_news(&mut self, provider: usize, shared: &[u8], now: Timestamp) {
+        self.observe(now);
+        let Some(cache) = self.caches.get_mut(provider) else { return };
+        let jitter = self.jitter.f64();
+        if cache.learn(shared, jitter, now) {
+            self.judge_paused(now, |paused| paused.case.provider == provider);
+        }
+    }
+
     /// What to write to the shared data after a response, in place of what stands there now.
     pub fn publication(
         &mut self,

@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-KINDS = ["unit", "scenario", "module", "e2e", "demo"]
+KINDS = ["unit", "scenario", "property", "module", "e2e", "demo"]
 
 
 def main():
@@ -91,8 +91,10 @@ class Summary:
             return "demo"
         if source.parts[0] != "tests":
             return "unit"
-        # tests/scenarios.rs or tests/scenarios/main.rs
-        return Path(source.parts[1]).stem.removesuffix("s")
+        # tests/module.rs or tests/scenarios/main.rs
+        return {"properties": "property", "scenarios": "scenario"}.get(
+            name := Path(source.parts[1]).stem, name
+        )
 
     def __str__(self):
         seen = set(self.passed + self.failed + self.ignored)

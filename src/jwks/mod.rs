@@ -274,6 +274,22 @@ impl Cache {
         Some(Outcome::Refreshed { keys: count, new_keys, skipped, disagreement })
     }
 
+    /// Looks whether another VM has got keys while this one has none and is backing off; tells
+    /// whether it has.
+    pub(crate) fn learn(&mut self, shared: &[u8], jitter: f64, now: Timestamp) -> bool {
+        if self.awaits_keys(now).is_none() || self.fetch_in_flight().is_some() {
+            return false;
+        }
+        let mut snapshot = Snapshot::parse(shared, now);
+        if snapshot.fetched_at <= self.fetched_at {
+            return false;
+        }
+        self.merge(&mut snapshot, now);
+        self.fetched_at = snapshot.fetched_at;
+        let refresh = self.refresh.as_mut();
+        refresh.is_some_and(|refresh| refresh.learn_success(snapshot.fetched_at, jitter, now))
+    }
+
     /// Asks the shared data about the fetch in flight. `jitter` is as for [`Self::finish_fetch`].
     pub(crate) fn consult(
         &mut self,

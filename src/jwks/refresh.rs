@@ -195,7 +195,10 @@ impl Refresh {
             .min(self.jwks.cache_duration);
         let finding = self.survey.observe(seen, self.jwks.cache_duration, now);
         let refresh_in = match self.survey.is_under_way() {
-            true => Duration::ZERO,
+            // Where there is one new key there may be more, and requests wait for them.
+            true if seen.has_new_key => Duration::ZERO,
+            // All proxies see a withdrawal at once, and none is in a hurry to be sure of it.
+            true => interval.mul_f64(SURVEY_SPREAD * jitter),
             false => refresh_in(interval, jitter),
         };
         self.state = FetchState::Due { at: now.saturating_add(refresh_in) };
@@ -299,3 +302,5 @@ const MIN_MAX_AGE: Duration = Duration::from_secs(30);
 /// [`REFRESH_SPREAD`] earlier.
 const REFRESH_AT: f64 = 0.9;
 const REFRESH_SPREAD: f64 = 0.2;
+/// The share of the interval within which the next fetch of a survey comes.
+const SURVEY_SPREAD: f64 = 0.01;

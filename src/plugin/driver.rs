@@ -157,6 +157,7 @@ impl Driver {
         while let Some(fetch) = self.engine.poll_fetch(now) {
             self.begin(fetch, now);
         }
+        self.look_for_news(now);
         while let Some((stream, verdict)) = self.engine.poll_verdict() {
             if host::select_stream(stream.0).is_err() {
                 debug!("mesh-jwt: a paused request is gone");
@@ -171,6 +172,17 @@ impl Driver {
         self.report_events();
         self.report_gauges(now);
         self.arm_timer(now);
+    }
+
+    /// While a provider has no keys and backs off, another VM may have better luck.
+    fn look_for_news(&mut self, now: Timestamp) {
+        let lacking: Vec<_> = self.engine.lacking_keys(now).collect();
+        for provider in lacking {
+            let Some(shared_key) = self.shared_keys.get(provider) else { continue };
+            if let (Some(shared), _) = host::shared_data(shared_key) {
+                self.engine.handle_news(provider, &shared, now);
+            }
+        }
     }
 
     /// Carries out a fetch, unless another VM does or has done so.
@@ -221,10 +233,14 @@ impl Driver {
 
     fn arm_timer(&mut self, now: Timestamp) {
         let next = self.engine.poll_timeout().map(|(at, _)| at.saturating_since(now));
-        host::set_timer(match self.waiting.as_slice() {
-            [] => next,
-            _ => Some(next.unwrap_or(SHARED_DATA_POLL).min(SHARED_DATA_POLL)),
-        });
+        let look_in = if !self.waiting.is_empty() {
+            Some(SHARED_DATA_POLL)
+        } else if self.engine.lacking_keys(now).next().is_some() {
+            Some(NEWS_POLL)
+        } else {
+            None
+        };
+        host::set_timer(next.into_iter().chain(look_in).min());
     }
 
     fn report_verdict(&self, verdict: &Verdict) {
@@ -356,6 +372,8 @@ const CODE_STATE: &str = "mesh_jwt.code";
 const PROVIDER_STATE: &str = "mesh_jwt.provider";
 /// How often a write to the shared data is tried; it fails only when another VM was faster.
 const MAX_CONTENTION: u32 = 100;
+/// How often a VM without keys looks whether another one has got some.
+const NEWS_POLL: Duration = Duration::from_millis(500);
 /// How often it looks whether the other one has died.
 const LEASE_POLL: Duration = Duration::from_millis(500);
 /// How often a VM looks whether another one has finished its fetch.

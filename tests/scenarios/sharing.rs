@@ -86,6 +86,26 @@ fn workers_share_one_back_off() {
 }
 
 #[test]
+fn all_workers_recover_from_a_long_outage_when_one_does() {
+    let (mut proxy, _) = Proxy::start(4);
+    proxy.run(MINUTE, |vm| vm.fail());
+
+    let mut is_over = false;
+    while !is_over {
+        proxy.run(STEP, |vm| {
+            vm.publish(&[Key::alpha()]);
+            is_over = true;
+        });
+    }
+    proxy.run(STEP, |vm| vm.publish(&[Key::alpha()]));
+
+    let good = token().compact();
+    for vm in &mut proxy.vms {
+        assert!(vm.send_token(1, &good).is_some_and(|verdict| verdict.code() == "allowed"));
+    }
+}
+
+#[test]
 fn a_worker_finds_the_key_that_another_has_looked_for() {
     let (mut proxy, _) = Proxy::start(4);
     proxy.run(SECOND, |vm| vm.publish(&[Key::alpha()]));

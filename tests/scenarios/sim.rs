@@ -154,10 +154,16 @@ impl Sim {
         }
     }
 
-    /// Looks whether another VM has finished its fetch.
+    /// Looks whether another VM has finished its fetch, or has keys when this one has none.
     pub(crate) fn poll_shared(&mut self) {
         for fetch in std::mem::take(&mut self.waiting) {
             self.begin(fetch);
+        }
+        let lacking: Vec<_> = self.engine.lacking_keys(self.now).collect();
+        for provider in lacking {
+            if let Some(shared) = self.shared.borrow().get(&provider) {
+                self.engine.handle_news(provider, shared, self.now);
+            }
         }
         self.drain();
     }
