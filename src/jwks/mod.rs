@@ -21,7 +21,7 @@ use crate::config::{KeySource, RemoteJwks};
 use crate::jose::{JwkSetError, KeySet, MAX_KEYS, SkippedKey, VerifyingKey};
 use crate::time::Timestamp;
 use refresh::Refresh;
-use snapshot::{PublishedKey, Snapshot};
+use snapshot::{PublishedKey, Snapshot, TOLERANCE};
 use std::time::Duration;
 use survey::{Finding, Observation};
 
@@ -318,7 +318,8 @@ impl Cache {
         }
         let lease = refresh.give_up_at(now);
         // A lease that lasts longer than any is from before the clock stepped back.
-        if now < snapshot.lease_until && snapshot.lease_until <= lease {
+        let longest_lease = lease.saturating_add(TOLERANCE);
+        if now < snapshot.lease_until && snapshot.lease_until <= longest_lease {
             return Consultation::Busy;
         }
         if refresh.is_search() {

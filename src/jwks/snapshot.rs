@@ -106,8 +106,9 @@ impl PublishedKey {
     }
 }
 
-/// How long a callback may last, which sees one time only.
-const TOLERANCE: Duration = Duration::from_secs(1);
+/// How much later than ours the time of another VM may be: how long a callback may last, which
+/// sees one time only.
+pub(super) const TOLERANCE: Duration = Duration::from_secs(1);
 
 fn timestamp(value: &Value) -> Option<Timestamp> {
     value.as_u64().map(Timestamp::from_nanos)

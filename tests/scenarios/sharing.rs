@@ -218,6 +218,20 @@ fn shared_data_from_before_the_clock_stepped_back_extends_no_trust() {
 }
 
 #[test]
+fn a_lease_is_honoured_by_a_vm_whose_callback_began_a_moment_earlier() {
+    let shared = SharedData::default();
+    let leader = Sim::sharing(&plain(), &shared, START);
+    assert_eq!(leader.in_flight.len(), 1);
+
+    let mut behind = Sim::sharing(&plain(), &SharedData::default(), START - 1);
+    behind.fail();
+    behind.shared_with(&shared);
+    behind.set_clock(mesh_jwt::time::Timestamp::from_nanos(START * 1_000_000_000 - 5_000_000));
+
+    assert_eq!(behind.in_flight.len(), 0);
+}
+
+#[test]
 fn a_lease_from_before_the_clock_stepped_back_blocks_nobody() {
     let shared = SharedData::default();
     let ahead = Sim::sharing(&plain(), &shared, START + 3600);

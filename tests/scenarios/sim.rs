@@ -63,6 +63,11 @@ impl Sim {
         sim
     }
 
+    /// From now on it is a VM of this proxy.
+    pub(crate) fn shared_with(&mut self, shared: &SharedData) {
+        self.shared = SharedData::clone(shared);
+    }
+
     /// Sends a request; the verdict, unless it is paused.
     pub(crate) fn send(&mut self, stream: u32, headers: &[(&str, &str)]) -> Option<Verdict> {
         let headers: Vec<_> =
