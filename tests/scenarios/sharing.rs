@@ -226,7 +226,7 @@ fn a_lease_is_honoured_by_a_vm_whose_callback_began_a_moment_earlier() {
     let mut behind = Sim::sharing(&plain(), &SharedData::default(), START - 1);
     behind.fail();
     behind.shared_with(&shared);
-    behind.set_clock(mesh_jwt::time::Timestamp::from_nanos(START * 1_000_000_000 - 5_000_000));
+    behind.set_clock(Timestamp::from_nanos(START * 1_000_000_000 - 5_000_000));
 
     assert_eq!(behind.in_flight.len(), 0);
 }
