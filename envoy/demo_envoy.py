@@ -29,26 +29,13 @@ FETCH_TIMEOUT = "2s"
 FETCHED = ("upstream_rq_total", "upstream_rq_pending_failure_eject")
 
 
-class Envoy:
+class Envoy(run.Supervised):
     """One process, from when it is ready to the end of the `with` block."""
 
     def __init__(self, logs, pods, upstream, cache_seconds):
         self.logs = logs
         self.config = bootstrap(pods, upstream, cache_seconds)
-        self.process = None
         self.admin = None
-
-    def __enter__(self):
-        try:
-            self.start()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_):
-        if self.process:
-            self.process.__exit__()
 
     def start(self):
         binary = run.built(install.available(), "make envoy")

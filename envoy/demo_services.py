@@ -14,7 +14,7 @@ READY_SECONDS = 20
 PRIVATE_SETTINGS = ("ISSUER", "JWT_KEY_ID", "JWT_RSA_PRIVATE_KEY")
 
 
-class Service:
+class Service(run.Supervised):
     """One process on a port that it keeps over restarts."""
 
     def __init__(self, binary, log, settings=None):
@@ -22,19 +22,6 @@ class Service:
         self.log = log
         self.settings = settings or {}
         self.port = 0
-        self.process = None
-
-    def __enter__(self):
-        try:
-            self.start()
-        except BaseException:
-            self.__exit__()
-            raise
-        return self
-
-    def __exit__(self, *_):
-        if self.process:
-            self.process.__exit__()
 
     def start(self):
         inherited = {k: v for k, v in os.environ.items() if k not in PRIVATE_SETTINGS}

@@ -188,6 +188,24 @@ class Process:
             raise DemoError(f"{self.log.stem} ended with status {code}; {self.log} says:\n{end}")
 
 
+class Supervised:
+    """What keeps one process, which `start` makes, until the end of its `with` block."""
+
+    process = None
+
+    def __enter__(self):
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        if self.process:
+            self.process.__exit__()
+
+
 # === Readiness ===
 
 

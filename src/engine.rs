@@ -22,7 +22,9 @@ use std::time::Duration;
 ///
 /// **After every input, drain [`Self::poll_fetch`], then [`Self::poll_verdict`], then
 /// [`Self::poll_event`], and then arrange to call [`Self::handle_timeout`] at
-/// [`Self::poll_timeout`], or after [`MAX_TIMEOUT`] if that is earlier.** A fetch that cannot be started is an input as well: hand its failure
+/// [`Self::poll_timeout`], or after [`MAX_TIMEOUT`] if that is earlier.** Before a fetch is carried
+/// out [`Self::handle_shared`] says whether it is needed, and after it [`Self::publication`] says
+/// what to tell the other VMs. A fetch that cannot be started is an input as well: hand its failure
 /// to [`Self::handle_response`] and drain again. Only a request that is decided at once leaves
 /// nothing but events behind.
 ///

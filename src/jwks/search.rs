@@ -132,7 +132,7 @@ impl Search {
 
 /// How many fetches may look for unknown keys in one `refetchCooldown`.
 pub(super) const BURST: u32 = 3;
-/// How many are remembered. One that is not can wait for a fetch again, but causes none.
+/// How many are remembered. One that is not may be looked for again, within the same ration.
 const MAX_REMEMBERED: usize = 4096;
 
 #[cfg(test)]

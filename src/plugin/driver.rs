@@ -79,7 +79,7 @@ impl Driver {
         disposition
     }
 
-    /// Whether the request waits for a verdict, or was refused when it came.
+    /// Whether the request waits for a verdict, or the verdict was to refuse it.
     pub(super) fn holds(&self, stream: StreamId) -> bool {
         self.engine.is_paused(stream) || self.refused.contains(&stream)
     }
@@ -122,7 +122,7 @@ impl Driver {
         self.drain(now);
     }
 
-    /// Carries out a verdict on the selected stream, which is inside its header callback.
+    /// Carries out a verdict on the selected stream, whose head is still held.
     pub(super) fn settle(&mut self, verdict: &Verdict) -> Action {
         self.report_verdict(verdict);
         let edits = match verdict {
