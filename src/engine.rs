@@ -2,12 +2,13 @@
 
 use crate::config::{Config, RemoteJwks};
 use crate::event::Event;
-use crate::jose::{Token, Verification};
+use crate::jose::{Crypto, Token, Verification, VerifiedToken};
 use crate::jwks::{self, Consultation, FetchError, FetchId, JwksResponse, MissId, Prospect};
 use crate::reason::Reason;
 use crate::request::{HeaderEdit, RequestHead};
-use crate::screen::{Candidate, Case, Screened, screen, strip_owned};
+use crate::screen::{Bearer, Candidate, Case, Screened, screen, strip_owned};
 use crate::time::Timestamp;
+use crate::token_cache::TokenCache;
 use crate::verdict::{Allow, Verdict};
 use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
@@ -31,10 +32,12 @@ use std::time::Duration;
 /// The same inputs give the same outputs; the seed takes the place of chance.
 pub struct Engine {
     config: Rc<Config>,
+    crypto: Crypto,
     /// From `iss` to the index of its provider.
     issuers: BTreeMap<String, usize>,
     /// The keys of each provider, in the order of the configuration.
     caches: Vec<jwks::Cache>,
+    verified: TokenCache,
     paused: BTreeMap<StreamId, Paused>,
     verdicts: VecDeque<(StreamId, Verdict)>,
     events: VecDeque<Event>,
@@ -103,7 +106,7 @@ enum Judged {
 impl Engine {
     /// An engine that wants to fetch the keys of every provider right away.
     #[must_use]
-    pub fn new(config: Config, seed: u64, now: Timestamp) -> Self {
+    pub fn new(config: Config, crypto: Crypto, seed: u64, now: Timestamp) -> Self {
         let mut issuers = BTreeMap::new();
         for (index, provider) in config.providers.iter().enumerate() {
             issuers.insert(provider.issuer.clone(), index);
@@ -112,6 +115,8 @@ impl Engine {
         Self {
             issuers,
             caches,
+            crypto,
+            verified: TokenCache::new(config.token_cache_entries, seed),
             config: Rc::new(config),
             paused: BTreeMap::new(),
             verdicts: VecDeque::new(),
@@ -161,7 +166,7 @@ impl Engine {
     ) -> Disposition {
         self.observe(now);
         let config = Rc::clone(&self.config);
-        let candidate = match screen(&config, &self.issuers, request, now) {
+        let candidate = match screen(&config, &self.issuers, &mut self.verified, request, now) {
             Screened::Decided(verdict) => return Disposition::Decided(verdict),
             Screened::Candidate(candidate) => candidate,
         };
@@ -358,20 +363,42 @@ impl Engine {
             return self.judge_miss(token, case, miss, patience, now);
         }
         match Token::parse(token.as_bytes()) {
-            Ok(token) => self.judge(Candidate { token, case }, patience, now),
+            Ok(token) => {
+                self.judge(Candidate { bearer: Bearer::Unverified(token), case }, patience, now)
+            }
             Err(reason) => Judged::Decided(case.deny(&self.config, reason, None)),
         }
     }
 
     /// Judges a token with the keys that are there, or lets it wait for others.
     fn judge(&mut self, candidate: Candidate, patience: Patience, now: Timestamp) -> Judged {
-        let config = Rc::clone(&self.config);
-        let Candidate { token, case } = candidate;
-        let index = case.provider;
-        let (Some(provider), Some(cache)) = (config.providers.get(index), self.caches.get(index))
-        else {
+        let Candidate { bearer, case } = candidate;
+        let token = match bearer {
+            Bearer::Unverified(token) => token,
+            Bearer::Verified(verified) => {
+                let cache = self.caches.get(case.provider);
+                if cache.is_some_and(|cache| cache.trusts(verified.key(), now)) {
+                    self.events.push_back(Event::TokenCacheHit);
+                    return Judged::Decided(self.authorize(&verified, case, now));
+                }
+                self.verified.forget(&verified);
+                match Token::parse(verified.token().as_text().as_bytes()) {
+                    Ok(token) => token,
+                    Err(reason) => return Judged::Decided(case.deny(&self.config, reason, None)),
+                }
+            }
+        };
+        if patience.is_new && self.verified.is_on() {
+            self.events.push_back(Event::TokenCacheMiss);
+        }
+        self.verify(token, case, patience, now)
+    }
+
+    /// Checks the signature of a token with the keys that are there, or lets it wait for others.
+    fn verify(&mut self, token: Token, case: Case, patience: Patience, now: Timestamp) -> Judged {
+        let Some(cache) = self.caches.get(case.provider) else {
             // Indices come from this very configuration.
-            return Judged::Decided(case.deny(&config, Reason::IssuerUnknown, None));
+            return Judged::Decided(case.deny(&self.config, Reason::IssuerUnknown, None));
         };
         if let Some(attempt_at) = cache.awaits_keys(now) {
             // Waiting for an attempt that comes too late would only add to the delay.
@@ -379,33 +406,48 @@ impl Engine {
                 return Judged::Waits(token.into_text(), case, None);
             }
             let retry_in = Some(attempt_at.saturating_since(now));
-            return Judged::Decided(case.deny(&config, Reason::JwksUnavailable, retry_in));
+            return Judged::Decided(case.deny(&self.config, Reason::JwksUnavailable, retry_in));
         }
 
         let kid = token.kid().map(str::to_owned);
-        let mut fitting = None;
         let mut is_kid_known = kid.is_none();
-        let keys = cache.candidates(kid.as_deref(), now).inspect(|key| {
-            is_kid_known |= key.kid() == kid.as_deref();
-            fitting = Some(*key);
-        });
+        let keys = cache
+            .candidates(kid.as_deref(), now)
+            .inspect(|key| is_kid_known |= key.kid() == kid.as_deref());
+        let by_host = matches!(self.crypto, Crypto::Host(_));
         let events = &mut self.events;
-        let token = match token.verify(keys, || events.push_back(Event::SignatureChecked)) {
-            Verification::Verified(token) => token,
+        let attempted = || events.push_back(Event::SignatureChecked { by_host });
+        match token.verify(keys, self.crypto, attempted) {
+            Verification::Verified(token) => {
+                let token = Rc::new(token);
+                self.verified.offer(&token);
+                Judged::Decided(self.authorize(&token, case, now))
+            }
             Verification::Failed(token) => {
                 let id = MissId::new(kid.as_deref(), is_kid_known);
                 let miss = Miss { id, is_kid_known, additions: cache.additions() };
-                return self.judge_miss(token.into_text(), case, miss, patience, now);
+                self.judge_miss(token.into_text(), case, miss, patience, now)
             }
+        }
+    }
+
+    /// Decides whether a token that a trusted key made grants what the rule asks for.
+    fn authorize(&mut self, token: &VerifiedToken, case: Case, now: Timestamp) -> Verdict {
+        let index = case.provider;
+        let (Some(provider), Some(cache)) =
+            (self.config.providers.get(index), self.caches.get(index))
+        else {
+            // Indices come from this very configuration.
+            return case.deny(&self.config, Reason::IssuerUnknown, None);
         };
-        if fitting.is_some_and(|key| cache.is_stale(key, now)) {
-            events.push_back(Event::StaleKeyUsed { provider: index });
+        if cache.is_stale(token.key(), now) {
+            self.events.push_back(Event::StaleKeyUsed { provider: index });
         }
         let space_delimited = &provider.space_delimited_claims;
-        Judged::Decided(match case.requirement.authorize(token.claims(), space_delimited) {
-            Ok(()) => Verdict::Allow(Allow::new(index, provider, &token, case.edits)),
-            Err(reason) => case.deny(&config, reason, None),
-        })
+        match case.requirement.authorize(token.claims(), space_delimited) {
+            Ok(()) => Verdict::Allow(Allow::new(index, provider, token, case.edits)),
+            Err(reason) => case.deny(&self.config, reason, None),
+        }
     }
 
     /// Decides whether a token that no trusted key verifies waits for another key.

@@ -54,12 +54,19 @@ pub enum Event {
         provider: usize,
     },
     /// A signature was checked.
-    SignatureChecked,
+    SignatureChecked {
+        /// Whether the host computed it.
+        by_host: bool,
+    },
     /// A request was allowed by a key that is trusted only because refreshes fail.
     StaleKeyUsed {
         /// The index of the provider.
         provider: usize,
     },
+    /// A token was known to be signed by a key that is still trusted.
+    TokenCacheHit,
+    /// The signature of a token was to be checked.
+    TokenCacheMiss,
 }
 
 /// How much an event matters to the operator.
@@ -131,8 +138,10 @@ impl Event {
             )),
             Self::Missed { .. }
             | Self::MissSuppressed { .. }
-            | Self::SignatureChecked
-            | Self::StaleKeyUsed { .. } => None,
+            | Self::SignatureChecked { .. }
+            | Self::StaleKeyUsed { .. }
+            | Self::TokenCacheHit
+            | Self::TokenCacheMiss => None,
         }
     }
 }

@@ -20,6 +20,7 @@
 //! | [`engine`] | the one type an adapter talks to |
 //! | [`jose`] | compact serialization, claims, JWK Sets, RS256 |
 //! | `jwks` | which keys are trusted until when, and when to fetch |
+//! | `token_cache` | tokens whose signature is known to be good |
 //! | `screen` | what can be decided without a key |
 //! | `rules`, `location`, `authn` | what a request needs, where its token is, what the token says |
 //! | [`verdict`], [`reason`], [`reply`] | what becomes of a request, and what the caller is told |
@@ -42,6 +43,7 @@ mod header_name;
 mod location;
 mod rules;
 mod screen;
+mod token_cache;
 
 #[cfg(target_arch = "wasm32")]
 mod plugin;

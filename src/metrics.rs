@@ -22,8 +22,14 @@ pub enum Metric {
     Public,
     /// Requests that would have been denied if the mode were to enforce.
     Reported(Reason),
+    /// Signature checks that the host computed.
+    SignatureHost,
     /// Signature checks that were computed in the module.
     SignatureWasm,
+    /// Tokens whose signature was known to be good.
+    TokenCacheHit,
+    /// Tokens whose signature was to be checked while the cache is on.
+    TokenCacheMiss,
 }
 
 /// What is counted for each provider.
@@ -48,8 +54,16 @@ pub enum JwksMetric {
 impl Metric {
     /// Every metric of a configuration.
     pub fn all(config: &Config) -> impl Iterator<Item = Self> {
-        let plain =
-            [Self::Allowed, Self::CorsPreflight, Self::Paused, Self::Public, Self::SignatureWasm];
+        let plain = [
+            Self::Allowed,
+            Self::CorsPreflight,
+            Self::Paused,
+            Self::Public,
+            Self::SignatureHost,
+            Self::SignatureWasm,
+            Self::TokenCacheHit,
+            Self::TokenCacheMiss,
+        ];
         let denied = Reason::ALL.iter().copied().map(Self::Denied);
         let reported = Reason::ALL.iter().copied().map(Self::Reported);
         let jwks = (0..config.providers.len())
@@ -82,8 +96,11 @@ impl Metric {
             Event::Inconsistent { provider, .. } => jwks(provider, JwksMetric::Inconsistent),
             Event::Missed { provider } => jwks(provider, JwksMetric::Miss),
             Event::MissSuppressed { provider } => jwks(provider, JwksMetric::MissSuppressed),
-            Event::SignatureChecked => Some(Self::SignatureWasm),
+            Event::SignatureChecked { by_host: true } => Some(Self::SignatureHost),
+            Event::SignatureChecked { by_host: false } => Some(Self::SignatureWasm),
             Event::StaleKeyUsed { provider } => jwks(provider, JwksMetric::StaleServed),
+            Event::TokenCacheHit => Some(Self::TokenCacheHit),
+            Event::TokenCacheMiss => Some(Self::TokenCacheMiss),
         }
     }
 
@@ -116,7 +133,10 @@ impl Metric {
             Self::Paused => "mesh_jwt.paused".to_owned(),
             Self::Public => "mesh_jwt.public".to_owned(),
             Self::Reported(reason) => format!("mesh_jwt.reported.{reason}"),
+            Self::SignatureHost => "mesh_jwt.signature.host".to_owned(),
             Self::SignatureWasm => "mesh_jwt.signature.wasm".to_owned(),
+            Self::TokenCacheHit => "mesh_jwt.token_cache.hit".to_owned(),
+            Self::TokenCacheMiss => "mesh_jwt.token_cache.miss".to_owned(),
         }
     }
 }

@@ -6,20 +6,13 @@ use std::borrow::Cow;
 ///
 /// Values are bytes, because clients may send bytes that are no text; names are in lower case, as
 /// Envoy keeps them.
-#[derive(Clone, Copy)]
 pub struct RequestHead<'a> {
-    headers: &'a [(String, Vec<u8>)],
+    headers: Vec<(&'a str, &'a [u8])>,
 }
 
 impl<'a> RequestHead<'a> {
-    /// Wraps the header map of a request.
-    #[must_use]
-    pub fn new(headers: &'a [(String, Vec<u8>)]) -> Self {
-        Self { headers }
-    }
-
     pub(crate) fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
-        self.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()))
+        self.headers.iter().copied()
     }
 
     /// Every value of one header, in order; a header may be repeated.
@@ -46,6 +39,12 @@ impl<'a> RequestHead<'a> {
         self.method() == b"OPTIONS"
             && self.values("origin").next().is_some()
             && self.values("access-control-request-method").next().is_some()
+    }
+}
+
+impl<'a> FromIterator<(&'a str, &'a [u8])> for RequestHead<'a> {
+    fn from_iter<I: IntoIterator<Item = (&'a str, &'a [u8])>>(headers: I) -> Self {
+        Self { headers: headers.into_iter().collect() }
     }
 }
 

@@ -2,13 +2,14 @@
 
 use crate::authn;
 use crate::config::{Config, Mode, Provider};
-use crate::jose::Token;
+use crate::jose::{Token, VerifiedToken};
 use crate::location::{self, Found, Location};
 use crate::reason::Reason;
 use crate::reply::LocalReply;
 use crate::request::{HeaderEdit, RequestHead};
 use crate::rules::{Access, Requirement};
 use crate::time::Timestamp;
+use crate::token_cache::TokenCache;
 use crate::verdict::{Denial, Pass, PassReason, Verdict};
 use std::collections::BTreeMap;
 use std::rc::Rc;
@@ -16,8 +17,25 @@ use std::time::Duration;
 
 /// A token that only lacks a key to be judged by.
 pub(crate) struct Candidate {
-    pub(crate) token: Token,
+    pub(crate) bearer: Bearer,
     pub(crate) case: Case,
+}
+
+/// A token, and what is known of its signature.
+pub(crate) enum Bearer {
+    /// Nothing.
+    Unverified(Token),
+    /// A key made it, which may not be trusted any more.
+    Verified(Rc<VerifiedToken>),
+}
+
+impl Bearer {
+    fn token(&self) -> &Token {
+        match self {
+            Self::Unverified(token) => token,
+            Self::Verified(verified) => verified.token(),
+        }
+    }
 }
 
 /// What else the judgement on a token needs.
@@ -55,6 +73,7 @@ impl Case {
 pub(crate) fn screen(
     config: &Config,
     issuers: &BTreeMap<String, usize>,
+    verified: &mut TokenCache,
     request: &RequestHead<'_>,
     now: Timestamp,
 ) -> Screened {
@@ -84,10 +103,14 @@ pub(crate) fn screen(
     if bytes.len() > config.max_token_bytes {
         return deny(Reason::TokenTooLarge, None, stripped);
     }
-    let token = match Token::parse(&bytes) {
-        Ok(token) => token,
-        Err(reason) => return deny(reason, None, stripped),
+    let bearer = match verified.find(&bytes) {
+        Some(verified) => Bearer::Verified(verified),
+        None => match Token::parse(&bytes) {
+            Ok(token) => Bearer::Unverified(token),
+            Err(reason) => return deny(reason, None, stripped),
+        },
     };
+    let token = bearer.token();
     let issuer = token.claims().issuer().and_then(|issuer| issuers.get(issuer).copied());
     let found = issuer.and_then(|index| Some((index, config.providers.get(index)?)));
     let (index, provider) = match found {
@@ -96,14 +119,14 @@ pub(crate) fn screen(
         }
         _ => return deny(Reason::IssuerUnknown, None, stripped),
     };
-    if let Err(reason) = authn::check(provider, &token, now) {
+    if let Err(reason) = authn::check(provider, token, now) {
         return deny(reason, Some(index), stripped);
     }
     if !requirement.takes_provider(index) {
         return deny(Reason::ProviderNotAllowed, Some(index), stripped);
     }
     Screened::Candidate(Candidate {
-        token,
+        bearer,
         case: Case {
             provider: index,
             requirement: Rc::clone(requirement),

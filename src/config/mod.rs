@@ -38,6 +38,10 @@ pub struct Config {
     pub(crate) jwks_wait_timeout: Duration,
     pub(crate) max_paused_requests: usize,
     pub(crate) max_token_bytes: usize,
+    /// The most verified tokens that a worker remembers; 0: none.
+    pub(crate) token_cache_entries: usize,
+    /// Whether the host may compute signature checks.
+    pub host_crypto: HostCrypto,
 }
 
 /// What happens to a request that is denied.
@@ -47,6 +51,15 @@ pub enum Mode {
     Enforce,
     /// It is counted, logged and let through.
     Report,
+}
+
+/// Whether the host may compute signature checks.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum HostCrypto {
+    /// If it offers to, and knows how.
+    Auto,
+    /// Never.
+    Off,
 }
 
 impl Config {
@@ -111,21 +124,25 @@ impl Config {
                 DEFAULT_MAX_TOKEN_BYTES,
                 1..=MAX_COUNT,
             )?,
+            token_cache_entries: token_cache_entries(&mut object)?,
+            host_crypto: object.choice(
+                "hostCrypto",
+                &[("auto", HostCrypto::Auto), ("off", HostCrypto::Off)],
+                HostCrypto::Auto,
+            )?,
         };
-        read_reserved(&mut object)?;
         object.finish()?;
         Ok(config)
     }
 }
 
-/// Checks the fields that tune speed. They are part of the configuration from the first version
-/// on; nothing depends on them before verified tokens are cached and the host's crypto is used.
-fn read_reserved(object: &mut Object) -> Result<(), ConfigError> {
-    if let Some(mut cache) = object.object("tokenCache")? {
-        cache.count("maxEntries", 0, 0..=MAX_COUNT)?;
-        cache.finish()?;
-    }
-    object.choice("hostCrypto", &[("auto", ()), ("off", ())], ())
+fn token_cache_entries(object: &mut Object) -> Result<usize, ConfigError> {
+    let Some(mut cache) = object.object("tokenCache")? else {
+        return Ok(DEFAULT_TOKEN_CACHE_ENTRIES);
+    };
+    let entries = cache.count("maxEntries", DEFAULT_TOKEN_CACHE_ENTRIES, 0..=MAX_COUNT)?;
+    cache.finish()?;
+    Ok(entries)
 }
 
 fn check_distinct(object: &Object, providers: &[Provider]) -> Result<(), ConfigError> {
@@ -175,4 +192,5 @@ fn check_locations(object: &Object, providers: &[Provider]) -> Result<(), Config
 const DEFAULT_JWKS_WAIT_TIMEOUT: Duration = Duration::from_secs(3);
 const DEFAULT_MAX_PAUSED_REQUESTS: usize = 1000;
 const DEFAULT_MAX_TOKEN_BYTES: usize = 8192;
+const DEFAULT_TOKEN_CACHE_ENTRIES: usize = 1000;
 const MAX_COUNT: usize = 1_000_000;

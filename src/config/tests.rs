@@ -3,7 +3,6 @@
 use super::*;
 use crate::jose::KeySet;
 use crate::reason::Reason;
-use crate::request::RequestHead;
 use crate::rules::Access;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -969,9 +968,9 @@ fn refusal(document: &Value) -> Option<ConfigError> {
 }
 
 fn access(config: &Config, host: &str, path: &str) -> Access {
-    let headers = [(":method", "GET"), (":authority", host), (":path", path)]
-        .map(|(name, value)| (name.to_owned(), value.as_bytes().to_vec()));
-    config.rules.access(&RequestHead::new(&headers))
+    let headers = [(":method", "GET"), (":authority", host), (":path", path)];
+    let head = headers.into_iter().map(|(name, value)| (name, value.as_bytes())).collect();
+    config.rules.access(&head)
 }
 
 fn header(name: &str, prefix: &str) -> Location {

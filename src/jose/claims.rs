@@ -58,6 +58,11 @@ impl Claims {
         )
     }
 
+    /// About how much memory the claims take, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        size_of_members(&self.members)
+    }
+
     pub(crate) fn find(&self, name: &ClaimName) -> Option<&Value> {
         self.members.get(&name.text).or_else(|| {
             let mut steps = name.steps.iter();
@@ -110,6 +115,28 @@ fn timestamp(value: &Value) -> Option<Timestamp> {
         None => number.as_f64().map(Timestamp::from_secs_f64),
     }
 }
+
+fn size_of_members(members: &Map<String, Value>) -> usize {
+    // A map keeps its members in nodes of eleven, which are half empty at worst.
+    let nodes = members.len().div_ceil(NODE_FILL).saturating_mul(NODE_BYTES);
+    members.iter().fold(nodes, |sum, (name, value)| {
+        sum.saturating_add(name.len()).saturating_add(size_of_content(value))
+    })
+}
+
+fn size_of_content(value: &Value) -> usize {
+    match value {
+        Value::Array(items) => items.iter().fold(0, |sum: usize, item| {
+            sum.saturating_add(size_of::<Value>()).saturating_add(size_of_content(item))
+        }),
+        Value::Bool(_) | Value::Null | Value::Number(_) => 0,
+        Value::Object(members) => size_of_members(members),
+        Value::String(text) => text.len(),
+    }
+}
+
+const NODE_FILL: usize = 6;
+const NODE_BYTES: usize = 11 * (size_of::<String>() + size_of::<Value>());
 
 fn array_index(step: &str) -> Option<usize> {
     let canonical = step == "0" || !step.starts_with(['0', '+']);

@@ -1,26 +1,34 @@
 //! JWK Sets (RFC 7517): from JSON to the keys that may verify RS256 signatures.
 
+use super::rs256::Crypto;
 use super::{json, rs256};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::crypto::JwtVerifier;
 use jsonwebtoken::jwk::{
     AlgorithmParameters, CommonParameters, Jwk, RSAKeyParameters, RSAKeyType, ThumbprintHash,
 };
-use jsonwebtoken::{DecodingKey, DecodingKeyKind};
+use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
 use serde_json::{Map, Value};
+use std::cell::OnceCell;
 use std::fmt;
+use std::rc::Rc;
 
 /// The largest JWK Set document that is read, in bytes.
 pub(crate) const MAX_JWKS_BYTES: usize = 1024 * 1024;
 /// The most keys that one JWK Set may hold, usable or not.
 pub(crate) const MAX_KEYS: usize = 1024;
 
-/// An RSA public key that may verify RS256 signatures.
+/// An RSA public key that may verify RS256 signatures; a copy is the same key.
 #[derive(Clone)]
-pub struct VerifyingKey {
+pub struct VerifyingKey(Rc<Parts>);
+
+struct Parts {
     kid: Option<String>,
     thumbprint: String,
     decoding_key: DecodingKey,
+    /// Made at the first check: what it computes from the key alone is not computed again.
+    verifier: OnceCell<Option<Box<dyn JwtVerifier>>>,
 }
 
 impl VerifyingKey {
@@ -81,24 +89,25 @@ impl VerifyingKey {
         };
         let thumbprint =
             jwk.thumbprint(ThumbprintHash::SHA256).map_err(|_| "it has no thumbprint")?;
-        Ok(Self { kid, thumbprint, decoding_key: DecodingKey::from_rsa_raw_components(n, e) })
+        let decoding_key = DecodingKey::from_rsa_raw_components(n, e);
+        Ok(Self(Rc::new(Parts { kid, thumbprint, decoding_key, verifier: OnceCell::new() })))
     }
 
     /// The key's `kid`; not unique, and not every key has one.
     #[must_use]
     pub fn kid(&self) -> Option<&str> {
-        self.kid.as_deref()
+        self.0.kid.as_deref()
     }
 
     /// The SHA-256 thumbprint (RFC 7638), base64url: what makes a key this key.
     #[must_use]
     pub fn thumbprint(&self) -> &str {
-        &self.thumbprint
+        &self.0.thumbprint
     }
 
     /// Modulus and exponent as Base64urlUInt (RFC 7518 §6.3.1).
     pub(crate) fn components(&self) -> (String, String) {
-        match self.decoding_key.kind() {
+        match self.0.decoding_key.kind() {
             DecodingKeyKind::RsaModulusExponent { n, e } => {
                 (URL_SAFE_NO_PAD.encode(n), URL_SAFE_NO_PAD.encode(e))
             }
@@ -108,19 +117,24 @@ impl VerifyingKey {
 
     /// Whether this is the same key under the same `kid`.
     pub(crate) fn is_same(&self, other: &Self) -> bool {
-        self.thumbprint == other.thumbprint && self.kid == other.kid
+        Rc::ptr_eq(&self.0, &other.0)
+            || (self.0.thumbprint == other.0.thumbprint && self.0.kid == other.0.kid)
     }
 
-    pub(super) fn decoding_key(&self) -> &DecodingKey {
-        &self.decoding_key
+    /// Whether this key made `signature` over `signed`. A key is used with one `crypto` only, that
+    /// of the engine which it belongs to.
+    pub(super) fn verifies(&self, signed: &[u8], signature: &Vec<u8>, crypto: Crypto) -> bool {
+        let make = || (crypto.provider().verifier_factory)(&Algorithm::RS256, &self.0.decoding_key);
+        let verifier = self.0.verifier.get_or_init(|| make().ok());
+        verifier.as_ref().is_some_and(|verifier| verifier.verify(signed, signature).is_ok())
     }
 }
 
 impl fmt::Debug for VerifyingKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VerifyingKey")
-            .field("kid", &self.kid)
-            .field("thumbprint", &self.thumbprint)
+            .field("kid", &self.0.kid)
+            .field("thumbprint", &self.0.thumbprint)
             .finish_non_exhaustive()
     }
 }
@@ -258,40 +272,36 @@ const SHOWN_SKIPPED_KEYS: usize = 3;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jose::known_answer::{N, SIGNATURE, SIGNED};
     use crate::jose::{Token, Verification};
 
-    // RFC 7515 appendix A.2: key, signing input and signature.
-    const RFC7515_N: &str = "ofgWCuLjybRlzo0tZWJjNiuSfb4p4fAkd_wWJcyQoTbji9k0l8W26mPddxHmfHQp-Vaw-4qPCJrcS2mJPMEzP1Pt0Bm4d4QlL-yRT-SFd2lZS-pCgNMsD1W_YpRPEwOWvG6b32690r2jZ47soMZo9wGzjb_7OMg0LOL-bSf63kpaSHSXndS5z5rexMdbBYUsLA9e-KXBdQOS-UTo7WTBEMa2R2CapHg665xsmtdVMTBQY4uDZlxvb3qCo5ZwKh9kG4LT6_I5IhlJH7aGhyxXFvUK-DWNmoudF8NAco9_h9iaGNj8q2ethFkMLs91kzk2PAcDTW9gb54h4FRWyuXpoQ";
-    const RFC7515_TOKEN: &str = "eyJhbGciOiJSUzI1NiJ9.eyJpc3MiOiJqb2UiLA0KICJleHAiOjEzMDA4MTkzODAsDQogImh0dHA6Ly9leGFtcGxlLmNvbS9pc19yb290Ijp0cnVlfQ.cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2VtQgr9PJbu3XOiZj5RZmh7AAuHIm4Bh-0Qc_lF5YKt_O8W2Fp5jujGbds9uJdbF9CUAr7t1dnZcAcQjbKBYNX4BAynRFdiuB--f_nZLgrnbyTyWzO75vRK5h6xBArLIARNPvkSjtQBMHlb1L07Qe7K0GarZRmB_eSN9383LcOLn6_dO--xi12jzDwusC-eOkHWEsqtFZESc6BfI7noOPqvhJ1phCnvWh6IeYI2w9QOYEUipUTI8np6LbgGY9Fs98rqVt5AXLIhWkWywlVmtVrBp0igcN_IoypGlUPQGe77Rw";
-
     fn rfc7515_set() -> KeySet {
-        let set = format!(r#"{{"keys":[{{"kty":"RSA","n":"{RFC7515_N}","e":"AQAB"}}]}}"#);
+        let set = format!(r#"{{"keys":[{{"kty":"RSA","n":"{N}","e":"AQAB"}}]}}"#);
         KeySet::parse(set.as_bytes()).unwrap()
     }
 
     fn verifies(token: &str) -> bool {
         let set = rfc7515_set();
         let token = Token::parse(token.as_bytes()).unwrap();
-        matches!(token.verify(set.keys.iter(), || ()), Verification::Verified(_))
+        matches!(token.verify(set.keys.iter(), Crypto::Module, || ()), Verification::Verified(_))
     }
 
     #[test]
     fn the_example_of_rfc_7515_verifies() {
-        assert!(verifies(RFC7515_TOKEN));
+        assert!(verifies(&format!("{SIGNED}.{SIGNATURE}")));
     }
 
     #[test]
     fn a_signature_changed_in_any_byte_or_length_does_not_verify() {
-        let (signed, signature) = RFC7515_TOKEN.rsplit_once('.').unwrap();
-        let good = URL_SAFE_NO_PAD.decode(signature).unwrap();
+        let good = URL_SAFE_NO_PAD.decode(SIGNATURE).unwrap();
 
         for index in 0..good.len() {
             let mut bad = good.clone();
             bad[index] ^= 1;
-            assert!(!verifies(&format!("{signed}.{}", URL_SAFE_NO_PAD.encode(&bad))));
+            assert!(!verifies(&format!("{SIGNED}.{}", URL_SAFE_NO_PAD.encode(&bad))));
         }
         for bad in [&good[1..], &good[..255], &[&[0], &good[..]].concat(), &[0; 256], &[255; 256]] {
-            assert!(!verifies(&format!("{signed}.{}", URL_SAFE_NO_PAD.encode(bad))));
+            assert!(!verifies(&format!("{SIGNED}.{}", URL_SAFE_NO_PAD.encode(bad))));
         }
     }
 
@@ -308,7 +318,7 @@ mod tests {
 
     #[test]
     fn leading_zeros_do_not_make_another_key() {
-        let n = URL_SAFE_NO_PAD.decode(RFC7515_N).unwrap();
+        let n = URL_SAFE_NO_PAD.decode(N).unwrap();
         let padded = URL_SAFE_NO_PAD.encode([&[0], &n[..]].concat());
         let set = format!(r#"{{"keys":[{{"kty":"RSA","n":"{padded}","e":"AAEAAQ"}}]}}"#);
 
@@ -340,7 +350,7 @@ mod tests {
 
     #[test]
     fn keys_for_something_else_are_skipped_and_the_rest_is_used() {
-        let key = |extra: &str| format!(r#"{{"kty":"RSA","n":"{RFC7515_N}","e":"AQAB"{extra}}}"#);
+        let key = |extra: &str| format!(r#"{{"kty":"RSA","n":"{N}","e":"AQAB"{extra}}}"#);
         let keys = [
             key(""),
             key(r#","use":"sig","key_ops":["verify"],"alg":"RS256","kid":"full","x5c":7"#),

@@ -7,7 +7,11 @@ mod claims;
 mod header;
 mod json;
 mod jwk;
+#[cfg(any(test, target_arch = "wasm32"))]
+mod known_answer;
 mod rs256;
+#[cfg(any(test, target_arch = "wasm32"))]
+mod spki;
 
 pub use claims::ClaimName;
 pub(crate) use claims::Claims;
@@ -16,17 +20,27 @@ pub(crate) use json::{parse as parse_json, parse_object as parse_json_object};
 pub(crate) use jwk::MAX_JWKS_BYTES;
 pub use jwk::{JwkSetError, SkippedKey, VerifyingKey};
 pub(crate) use jwk::{KeySet, MAX_KEYS};
+pub use rs256::Crypto;
+#[cfg(target_arch = "wasm32")]
+pub(crate) use {
+    known_answer::is_known_by,
+    rs256::{crypto_provider, verifier},
+    spki::subject_public_key_info,
+};
 
 use crate::reason::Reason;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use header::Header;
 use std::fmt;
+use std::ops::Range;
 
 /// A well-formed JWS in compact serialization (RFC 7515 §7.1) that nobody has vouched for yet.
 pub(crate) struct Token {
-    signing_input: String,
-    signature: String,
+    text: String,
+    /// Where the payload stands in the text; its end is the end of what was signed.
+    payload: Range<usize>,
+    signature: Vec<u8>,
     header: Header,
     claims: Claims,
 }
@@ -36,26 +50,26 @@ impl Token {
     /// of them JSON objects.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Reason> {
         let text = str::from_utf8(bytes).map_err(|_| Reason::TokenMalformed)?;
-        let (signing_input, signature) = text.rsplit_once('.').ok_or(Reason::TokenMalformed)?;
-        let (header, payload) = signing_input.split_once('.').ok_or(Reason::TokenMalformed)?;
+        let (signed, signature) = text.rsplit_once('.').ok_or(Reason::TokenMalformed)?;
+        let (header, payload) = signed.split_once('.').ok_or(Reason::TokenMalformed)?;
 
-        let header = Header::parse(&decode(header)?)?;
-        let claims = Claims::parse(&decode(payload)?)?;
-        decode(signature)?;
         Ok(Self {
-            signing_input: signing_input.to_owned(),
-            signature: signature.to_owned(),
-            header,
-            claims,
+            header: Header::parse(&decode(header)?)?,
+            claims: Claims::parse(&decode(payload)?)?,
+            signature: decode(signature)?,
+            payload: header.len().saturating_add(1)..signed.len(),
+            text: text.to_owned(),
         })
+    }
+
+    /// The token as it came.
+    pub(crate) fn as_text(&self) -> &str {
+        &self.text
     }
 
     /// The token as it came: a small part of what it is when it is taken apart.
     pub(crate) fn into_text(self) -> String {
-        let Self { mut signing_input, signature, .. } = self;
-        signing_input.push('.');
-        signing_input.push_str(&signature);
-        signing_input
+        self.text
     }
 
     pub(crate) fn kid(&self) -> Option<&str> {
@@ -77,12 +91,14 @@ impl Token {
     pub(crate) fn verify<'k>(
         self,
         keys: impl Iterator<Item = &'k VerifyingKey>,
+        crypto: Crypto,
         mut attempted: impl FnMut(),
     ) -> Verification {
+        let signed = self.text.get(..self.payload.end).unwrap_or_default();
         for key in keys {
             attempted();
-            if rs256::verify(&self.signature, self.signing_input.as_bytes(), key) {
-                return Verification::Verified(VerifiedToken(self));
+            if key.verifies(signed.as_bytes(), &self.signature, crypto) {
+                return Verification::Verified(VerifiedToken { token: self, key: key.clone() });
             }
         }
         Verification::Failed(self)
@@ -92,8 +108,7 @@ impl Token {
 /// Tokens are secrets: only the size may be printed.
 impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let len = self.signing_input.len().saturating_add(self.signature.len());
-        write!(f, "Token({len} bytes)")
+        write!(f, "Token({} bytes)", self.text.len())
     }
 }
 
@@ -103,17 +118,38 @@ pub(crate) enum Verification {
     Verified(VerifiedToken),
 }
 
-/// Proof that a trusted key signed the token; the claims it holds are the issuer's.
-pub(crate) struct VerifiedToken(Token);
+/// Proof that a key signed the token; the claims it holds are the issuer's for as long as the key
+/// is trusted.
+pub(crate) struct VerifiedToken {
+    token: Token,
+    key: VerifyingKey,
+}
 
 impl VerifiedToken {
+    pub(crate) fn token(&self) -> &Token {
+        &self.token
+    }
+
+    pub(crate) fn key(&self) -> &VerifyingKey {
+        &self.key
+    }
+
     pub(crate) fn claims(&self) -> &Claims {
-        &self.0.claims
+        &self.token.claims
     }
 
     /// The payload as it stands in the token: base64url without padding.
     pub(crate) fn payload_segment(&self) -> &str {
-        self.0.signing_input.split_once('.').map_or("", |(_, payload)| payload)
+        self.token.text.get(self.token.payload.clone()).unwrap_or_default()
+    }
+
+    /// About how much memory this takes, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        let Token { text, signature, claims, .. } = &self.token;
+        size_of::<Self>()
+            .saturating_add(text.len())
+            .saturating_add(signature.len())
+            .saturating_add(claims.size())
     }
 }
 

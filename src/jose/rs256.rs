@@ -1,10 +1,8 @@
 //! RS256: RSASSA-PKCS1-v1_5 using SHA-256 (RFC 7518 §3.3), as a `jsonwebtoken` crypto provider.
 //!
 //! `jsonwebtoken` is built without any of its own back ends, because each of them draws in
-//! algorithms, randomness and clocks that the filter must not have. This is the one place that says
-//! what computes a signature check: another implementation takes the place of [`verifier`].
+//! algorithms, randomness and clocks that the filter must not have.
 
-use super::jwk::VerifyingKey;
 use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
 use jsonwebtoken::errors::{ErrorKind, Result};
 use jsonwebtoken::jwk::ThumbprintHash;
@@ -13,19 +11,32 @@ use rsa::{BoxedUint, RsaPublicKey};
 use sha2::{Digest as _, Sha256};
 use std::ops::RangeInclusive;
 
-/// Whether `signature` (base64url) is `key`'s over `signing_input`.
-pub(crate) fn verify(signature: &str, signing_input: &[u8], key: &VerifyingKey) -> bool {
-    jsonwebtoken::crypto::verify(signature, signing_input, key.decoding_key(), Algorithm::RS256)
-        .unwrap_or(false)
+/// What computes signature checks.
+#[derive(Clone, Copy, Debug)]
+pub enum Crypto {
+    /// The host, through this provider.
+    Host(&'static CryptoProvider),
+    /// The module itself.
+    Module,
+}
+
+impl Crypto {
+    pub(super) fn provider(self) -> &'static CryptoProvider {
+        match self {
+            Self::Host(provider) => provider,
+            Self::Module => &PROVIDER,
+        }
+    }
 }
 
 /// Makes this module the crypto of `jsonwebtoken`; calling it again changes nothing.
-pub(crate) fn install() {
+pub(super) fn install() {
     // The only error is that a provider is installed already.
     let _ = PROVIDER.install_default();
 }
 
-fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>> {
+/// The module's own verifier of one key.
+pub(crate) fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>> {
     match (algorithm, key.kind()) {
         (Algorithm::RS256, DecodingKeyKind::RsaModulusExponent { n, e }) => {
             let exponent = BoxedUint::from_be_slice_vartime(e);
@@ -68,17 +79,23 @@ fn digest(data: &[u8], function: ThumbprintHash) -> Result<Vec<u8>> {
 }
 
 /// What the filter never does (sign, read private keys, use other curves) is an error, not a panic.
-static PROVIDER: CryptoProvider = CryptoProvider {
-    signer_factory: |_, _| Err(ErrorKind::UnsupportedAlgorithm.into()),
-    verifier_factory: verifier,
-    key_utils: KeyUtils {
-        rsa_pub_components_from_private_key: |_| Err(ErrorKind::UnsupportedAlgorithm.into()),
-        rsa_pub_components_from_public_key: |_| Err(ErrorKind::UnsupportedAlgorithm.into()),
-        ec_pub_components_from_private_key: |_, _| Err(ErrorKind::UnsupportedAlgorithm.into()),
-        ed_pub_components_from_private_key: |_, _| Err(ErrorKind::UnsupportedAlgorithm.into()),
-        compute_digest: digest,
-    },
-};
+pub(crate) const fn crypto_provider(verifier_factory: VerifierFactory) -> CryptoProvider {
+    CryptoProvider {
+        signer_factory: |_, _| Err(ErrorKind::UnsupportedAlgorithm.into()),
+        verifier_factory,
+        key_utils: KeyUtils {
+            rsa_pub_components_from_private_key: |_| Err(ErrorKind::UnsupportedAlgorithm.into()),
+            rsa_pub_components_from_public_key: |_| Err(ErrorKind::UnsupportedAlgorithm.into()),
+            ec_pub_components_from_private_key: |_, _| Err(ErrorKind::UnsupportedAlgorithm.into()),
+            ed_pub_components_from_private_key: |_, _| Err(ErrorKind::UnsupportedAlgorithm.into()),
+            compute_digest: digest,
+        },
+    }
+}
+
+type VerifierFactory = fn(&Algorithm, &DecodingKey) -> Result<Box<dyn JwtVerifier>>;
+
+static PROVIDER: CryptoProvider = crypto_provider(verifier);
 
 /// The smallest modulus that RS256 may be used with (RFC 7518 §3.3).
 pub(crate) const MIN_MODULUS_BITS: u32 = 2048;

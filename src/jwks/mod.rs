@@ -152,13 +152,20 @@ impl Cache {
         self.trusted(now).count()
     }
 
-    /// Whether a key is in use only because refreshes fail.
+    /// Whether this very key, under the same `kid`, is trusted.
+    pub(crate) fn trusts(&self, key: &VerifyingKey, now: Timestamp) -> bool {
+        self.trusted(now).any(|trusted| trusted.is_same(key))
+    }
+
+    /// Whether a key that is trusted is so only because refreshes fail.
     pub(crate) fn is_stale(&self, key: &VerifyingKey, now: Timestamp) -> bool {
         let times = self.times();
-        self.keys
-            .iter()
-            .filter(|trusted| trusted.key.thumbprint() == key.thumbprint())
-            .all(|trusted| times.fresh_until(trusted) <= now)
+        !times.stale_for.is_zero()
+            && self
+                .keys
+                .iter()
+                .filter(|trusted| trusted.key.thumbprint() == key.thumbprint())
+                .all(|trusted| times.fresh_until(trusted) <= now)
     }
 
     /// When something is to be done next, and what.

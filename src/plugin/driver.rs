@@ -1,10 +1,11 @@
 //! Carries out what the engine asks for, in the order that its contract names.
 
-use super::host;
-use crate::config::{Config, Provider};
+use super::headers::Headers;
+use super::{crypto, host};
+use crate::config::{Config, HostCrypto, Provider};
 use crate::engine::{Disposition, Engine, Fetch, StreamId};
 use crate::event::Level;
-use crate::jose::MAX_JWKS_BYTES;
+use crate::jose::{Crypto, MAX_JWKS_BYTES};
 use crate::jwks::{Consultation, FetchError, JwksResponse};
 use crate::metrics::{JwksMetric, Metric};
 use crate::reply::LocalReply;
@@ -47,10 +48,14 @@ impl Driver {
         metrics.sort_unstable();
         let reported_keys = vec![0; config.providers.len()];
         let shared_keys = config.providers.iter().map(shared_key).collect();
+        let crypto = match config.host_crypto {
+            HostCrypto::Auto => crypto::probe().map_or(Crypto::Module, Crypto::Host),
+            HostCrypto::Off => Crypto::Module,
+        };
         // Workers start at the same moment; each is to choose moments of its own.
         let seed = RandomState::new().hash_one(());
         let mut driver = Self {
-            engine: Engine::new(config, seed, now),
+            engine: Engine::new(config, crypto, seed, now),
             calls: Vec::new(),
             waiting: Vec::new(),
             refused: BTreeSet::new(),
@@ -86,11 +91,13 @@ impl Driver {
 
     /// Removes from the trailers what only the filter may say.
     pub(super) fn strip_trailers(&self) {
-        let stripped = host::request_trailers().and_then(|trailers| {
-            let edits = self.engine.strip_trailers(&RequestHead::new(&trailers));
-            host::apply(MapType::HttpRequestTrailers, &edits)
-        });
-        if let Err(status) = stripped {
+        let trailers = Headers::read(MapType::HttpRequestTrailers);
+        let Some(head) = trailers.as_ref().ok().and_then(Headers::head) else {
+            error!("mesh-jwt: the host does not hand over the request trailers");
+            return;
+        };
+        let edits = self.engine.strip_trailers(&head);
+        if let Err(status) = host::apply(MapType::HttpRequestTrailers, &edits) {
             error!("mesh-jwt: the host refused to edit trailers: {status:?}");
         }
     }

@@ -3,15 +3,27 @@
 //! The SDK's convenience methods panic on bytes that are not UTF-8, which any client can send; the
 //! functions here take the bytes.
 
+use super::abi;
 use crate::config::RemoteJwks;
 use crate::jwks::FetchError;
 use crate::reply::LocalReply;
 use crate::request::HeaderEdit;
 use crate::time::Timestamp;
-use log::error;
+use log::{LevelFilter, error};
 use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, MetricType, Status};
 use std::time::{Duration, UNIX_EPOCH};
+
+/// What the host logs; everything but traces if it does not say.
+pub(super) fn log_level() -> LevelFilter {
+    match abi::log_level() {
+        Some(0 | 1) | None => LevelFilter::Debug,
+        Some(2) => LevelFilter::Info,
+        Some(3) => LevelFilter::Warn,
+        Some(4) => LevelFilter::Error,
+        Some(_) => LevelFilter::Off,
+    }
+}
 
 /// The time; the end of time if the host has none, so that every token has expired.
 pub(super) fn now() -> Timestamp {
@@ -35,14 +47,6 @@ pub(super) fn set_timer(delay: Option<Duration>) {
 pub(super) fn plugin_configuration() -> Result<Vec<u8>, Status> {
     let bytes = hostcalls::get_buffer(BufferType::PluginConfiguration, 0, usize::MAX)?;
     Ok(bytes.unwrap_or_default())
-}
-
-pub(super) fn request_headers() -> Result<Vec<(String, Vec<u8>)>, Status> {
-    hostcalls::get_map_bytes(MapType::HttpRequestHeaders)
-}
-
-pub(super) fn request_trailers() -> Result<Vec<(String, Vec<u8>)>, Status> {
-    hostcalls::get_map_bytes(MapType::HttpRequestTrailers)
 }
 
 pub(super) fn apply(map: MapType, edits: &[HeaderEdit]) -> Result<(), Status> {

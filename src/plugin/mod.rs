@@ -4,7 +4,10 @@
 //! calls, because the host drops the response to a call of a stream that is gone. Streams share
 //! the engine with it, and wake it with a timer when there is something to do.
 
+mod abi;
+mod crypto;
 mod driver;
+mod headers;
 mod host;
 mod root;
 mod stream;
@@ -22,7 +25,7 @@ mod entry {
     use super::root::Root;
 
     proxy_wasm::main! {{
-        proxy_wasm::set_log_level(proxy_wasm::types::LogLevel::Trace);
+        proxy_wasm::set_log_level(proxy_wasm::types::LogLevel::Debug);
         proxy_wasm::set_root_context(|_| Box::new(Root::default()));
     }}
 }

@@ -16,6 +16,7 @@ pub(super) struct Root {
 impl RootContext for Root {
     /// Runs in a throw-away VM as well, so nothing is fetched here: the timer does that.
     fn on_configure(&mut self, _size: usize) -> bool {
+        log::set_max_level(host::log_level());
         let config = match host::plugin_configuration() {
             Ok(json) => Config::parse(&json),
             Err(status) => {
@@ -47,6 +48,8 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
+        // It may change while the proxy runs, and no line is to be made that nobody reads.
+        log::set_max_level(host::log_level());
         if let Some(driver) = self.driver.borrow_mut().as_mut() {
             driver.handle_tick(host::now());
         }

@@ -1,12 +1,12 @@
 //! The context of one request.
 
+use super::headers::Headers;
 use super::{SharedDriver, driver, host};
 use crate::engine::{Disposition, StreamId};
 use crate::reply::LocalReply;
-use crate::request::RequestHead;
 use log::error;
 use proxy_wasm::traits::{Context, HttpContext};
-use proxy_wasm::types::Action;
+use proxy_wasm::types::{Action, MapType};
 
 pub(super) struct Stream {
     id: StreamId,
@@ -51,15 +51,13 @@ impl HttpContext for Stream {
             driver::send(&LocalReply::host_failure());
             return Action::Pause;
         };
-        let headers = match host::request_headers() {
-            Ok(headers) => headers,
-            Err(status) => {
-                error!("mesh-jwt: the host does not hand over the request headers: {status:?}");
-                driver::send(&LocalReply::host_failure());
-                return Action::Pause;
-            }
+        let headers = Headers::read(MapType::HttpRequestHeaders);
+        let Some(head) = headers.as_ref().ok().and_then(Headers::head) else {
+            error!("mesh-jwt: the host does not hand over the request headers");
+            driver::send(&LocalReply::host_failure());
+            return Action::Pause;
         };
-        match driver.handle_request(self.id, &RequestHead::new(&headers), host::now()) {
+        match driver.handle_request(self.id, &head, host::now()) {
             Disposition::Decided(verdict) => {
                 let action = driver.settle(&verdict);
                 if action == Action::Continue {

@@ -122,3 +122,13 @@ fn same_verdicts_without_host_crypto() {
     assert!(sidecar.stat("signature.wasm") >= 2);
     assert_eq!(sidecar.stat("signature.host"), 0);
 }
+
+#[test]
+fn host_crypto_verifies_where_envoy_offers_it() {
+    let sidecar = Sidecar::start(&Config::new());
+
+    sidecar.assert_good_token_passes();
+
+    assert_eq!(sidecar.stat("signature.host"), 1);
+    assert_eq!(sidecar.stat("signature.wasm"), 0);
+}

@@ -15,8 +15,8 @@ mod token;
 
 use mesh_jwt::config::Config;
 use mesh_jwt::engine::{Disposition, Engine, Fetch, StreamId};
+use mesh_jwt::jose::Crypto;
 use mesh_jwt::jwks::{Consultation, FetchError, JwksResponse};
-use mesh_jwt::request::RequestHead;
 use mesh_jwt::time::Timestamp;
 use mesh_jwt::verdict::Verdict;
 use serde_json::json;
@@ -195,7 +195,7 @@ impl<'a> Mesh<'a> {
                 Jitter::Own => u64::try_from(at).expect("it fits"),
                 Jitter::Same => 0,
             };
-            Engine::new(config(), seed, now)
+            Engine::new(config(), Crypto::Module, seed, now)
         });
         match entry {
             Entry::Answer => {
@@ -210,12 +210,10 @@ impl<'a> Mesh<'a> {
             Entry::Request { is_new_key } => {
                 let stream = StreamId(sidecar.requests);
                 sidecar.requests += 1;
-                let headers = [
-                    (":method".to_owned(), "GET".into()),
-                    (":path".to_owned(), "/".into()),
-                    ("authorization".to_owned(), tokens[usize::from(is_new_key)].clone().into()),
-                ];
-                match engine.handle_request(stream, &RequestHead::new(&headers), now) {
+                let token = tokens[usize::from(is_new_key)].as_str();
+                let headers = [(":method", "GET"), (":path", "/"), ("authorization", token)];
+                let head = headers.map(|(name, value)| (name, value.as_bytes()));
+                match engine.handle_request(stream, &head.into_iter().collect(), now) {
                     Disposition::Decided(verdict) => self.decided(&verdict, now, now),
                     Disposition::Paused => {
                         sidecar.paused.insert(stream, now);

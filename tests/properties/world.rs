@@ -7,8 +7,8 @@ use crate::inputs::{Corruption, End, Issuer, Reply, Settings, Step, Story};
 use crate::tokens::{KEYS, Token, issuer, jwk_set, members};
 use mesh_jwt::config::Config;
 use mesh_jwt::engine::{Disposition, Engine, Fetch, MAX_TIMEOUT, StreamId};
+use mesh_jwt::jose::Crypto;
 use mesh_jwt::jwks::{Consultation, FetchError, FetchId, JwksResponse};
-use mesh_jwt::request::RequestHead;
 use mesh_jwt::time::Timestamp;
 use serde_json::json;
 use std::fmt::Debug;
@@ -229,13 +229,10 @@ impl World {
         let request = self.requests;
         self.requests += 1;
         self.note(Fact::Requested { request, provider, token });
-        let headers = [
-            (":method".to_owned(), "GET".into()),
-            (":path".to_owned(), "/".into()),
-            ("authorization".to_owned(), format!("Bearer {}", token.compact(provider)).into()),
-        ];
+        let token = format!("Bearer {}", token.compact(provider));
+        let headers = [(":method", "GET"), (":path", "/"), ("authorization", token.as_str())];
+        let head = headers.into_iter().map(|(name, value)| (name, value.as_bytes())).collect();
         let now = self.now();
-        let head = RequestHead::new(&headers);
         let disposition = self.vms[index].engine.handle_request(StreamId(request), &head, now);
         self.print(&disposition);
         match disposition {
@@ -369,7 +366,7 @@ impl World {
         self.note(Fact::VmStarted);
         Vm {
             number,
-            engine: Engine::new(config, u64::from(number), self.now()),
+            engine: Engine::new(config, Crypto::Module, u64::from(number), self.now()),
             timer: self.real,
             in_flight: Vec::new(),
             waiting: Vec::new(),
@@ -464,7 +461,8 @@ fn foreign_fetch() -> FetchId {
     *FOREIGN.get_or_init(|| {
         let config = br#"{"providers":[{"issuer":"https://x","jwksUri":"https://x/jwks"}]}"#;
         let mut now = Timestamp::from_secs(START);
-        let mut engine = Engine::new(Config::parse(config).expect("a good one"), 0, now);
+        let mut engine =
+            Engine::new(Config::parse(config).expect("a good one"), Crypto::Module, 0, now);
         let mut next = || {
             let fetch = engine.poll_fetch(now).expect("another attempt");
             engine.handle_response(fetch.id, Err(FetchError::Reset), now);

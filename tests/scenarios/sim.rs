@@ -4,8 +4,8 @@ use crate::token::{Key, Token};
 use mesh_jwt::config::Config;
 use mesh_jwt::engine::{Disposition, Engine, Fetch, MAX_TIMEOUT, StreamId};
 use mesh_jwt::event::Event;
+use mesh_jwt::jose::Crypto;
 use mesh_jwt::jwks::{Consultation, FetchError, JwksResponse};
-use mesh_jwt::request::RequestHead;
 use mesh_jwt::time::Timestamp;
 use mesh_jwt::verdict::Verdict;
 use serde_json::{Value, json};
@@ -48,7 +48,7 @@ impl Sim {
         let config = Config::parse(config.to_string().as_bytes()).expect("a good configuration");
         let now = Timestamp::from_secs(start);
         let mut sim = Self {
-            engine: Engine::new(config, 7, now),
+            engine: Engine::new(config, Crypto::Module, 7, now),
             waiting: Vec::new(),
             shared: SharedData::clone(shared),
             now,
@@ -70,9 +70,7 @@ impl Sim {
 
     /// Sends a request; the verdict, unless it is paused.
     pub(crate) fn send(&mut self, stream: u32, headers: &[(&str, &str)]) -> Option<Verdict> {
-        let headers: Vec<_> =
-            headers.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
-        let request = RequestHead::new(&headers);
+        let request = headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
         let disposition = self.engine.handle_request(StreamId(stream), &request, self.now);
         self.print(&disposition);
         self.drain();

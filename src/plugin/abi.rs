@@ -1,0 +1,71 @@
+//! The host functions for which the SDK's wrapper will not do: it traps the VM when a host that
+//! withholds a function says so, and it copies every header twice.
+//!
+//! <https://github.com/proxy-wasm/spec/tree/main/abi-versions/v0.2.1>
+
+#![allow(unsafe_code, reason = "the ABI passes pointers")]
+
+use proxy_wasm::types::MapType;
+use std::ptr;
+
+#[link(wasm_import_module = "env")]
+unsafe extern "C" {
+    fn proxy_call_foreign_function(
+        name: *const u8,
+        name_size: usize,
+        argument: *const u8,
+        argument_size: usize,
+        result: *mut *mut u8,
+        result_size: *mut usize,
+    ) -> u32;
+
+    fn proxy_get_header_map_pairs(map: MapType, data: *mut *mut u8, size: *mut usize) -> u32;
+
+    fn proxy_get_log_level(level: *mut u32) -> u32;
+}
+
+/// Calls a function that the host offers beyond the ABI; what it returns, or the status if that is
+/// not "ok".
+pub(super) fn call_foreign_function(name: &str, argument: &[u8]) -> Result<Vec<u8>, u32> {
+    let (mut data, mut size) = (ptr::null_mut(), 0);
+    // SAFETY: the host reads the two slices, and writes to the other two before it returns.
+    let status = unsafe {
+        proxy_call_foreign_function(
+            name.as_ptr(),
+            name.len(),
+            argument.as_ptr(),
+            argument.len(),
+            &mut data,
+            &mut size,
+        )
+    };
+    if status == OK { Ok(take(data, size)) } else { Err(status) }
+}
+
+/// The serialised map, or the status if that is not "ok".
+pub(super) fn header_map(map: MapType) -> Result<Vec<u8>, u32> {
+    let (mut data, mut size) = (ptr::null_mut(), 0);
+    // SAFETY: the host writes to both before it returns.
+    let status = unsafe { proxy_get_header_map_pairs(map, &mut data, &mut size) };
+    if status == OK { Ok(take(data, size)) } else { Err(status) }
+}
+
+/// What the host logs, from 0 for everything to 5 for critical messages only.
+pub(super) fn log_level() -> Option<u32> {
+    let mut level = 0;
+    // SAFETY: the host writes to it before it returns.
+    let status = unsafe { proxy_get_log_level(&mut level) };
+    (status == OK).then_some(level)
+}
+
+/// Takes over what the host left in memory that it got from the module.
+fn take(data: *mut u8, size: usize) -> Vec<u8> {
+    if data.is_null() {
+        return Vec::new();
+    }
+    // SAFETY: the SDK exports `proxy_on_memory_allocate`, which gives the host a vector of just
+    // this capacity, and the host has filled it.
+    unsafe { Vec::from_raw_parts(data, size, size) }
+}
+
+const OK: u32 = 0;

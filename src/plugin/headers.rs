@@ -1,0 +1,32 @@
+//! A header map as the host serialises it.
+
+use super::abi;
+use crate::request::RequestHead;
+use proxy_wasm::types::MapType;
+
+/// The number of headers, the two lengths of each, and then names and values, each followed by a
+/// zero; numbers are 32 bits, little-endian.
+pub(super) struct Headers(Vec<u8>);
+
+impl Headers {
+    pub(super) fn read(map: MapType) -> Result<Self, u32> {
+        abi::header_map(map).map(Self)
+    }
+
+    /// The headers; absent when the host does not keep to its format.
+    pub(super) fn head(&self) -> Option<RequestHead<'_>> {
+        // Envoy hands over an empty map as nothing.
+        let (count, rest) = self.0.split_first_chunk().unwrap_or((&[0; 4], &[]));
+        let count = usize::try_from(u32::from_le_bytes(*count)).ok()?;
+        let (mut lengths, mut texts) = rest.split_at_checked(count.checked_mul(8)?)?;
+        let mut next = || {
+            let (length, others) = lengths.split_first_chunk()?;
+            lengths = others;
+            let length = usize::try_from(u32::from_le_bytes(*length)).ok()?;
+            let (text, others) = texts.split_at_checked(length)?;
+            texts = others.split_first()?.1;
+            Some(text)
+        };
+        (0..count).map(|_| Some((str::from_utf8(next()?).ok()?, next()?))).collect()
+    }
+}

@@ -1,0 +1,298 @@
+//! Verified tokens, so that one that comes again need not be verified again.
+//!
+//! Only the signature is remembered: whoever takes a token from here checks its times, audience
+//! and rule as for any other, and that its key is trusted still.
+
+use crate::jose::VerifiedToken;
+use std::collections::{BTreeMap, VecDeque};
+use std::hash::{DefaultHasher, Hasher as _};
+use std::rc::Rc;
+
+/// A bounded number of verified tokens, in a bounded amount of memory.
+///
+/// While there is room, every token is taken up. After that one must come a second time soon, and
+/// takes the place only of one that was not used for a whole round: so tokens that come once each
+/// cost next to nothing, and cannot displace those in use.
+pub(crate) struct TokenCache {
+    max_entries: usize,
+    /// By estimate.
+    max_bytes: usize,
+    seed: u64,
+    entries: BTreeMap<Fingerprint, Entry>,
+    /// In which order the entries are looked at for one to go.
+    round: VecDeque<Fingerprint>,
+    bytes: usize,
+    /// What was turned away lately; each has one place, which the next one of that place takes.
+    turned_away: Vec<Fingerprint>,
+}
+
+struct Entry {
+    token: Rc<VerifiedToken>,
+    bytes: usize,
+    /// Since it was last looked at for one to go.
+    is_used: bool,
+}
+
+/// What a token is found by: a keyed hash of the end of its signature, which nobody can choose. To
+/// hit one is to know the signature, so that nothing is learnt from how long a comparison takes.
+type Fingerprint = u64;
+
+impl TokenCache {
+    /// `seed` makes the fingerprints differ from those of any other cache; 0 entries: off.
+    pub(crate) fn new(max_entries: usize, seed: u64) -> Self {
+        Self {
+            max_entries,
+            max_bytes: MAX_BYTES,
+            seed,
+            entries: BTreeMap::new(),
+            round: VecDeque::new(),
+            bytes: 0,
+            turned_away: vec![0; max_entries.min(MAX_TURNED_AWAY)],
+        }
+    }
+
+    pub(crate) fn is_on(&self) -> bool {
+        self.max_entries > 0
+    }
+
+    /// The verified token that reads exactly like this.
+    pub(crate) fn find(&mut self, text: &[u8]) -> Option<Rc<VerifiedToken>> {
+        if !self.is_on() {
+            return None;
+        }
+        let entry = self.entries.get_mut(&fingerprint(self.seed, text))?;
+        if entry.token.token().as_text().as_bytes() != text {
+            return None;
+        }
+        entry.is_used = true;
+        Some(Rc::clone(&entry.token))
+    }
+
+    /// Takes up a token that was just verified, if it seems worth it.
+    pub(crate) fn offer(&mut self, token: &Rc<VerifiedToken>) {
+        if !self.is_on() {
+            return;
+        }
+        let fingerprint = fingerprint(self.seed, token.token().as_text().as_bytes());
+        let bytes = token.size().saturating_add(ENTRY_BYTES);
+        let is_welcome =
+            self.has_room(bytes) || (self.comes_again(fingerprint) && self.make_room(bytes));
+        if !is_welcome {
+            return;
+        }
+        let entry = Entry { token: Rc::clone(token), bytes, is_used: false };
+        self.bytes = self.bytes.saturating_add(bytes);
+        match self.entries.insert(fingerprint, entry) {
+            Some(old) => self.bytes = self.bytes.saturating_sub(old.bytes),
+            None => self.round.push_back(fingerprint),
+        }
+    }
+
+    /// Drops a token whose key is no longer trusted.
+    pub(crate) fn forget(&mut self, token: &VerifiedToken) {
+        let fingerprint = fingerprint(self.seed, token.token().as_text().as_bytes());
+        if let Some(entry) = self.entries.remove(&fingerprint) {
+            self.bytes = self.bytes.saturating_sub(entry.bytes);
+            self.round.retain(|other| *other != fingerprint);
+        }
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        self.entries.len() < self.max_entries && self.bytes.saturating_add(bytes) <= self.max_bytes
+    }
+
+    /// Whether this one was turned away lately; now it has been.
+    fn comes_again(&mut self, fingerprint: Fingerprint) -> bool {
+        let places = u64::try_from(self.turned_away.len()).unwrap_or(u64::MAX);
+        let place = fingerprint.checked_rem(places).and_then(|place| usize::try_from(place).ok());
+        place
+            .and_then(|place| self.turned_away.get_mut(place))
+            .is_some_and(|last| std::mem::replace(last, fingerprint) == fingerprint)
+    }
+
+    /// Has entries go that were not used since they were last looked at.
+    fn make_room(&mut self, bytes: usize) -> bool {
+        // Not twice at the same one.
+        for _ in 0..MAX_LOOKS.min(self.round.len()) {
+            let Some(fingerprint) = self.round.pop_front() else { break };
+            match self.entries.get_mut(&fingerprint) {
+                Some(entry) if entry.is_used => {
+                    entry.is_used = false;
+                    self.round.push_back(fingerprint);
+                }
+                _ => {
+                    let gone = self.entries.remove(&fingerprint).map_or(0, |entry| entry.bytes);
+                    self.bytes = self.bytes.saturating_sub(gone);
+                }
+            }
+            if self.has_room(bytes) {
+                return true;
+            }
+        }
+        false
+    }
+}
+
+fn fingerprint(seed: u64, token: &[u8]) -> Fingerprint {
+    let mut hasher = DefaultHasher::new();
+    hasher.write_u64(seed);
+    hasher.write(token.last_chunk::<HASHED_BYTES>().map_or(token, |end| end));
+    hasher.finish()
+}
+
+/// The most memory that all entries take together.
+const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// What an entry takes besides its token.
+const ENTRY_BYTES: usize = 64;
+const MAX_TURNED_AWAY: usize = 1024;
+/// How many entries are looked at for one token: what it may cost to take one up.
+const MAX_LOOKS: usize = 8;
+/// 32 characters of base64url are 192 bits of the signature.
+const HASHED_BYTES: usize = 32;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jose::{Crypto, KeySet, Token, Verification};
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    use rsa::RsaPrivateKey;
+    use rsa::pkcs1v15::SigningKey;
+    use rsa::pkcs8::DecodePrivateKey as _;
+    use rsa::signature::{SignatureEncoding as _, Signer as _};
+    use rsa::traits::PublicKeyParts as _;
+
+    /// Different tokens, verified for good.
+    fn verified<const N: usize>(filling: usize) -> [Rc<VerifiedToken>; N] {
+        let pem = include_str!("../tests/keys/alpha.pem");
+        let private = RsaPrivateKey::from_pkcs8_pem(pem).unwrap();
+        let [n, e] = [private.n_bytes(), private.e_bytes()].map(|n| URL_SAFE_NO_PAD.encode(n));
+        let set = format!(r#"{{"keys":[{{"kty":"RSA","n":"{n}","e":"{e}"}}]}}"#);
+        let set = KeySet::parse(set.as_bytes()).unwrap();
+        let key = SigningKey::<sha2::Sha256>::new(private);
+        let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"RS256"}"#);
+        std::array::from_fn(|number| {
+            let claims = format!(r#"{{"n":{number},"filling":"{}"}}"#, "x".repeat(filling));
+            let signed = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims));
+            let signature = URL_SAFE_NO_PAD.encode(key.sign(signed.as_bytes()).to_bytes());
+            let token = Token::parse(format!("{signed}.{signature}").as_bytes()).unwrap();
+            match token.verify(set.keys.iter(), Crypto::Module, || ()) {
+                Verification::Verified(token) => Rc::new(token),
+                Verification::Failed(_) => panic!("the key is the right one"),
+            }
+        })
+    }
+
+    fn text(token: &VerifiedToken) -> &[u8] {
+        token.token().as_text().as_bytes()
+    }
+
+    fn holds(cache: &TokenCache, token: &VerifiedToken) -> bool {
+        cache.entries.contains_key(&fingerprint(cache.seed, text(token)))
+    }
+
+    #[test]
+    fn a_token_is_found_by_its_exact_text_only() {
+        let [token] = verified(0);
+        let mut cache = TokenCache::new(1, 7);
+        cache.offer(&token);
+
+        assert!(cache.find(text(&token)).is_some());
+        for index in 0..text(&token).len() {
+            let mut other = text(&token).to_vec();
+            other[index] ^= 1;
+            assert!(cache.find(&other).is_none(), "{index}");
+        }
+        assert!(cache.find(&text(&token)[1..]).is_none());
+        assert!(cache.find(&[b"x", text(&token)].concat()).is_none());
+        assert!(cache.find(b"").is_none());
+    }
+
+    #[test]
+    fn without_entries_it_is_off() {
+        let [token] = verified(0);
+        let mut cache = TokenCache::new(0, 7);
+
+        cache.offer(&token);
+        cache.offer(&token);
+
+        assert!(!cache.is_on() && cache.find(text(&token)).is_none());
+    }
+
+    #[test]
+    fn a_full_cache_takes_only_what_comes_again_soon() {
+        let [a, b, c] = verified(0);
+        let mut cache = TokenCache::new(2, 7);
+        cache.offer(&a);
+        cache.offer(&b);
+
+        cache.offer(&c);
+        assert!(!holds(&cache, &c), "the first time");
+
+        cache.offer(&c);
+        assert!(holds(&cache, &c) && holds(&cache, &b) && !holds(&cache, &a), "the second time");
+    }
+
+    #[test]
+    fn tokens_in_use_stay() {
+        let tokens: [_; 24] = verified(0);
+        let (in_use, others) = tokens.split_at(4);
+        let mut cache = TokenCache::new(4, 7);
+        for token in in_use {
+            cache.offer(token);
+        }
+
+        for token in others.iter().flat_map(|token| [token, token, token]) {
+            for token in in_use {
+                assert!(cache.find(text(token)).is_some());
+            }
+            cache.offer(token);
+        }
+
+        assert!(in_use.iter().all(|token| holds(&cache, token)));
+    }
+
+    #[test]
+    fn entries_and_bytes_are_bounded() {
+        let tokens: [_; 20] = verified(1000);
+        let each = tokens[0].size() + ENTRY_BYTES;
+        for (max_entries, max_bytes) in [(5, usize::MAX), (20, 5 * each + 1), (3, 5 * each)] {
+            let mut cache = TokenCache { max_bytes, ..TokenCache::new(max_entries, 7) };
+
+            for token in tokens.iter().flat_map(|token| [token, token]) {
+                cache.offer(token);
+
+                assert!(cache.entries.len() <= max_entries.min(5));
+                assert_eq!(cache.entries.len(), cache.round.len());
+                let sum: usize = cache.entries.values().map(|entry| entry.bytes).sum();
+                assert!(cache.bytes == sum && sum <= max_bytes);
+            }
+            assert!(holds(&cache, &tokens[19]));
+        }
+    }
+
+    #[test]
+    fn a_forgotten_token_leaves_nothing_behind() {
+        let [a, b] = verified(0);
+        let mut cache = TokenCache::new(1, 7);
+
+        for token in [&a, &b, &a, &b] {
+            cache.offer(token);
+            assert!(cache.find(text(token)).is_some());
+            cache.forget(token);
+            cache.forget(token);
+        }
+
+        assert_eq!((cache.entries.len(), cache.round.len(), cache.bytes), (0, 0, 0));
+    }
+
+    #[test]
+    fn the_estimate_of_a_token_grows_with_what_it_holds() {
+        let [small] = verified(0);
+        let [large] = verified(6000);
+
+        assert!(small.size() > text(&small).len());
+        // Its text in base64, and the claim itself.
+        assert!(large.size() - small.size() >= 6000 * 4 / 3 + 6000);
+    }
+}
