@@ -7,10 +7,11 @@ use crate::jwks::{self, Consultation, FetchError, FetchId, JwksResponse, MissId,
 use crate::reason::Reason;
 use crate::request::{HeaderEdit, RequestHead};
 use crate::screen::{Bearer, Candidate, Case, Screened, screen, strip_owned};
+use crate::sorted_map::SortedMap;
 use crate::time::Timestamp;
 use crate::token_cache::TokenCache;
 use crate::verdict::{Allow, Verdict};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -34,11 +35,11 @@ pub struct Engine {
     config: Rc<Config>,
     crypto: Crypto,
     /// From `iss` to the index of its provider.
-    issuers: BTreeMap<String, usize>,
+    issuers: SortedMap<String, usize>,
     /// The keys of each provider, in the order of the configuration.
     caches: Vec<jwks::Cache>,
     verified: TokenCache,
-    paused: BTreeMap<StreamId, Paused>,
+    paused: SortedMap<StreamId, Paused>,
     verdicts: VecDeque<(StreamId, Verdict)>,
     events: VecDeque<Event>,
     jitter: fastrand::Rng,
@@ -107,7 +108,7 @@ impl Engine {
     /// An engine that wants to fetch the keys of every provider right away.
     #[must_use]
     pub fn new(config: Config, crypto: Crypto, seed: u64, now: Timestamp) -> Self {
-        let mut issuers = BTreeMap::new();
+        let mut issuers = SortedMap::new();
         for (index, provider) in config.providers.iter().enumerate() {
             issuers.insert(provider.issuer.clone(), index);
         }
@@ -118,7 +119,7 @@ impl Engine {
             crypto,
             verified: TokenCache::new(config.token_cache_entries, seed),
             config: Rc::new(config),
-            paused: BTreeMap::new(),
+            paused: SortedMap::new(),
             verdicts: VecDeque::new(),
             events: VecDeque::new(),
             jitter: fastrand::Rng::with_seed(seed),

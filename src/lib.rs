@@ -43,6 +43,7 @@ mod header_name;
 mod location;
 mod rules;
 mod screen;
+mod sorted_map;
 mod token_cache;
 
 #[cfg(target_arch = "wasm32")]

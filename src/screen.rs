@@ -8,10 +8,10 @@ use crate::reason::Reason;
 use crate::reply::LocalReply;
 use crate::request::{HeaderEdit, RequestHead};
 use crate::rules::{Access, Requirement};
+use crate::sorted_map::SortedMap;
 use crate::time::Timestamp;
 use crate::token_cache::TokenCache;
 use crate::verdict::{Denial, Pass, PassReason, Verdict};
-use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -72,7 +72,7 @@ impl Case {
 /// Decides what can be decided without keys.
 pub(crate) fn screen(
     config: &Config,
-    issuers: &BTreeMap<String, usize>,
+    issuers: &SortedMap<String, usize>,
     verified: &mut TokenCache,
     request: &RequestHead<'_>,
     now: Timestamp,

@@ -4,7 +4,8 @@
 //! and rule as for any other, and that its key is trusted still.
 
 use crate::jose::VerifiedToken;
-use std::collections::{BTreeMap, VecDeque};
+use crate::sorted_map::SortedMap;
+use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hasher as _};
 use std::rc::Rc;
 
@@ -18,7 +19,7 @@ pub(crate) struct TokenCache {
     /// By estimate.
     max_bytes: usize,
     seed: u64,
-    entries: BTreeMap<Fingerprint, Entry>,
+    entries: SortedMap<Fingerprint, Entry>,
     /// In which order the entries are looked at for one to go.
     round: VecDeque<Fingerprint>,
     bytes: usize,
@@ -44,7 +45,7 @@ impl TokenCache {
             max_entries,
             max_bytes: MAX_BYTES,
             seed,
-            entries: BTreeMap::new(),
+            entries: SortedMap::new(),
             round: VecDeque::new(),
             bytes: 0,
             turned_away: vec![0; max_entries.min(MAX_TURNED_AWAY)],

@@ -102,9 +102,8 @@ fn provider_indices(
             )
         })
     };
-    let mut indices = names.iter().enumerate().map(index_of).collect::<Result<Vec<_>, _>>()?;
-    indices.sort_unstable();
-    Ok(Some(indices))
+    let named = names.iter().enumerate().map(index_of).collect::<Result<Vec<_>, _>>()?;
+    Ok(Some((0..providers.len()).filter(|index| named.contains(index)).collect()))
 }
 
 fn scopes(object: &mut Object) -> Result<Vec<String>, ConfigError> {

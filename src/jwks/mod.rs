@@ -19,6 +19,7 @@ pub(crate) use search::MissId;
 
 use crate::config::{KeySource, RemoteJwks};
 use crate::jose::{JwkSetError, KeySet, MAX_KEYS, SkippedKey, VerifyingKey};
+use crate::sorted_map::SortedMap;
 use crate::time::Timestamp;
 use refresh::Refresh;
 use snapshot::{PublishedKey, Snapshot, TOLERANCE};
@@ -33,8 +34,8 @@ pub(crate) struct Cache {
     refresh: Option<Refresh>,
     /// Whether the keys in use are the configured ones, which the first fetched set replaces.
     has_initial_keys: bool,
-    /// The thumbprints of the latest set, in order.
-    last_set: Vec<String>,
+    /// The thumbprints of the latest set.
+    last_set: SortedMap<String, ()>,
     /// The latest success and the latest failure that this VM knows of, its own or another's.
     fetched_at: Timestamp,
     failed_at: Timestamp,
@@ -96,7 +97,7 @@ impl Cache {
                 .collect(),
             has_initial_keys: set.is_some() && refresh.is_some(),
             refresh,
-            last_set: Vec::new(),
+            last_set: SortedMap::new(),
             fetched_at: Timestamp::EPOCH,
             failed_at: Timestamp::EPOCH,
             additions: 0,
@@ -254,8 +255,10 @@ impl Cache {
             now < times.fresh_until(old) && !keys.iter().any(|key| key.is_same(&old.key))
         });
 
-        let mut this_set: Vec<_> = keys.iter().map(|key| key.thumbprint().to_owned()).collect();
-        this_set.sort_unstable();
+        let mut this_set = SortedMap::new();
+        for key in &keys {
+            this_set.insert(key.thumbprint().to_owned(), ());
+        }
         let seen = Observation {
             lacks_trusted_key: !self.keys.is_empty(),
             has_new_key: new_keys > 0,

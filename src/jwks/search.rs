@@ -5,9 +5,9 @@
 //! for what comes next. When a ration was spent in vain, the next one is spread evenly: then a key
 //! that is really new does not find it spent, however much is asked for that is not there.
 
+use crate::sorted_map::SortedMap;
 use crate::time::Timestamp;
 use sha2::{Digest as _, Sha256};
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// The ration of one provider.
@@ -20,7 +20,7 @@ pub(super) struct Search {
     /// How much of the ration is spent.
     fetches: u32,
     /// What was looked for in vain since then.
-    missed: BTreeSet<MissId>,
+    missed: SortedMap<MissId, ()>,
     /// Whether a new key has been found since then.
     has_found: bool,
     /// Whether the ration is spread evenly, because none was found with the one before.
@@ -53,7 +53,7 @@ impl Search {
             since: Timestamp::EPOCH,
             last_fetch: Timestamp::EPOCH,
             fetches: 0,
-            missed: BTreeSet::new(),
+            missed: SortedMap::new(),
             has_found: false,
             is_spread: false,
         }
@@ -109,14 +109,14 @@ impl Search {
     }
 
     pub(super) fn has_missed(&self, miss: MissId) -> bool {
-        self.missed.contains(&miss)
+        self.missed.contains_key(&miss)
     }
 
     /// Takes note of a key that is not there, for as long as the present ration lasts: once that is
     /// over, the key may be looked for again.
     pub(super) fn remember(&mut self, miss: MissId) {
         if self.fetches > 0 && self.missed.len() < MAX_REMEMBERED {
-            self.missed.insert(miss);
+            self.missed.insert(miss, ());
         }
     }
 
@@ -205,6 +205,6 @@ mod tests {
             MissId::new(Some("a"), false),
         ];
 
-        assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());
+        assert_eq!(ids.iter().collect::<std::collections::BTreeSet<_>>().len(), ids.len());
     }
 }

@@ -10,11 +10,11 @@ use crate::jwks::{Consultation, FetchError, JwksResponse};
 use crate::metrics::{JwksMetric, Metric};
 use crate::reply::LocalReply;
 use crate::request::RequestHead;
+use crate::sorted_map::SortedMap;
 use crate::time::Timestamp;
 use crate::verdict::{PassReason, Verdict};
 use log::{debug, error, info, warn};
 use proxy_wasm::types::{Action, MapType};
-use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
@@ -26,11 +26,11 @@ pub(super) struct Driver {
     /// The fetches that another VM is carrying out, with what was read of the shared data and when.
     waiting: Vec<(Fetch, u32, Timestamp)>,
     /// The requests that were paused and then refused, until they are closed.
-    refused: BTreeSet<StreamId>,
+    refused: SortedMap<StreamId, ()>,
     /// The names in the shared data, by provider.
     shared_keys: Vec<String>,
-    /// The ids that the host gave, in the order of the metrics.
-    metrics: Vec<(Metric, u32)>,
+    /// The ids that the host gave.
+    metrics: SortedMap<Metric, u32>,
     /// The gauges as they were last reported.
     reported_paused: usize,
     reported_keys: Vec<usize>,
@@ -38,14 +38,13 @@ pub(super) struct Driver {
 
 impl Driver {
     pub(super) fn new(config: Config, now: Timestamp) -> Self {
-        let mut metrics = Vec::new();
+        let mut metrics = SortedMap::new();
         for metric in Metric::all(&config) {
             match host::define_metric(metric.is_gauge(), &metric.name(&config)) {
-                Ok(id) => metrics.push((metric, id)),
+                Ok(id) => _ = metrics.insert(metric, id),
                 Err(status) => error!("mesh-jwt: the host refused a metric: {status:?}"),
             }
         }
-        metrics.sort_unstable();
         let reported_keys = vec![0; config.providers.len()];
         let shared_keys = config.providers.iter().map(shared_key).collect();
         let crypto = match config.host_crypto {
@@ -58,7 +57,7 @@ impl Driver {
             engine: Engine::new(config, crypto, seed, now),
             calls: Vec::new(),
             waiting: Vec::new(),
-            refused: BTreeSet::new(),
+            refused: SortedMap::new(),
             shared_keys,
             metrics,
             reported_paused: 0,
@@ -86,7 +85,7 @@ impl Driver {
 
     /// Whether the request waits for a verdict, or the verdict was to refuse it.
     pub(super) fn holds(&self, stream: StreamId) -> bool {
-        self.engine.is_paused(stream) || self.refused.contains(&stream)
+        self.engine.is_paused(stream) || self.refused.contains_key(&stream)
     }
 
     /// Removes from the trailers what only the filter may say.
@@ -171,7 +170,7 @@ impl Driver {
                 continue;
             }
             if self.settle(&verdict) != Action::Continue {
-                self.refused.insert(stream);
+                self.refused.insert(stream, ());
             } else if let Err(status) = host::resume_request() {
                 error!("mesh-jwt: the host refused to resume a request: {status:?}");
             }
@@ -299,8 +298,8 @@ impl Driver {
         for (provider, reported) in self.reported_keys.iter_mut().enumerate() {
             let keys = self.engine.trusted_keys(provider, now);
             if keys != *reported
-                && let Some(id) = metric_id(&self.metrics, Metric::Jwks(provider, JwksMetric::Keys))
-                && host::record_metric(id, u64::try_from(keys).unwrap_or(u64::MAX)).is_ok()
+                && let Some(id) = self.metrics.get(&Metric::Jwks(provider, JwksMetric::Keys))
+                && host::record_metric(*id, u64::try_from(keys).unwrap_or(u64::MAX)).is_ok()
             {
                 *reported = keys;
             }
@@ -308,17 +307,12 @@ impl Driver {
     }
 
     fn add(&self, metric: Metric, offset: i64) {
-        if let Some(id) = metric_id(&self.metrics, metric)
-            && let Err(status) = host::increment_metric(id, offset)
+        if let Some(id) = self.metrics.get(&metric)
+            && let Err(status) = host::increment_metric(*id, offset)
         {
             error!("mesh-jwt: the host refused to count: {status:?}");
         }
     }
-}
-
-fn metric_id(metrics: &[(Metric, u32)], metric: Metric) -> Option<u32> {
-    let at = metrics.binary_search_by_key(&metric, |(metric, _)| *metric).ok()?;
-    metrics.get(at).map(|(_, id)| *id)
 }
 
 struct OwnedResponse {

@@ -1,6 +1,7 @@
 //! Which rules are for a path, without a look at all the others.
 
 use super::path::{PathPattern, Segment};
+use crate::sorted_map::SortedMap;
 
 /// The path patterns of all rules as a tree of segments. A rule is a number here, and smaller
 /// numbers come first.
@@ -12,10 +13,10 @@ pub(super) struct PathIndex {
     anywhere: Vec<usize>,
 }
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Node {
-    /// Where a segment that is written out leads, in the order of the segments.
-    literals: Vec<(String, usize)>,
+    /// Where a segment that is written out leads.
+    literals: SortedMap<String, usize>,
     /// Where `*` leads.
     any: Option<usize>,
     /// The rules for the path that ends here.
@@ -27,7 +28,7 @@ struct Node {
 impl PathIndex {
     /// Takes the patterns of each rule in turn; one without any is for any path.
     pub(super) fn new(rules: impl Iterator<Item = Vec<PathPattern>>) -> Self {
-        let mut index = Self { nodes: vec![Node::default()], anywhere: Vec::new() };
+        let mut index = Self { nodes: vec![Node::new()], anywhere: Vec::new() };
         for (rule, patterns) in rules.enumerate() {
             if patterns.is_empty() {
                 index.anywhere.push(rule);
@@ -59,7 +60,7 @@ impl PathIndex {
             };
             let (segment, rest) =
                 rest.split_once('/').map_or((rest, None), |(segment, rest)| (segment, Some(rest)));
-            pending.extend(node.literal(segment).map(|next| (next, rest)));
+            pending.extend(node.literals.get(segment).map(|next| (*next, rest)));
             pending.extend(node.any.filter(|_| !segment.is_empty()).map(|next| (next, rest)));
         }
         best
@@ -77,27 +78,24 @@ impl PathIndex {
         let Some(parent) = self.nodes.get_mut(node) else { return node };
         let child = match segment {
             Segment::Any => *parent.any.get_or_insert(new),
-            Segment::Literal(text) => {
-                match parent.literals.binary_search_by(|(other, _)| other.cmp(&text)) {
-                    Ok(at) => parent.literals.get(at).map_or(node, |(_, child)| *child),
-                    Err(at) => {
-                        parent.literals.insert(at, (text, new));
-                        new
-                    }
+            Segment::Literal(text) => match parent.literals.get(&text) {
+                Some(child) => *child,
+                None => {
+                    parent.literals.insert(text, new);
+                    new
                 }
-            }
+            },
         };
         if child == new {
-            self.nodes.push(Node::default());
+            self.nodes.push(Node::new());
         }
         child
     }
 }
 
 impl Node {
-    fn literal(&self, segment: &str) -> Option<usize> {
-        let at = self.literals.binary_search_by(|(other, _)| other.as_str().cmp(segment)).ok()?;
-        self.literals.get(at).map(|(_, child)| *child)
+    fn new() -> Self {
+        Self { literals: SortedMap::new(), any: None, here: Vec::new(), below: Vec::new() }
     }
 }
 
