@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::envoy::wasm_module;
+use super::module;
 
 pub(crate) struct Bootstrap {
     filters: Vec<Value>,
@@ -32,6 +33,19 @@ impl Bootstrap {
         for filter in &mut self.filters {
             filter["typed_config"]["config"]["vm_config"]["configuration"] =
                 json!({ "@type": format!("{TYPE}/google.protobuf.StringValue"), "value": value });
+        }
+        self
+    }
+
+    /// Has Envoy offer the filters this function of its own no more, and all others that they have
+    /// use for.
+    pub(crate) fn withhold(mut self, function: &str) -> Self {
+        let mut allowed = module::functions();
+        assert!(allowed.remove(function), "the module does not use {function}");
+        let allowed: Value = allowed.into_iter().map(|name| (name, json!({}))).collect();
+        for filter in &mut self.filters {
+            filter["typed_config"]["config"]["capability_restriction_config"] =
+                json!({ "allowed_capabilities": allowed });
         }
         self
     }
