@@ -29,4 +29,5 @@ mod paths;
 mod preflight;
 mod rules;
 mod secrecy;
+mod token_cache;
 mod token_locations;

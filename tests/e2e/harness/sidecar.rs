@@ -49,6 +49,12 @@ impl Sidecar {
         Self { envoy: Envoy::start(&bootstrap, workers), issuer, upstream }
     }
 
+    /// Has Envoy take another configuration; it must have started with a replaceable bootstrap.
+    pub(crate) fn reconfigure(&self, config: &Config) {
+        let bootstrap = bootstrap(&[config], &self.issuer, &self.upstream).replaceable();
+        self.envoy.replace_listener(&bootstrap);
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.envoy.address()
     }
