@@ -14,6 +14,7 @@ from typing import Callable, NamedTuple
 
 import install
 import run
+import table
 from demo_envoy import FILTERS, MESH_JWT, Envoy
 from demo_services import Pod, Service
 from demo_traffic import Traffic
@@ -181,15 +182,7 @@ def print_table(results):
                 f"{max(sample.seconds for sample in counted) * 1000:.0f} ms",
             )
         )
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    # Names to the left, numbers to the right.
-    alignments = ["<"] + [">"] * (len(widths) - 1)
-    rule = ["-" * widths[0]] + ["-" * (width - 1) + ":" for width in widths[1:]]
-    rows.insert(1, rule)
-    print()
-    for row in rows:
-        cells = (f"{cell:{a}{w}}" for cell, a, w in zip(row, alignments, widths))
-        print(f"| {' | '.join(cells)} |")
+    print(f"\n{table.markdown(rows)}")
     print(MEANING, flush=True)
 
 

@@ -1,6 +1,7 @@
 //! Which requests need a token, and what the token must grant.
 
 mod host;
+mod index;
 mod path;
 
 pub(crate) use host::{HostPattern, is_host};
@@ -9,6 +10,7 @@ pub(crate) use path::{PathPattern, RequestPath};
 use crate::jose::{ClaimName, Claims};
 use crate::reason::Reason;
 use crate::request::RequestHead;
+use index::PathIndex;
 use serde_json::Value;
 use std::rc::Rc;
 
@@ -16,12 +18,14 @@ use std::rc::Rc;
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
     rules: Vec<Rule>,
+    paths: PathIndex,
     default: Access,
 }
 
 impl Rules {
-    pub(crate) fn new(rules: Vec<Rule>) -> Self {
-        Self { rules, default: Access::Required(Rc::default()) }
+    pub(crate) fn new(mut rules: Vec<Rule>) -> Self {
+        let paths = rules.iter_mut().map(|rule| std::mem::take(&mut rule.matched.paths));
+        Self { paths: PathIndex::new(paths), rules, default: Access::Required(Rc::default()) }
     }
 
     /// What the first matching rule asks of a request; a token of any provider when none matches.
@@ -35,23 +39,24 @@ impl Rules {
         let authority = request.authority();
         let host = host::without_port(&authority);
         let path = RequestPath::new(request.path());
-        let first = |strict_only: bool, reading: &[String]| {
-            self.rules
-                .iter()
-                .filter(|rule| !strict_only || !rule.access.is_loose())
-                .find(|rule| rule.matched.matches(&host, request.method(), reading))
+        let first = |strict_only: bool, reading: &str| {
+            let is_suitable = |rule: &Rule| {
+                !(strict_only && rule.access.is_loose())
+                    && rule.matched.matches(&host, request.method())
+            };
+            self.paths
+                .first(reading, |rule| self.rules.get(rule).is_some_and(is_suitable))
+                .and_then(|rule| self.rules.get(rule))
                 .map_or(&self.default, |rule| &rule.access)
         };
 
         let is_ambiguous = path.is_ambiguous() || host::is_rooted(&authority);
-        let mut readings = path.readings();
-        let normal = readings.next().unwrap_or_default();
-        let access = first(is_ambiguous, normal);
-        if readings.all(|reading| std::ptr::eq(access, first(is_ambiguous, reading))) {
+        let access = first(is_ambiguous, path.normal());
+        if path.others().all(|reading| std::ptr::eq(access, first(is_ambiguous, reading))) {
             return access.clone();
         }
         let mut all = Requirement::default();
-        for reading in path.readings() {
+        for reading in std::iter::once(path.normal()).chain(path.others()) {
             match first(true, reading) {
                 Access::Required(requirement) => all.add(requirement),
                 Access::Optional(_) | Access::Public => {}
@@ -73,14 +78,15 @@ pub(crate) struct Rule {
 pub(crate) struct Match {
     pub(crate) hosts: Vec<HostPattern>,
     pub(crate) methods: Vec<String>,
+    /// On their way to the index of all rules.
     pub(crate) paths: Vec<PathPattern>,
 }
 
 impl Match {
-    fn matches(&self, host: &str, method: &[u8], path: &[String]) -> bool {
+    /// Whether host and method are among those that the rule is for.
+    fn matches(&self, host: &str, method: &[u8]) -> bool {
         (self.methods.is_empty() || self.methods.iter().any(|m| m.as_bytes() == method))
             && (self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.matches(host)))
-            && (self.paths.is_empty() || self.paths.iter().any(|pattern| pattern.matches(path)))
     }
 }
 

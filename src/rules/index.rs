@@ -1,0 +1,195 @@
+//! Which rules are for a path, without a look at all the others.
+
+use super::path::{PathPattern, Segment};
+
+/// The path patterns of all rules as a tree of segments. A rule is a number here, and smaller
+/// numbers come first.
+#[derive(Clone, Debug)]
+pub(super) struct PathIndex {
+    /// The first one is where paths begin.
+    nodes: Vec<Node>,
+    /// The rules for any path.
+    anywhere: Vec<usize>,
+}
+
+#[derive(Clone, Debug, Default)]
+struct Node {
+    /// Where a segment that is written out leads, in the order of the segments.
+    literals: Vec<(String, usize)>,
+    /// Where `*` leads.
+    any: Option<usize>,
+    /// The rules for the path that ends here.
+    here: Vec<usize>,
+    /// The rules for that path and all below it.
+    below: Vec<usize>,
+}
+
+impl PathIndex {
+    /// Takes the patterns of each rule in turn; one without any is for any path.
+    pub(super) fn new(rules: impl Iterator<Item = Vec<PathPattern>>) -> Self {
+        let mut index = Self { nodes: vec![Node::default()], anywhere: Vec::new() };
+        for (rule, patterns) in rules.enumerate() {
+            if patterns.is_empty() {
+                index.anywhere.push(rule);
+            }
+            for pattern in patterns {
+                index.insert(pattern, rule);
+            }
+        }
+        index
+    }
+
+    /// The first rule for a path that is suitable otherwise.
+    pub(super) fn first(&self, path: &str, is_suitable: impl Fn(usize) -> bool) -> Option<usize> {
+        let mut best = None;
+        let mut consider = |rules: &[usize]| {
+            let better = rules.iter().take_while(|rule| best.is_none_or(|best| **rule < best));
+            if let Some(rule) = better.copied().find(|rule| is_suitable(*rule)) {
+                best = Some(rule);
+            }
+        };
+        consider(&self.anywhere);
+        let mut pending = vec![(0, Some(path))];
+        while let Some((node, rest)) = pending.pop() {
+            let Some(node) = self.nodes.get(node) else { continue };
+            consider(&node.below);
+            let Some(rest) = rest else {
+                consider(&node.here);
+                continue;
+            };
+            let (segment, rest) =
+                rest.split_once('/').map_or((rest, None), |(segment, rest)| (segment, Some(rest)));
+            pending.extend(node.literal(segment).map(|next| (next, rest)));
+            pending.extend(node.any.filter(|_| !segment.is_empty()).map(|next| (next, rest)));
+        }
+        best
+    }
+
+    fn insert(&mut self, pattern: PathPattern, rule: usize) {
+        let at = pattern.segments.into_iter().fold(0, |node, segment| self.child(node, segment));
+        let Some(node) = self.nodes.get_mut(at) else { return };
+        if pattern.with_descendants { &mut node.below } else { &mut node.here }.push(rule);
+    }
+
+    /// Where a segment leads from a node; there is such a place from now on.
+    fn child(&mut self, node: usize, segment: Segment) -> usize {
+        let new = self.nodes.len();
+        let Some(parent) = self.nodes.get_mut(node) else { return node };
+        let child = match segment {
+            Segment::Any => *parent.any.get_or_insert(new),
+            Segment::Literal(text) => {
+                match parent.literals.binary_search_by(|(other, _)| other.cmp(&text)) {
+                    Ok(at) => parent.literals.get(at).map_or(node, |(_, child)| *child),
+                    Err(at) => {
+                        parent.literals.insert(at, (text, new));
+                        new
+                    }
+                }
+            }
+        };
+        if child == new {
+            self.nodes.push(Node::default());
+        }
+        child
+    }
+}
+
+impl Node {
+    fn literal(&self, segment: &str) -> Option<usize> {
+        let at = self.literals.binary_search_by(|(other, _)| other.as_str().cmp(segment)).ok()?;
+        self.literals.get(at).map(|(_, child)| *child)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::RequestPath;
+    use super::*;
+
+    /// The first of these patterns that matches.
+    fn first(patterns: &[&str], path: &str) -> Option<usize> {
+        let rules = patterns.iter().map(|pattern| vec![PathPattern::parse(pattern).unwrap()]);
+        PathIndex::new(rules).first(RequestPath::new(path.as_bytes()).normal(), |_| true)
+    }
+
+    fn matches(pattern: &str, path: &str) -> bool {
+        first(&[pattern], path).is_some()
+    }
+
+    #[test]
+    fn patterns_match_on_segment_borders() {
+        for (pattern, path) in [
+            ("/", "/"),
+            ("/healthz", "/healthz"),
+            ("/healthz", "/x/../healthz"),
+            ("/public/**", "/public"),
+            ("/public/**", "/public/"),
+            ("/public/**", "/public/a/b"),
+            ("/**", "/"),
+            ("/**", "/a"),
+            ("/users/*/avatar", "/users/7/avatar"),
+            ("/users/*", "/users/7"),
+            ("/a/*/**", "/a/b"),
+            ("/caf\u{e9}", "/caf%c3%a9"),
+            ("/a/", "/a/"),
+            ("/a/%2A", "/a/*"),
+        ] {
+            assert!(matches(pattern, path), "{pattern} {path}");
+        }
+        for (pattern, path) in [
+            ("/healthz", "/healthz/"),
+            ("/healthz", "/Healthz"),
+            ("/public/**", "/publicity"),
+            ("/public/**", "/public/../admin"),
+            ("/users/*/avatar", "/users//avatar"),
+            ("/users/*/avatar", "/users/7/8/avatar"),
+            ("/users/*", "/users/"),
+            ("/a/*/**", "/a"),
+            ("/a/", "/a"),
+            ("/a/%2A", "/a/b"),
+        ] {
+            assert!(!matches(pattern, path), "{pattern} {path}");
+        }
+    }
+
+    #[test]
+    fn the_first_of_several_counts_however_they_are_written() {
+        let patterns = ["/a/b", "/a/*", "/*/b", "/a/**", "/**", "/a/b/c"];
+        for (path, expected) in [
+            ("/a/b", 0),
+            ("/a/c", 1),
+            ("/x/b", 2),
+            ("/a", 3),
+            ("/a/b/c", 3),
+            ("/", 4),
+            ("/x/y/z", 4),
+        ] {
+            assert_eq!(first(&patterns, path), Some(expected), "{path}");
+        }
+        let reversed: Vec<_> = patterns.into_iter().rev().collect();
+        assert_eq!(first(&reversed, "/a/b"), Some(1));
+        assert_eq!(first(&reversed, "/a/b/c"), Some(0));
+    }
+
+    #[test]
+    fn a_rule_may_have_several_paths_or_none_and_be_unsuitable() {
+        let parse = |text| PathPattern::parse(text).unwrap();
+        let rules = [vec![parse("/a"), parse("/b/**")], vec![], vec![parse("/b/c")]];
+        let index = PathIndex::new(rules.into_iter());
+
+        assert_eq!(index.first("a", |_| true), Some(0));
+        assert_eq!(index.first("b/c", |_| true), Some(0));
+        assert_eq!(index.first("b/c", |rule| rule != 0), Some(1));
+        assert_eq!(index.first("b/c", |rule| rule == 2), Some(2));
+        assert_eq!(index.first("x", |rule| rule == 2), None);
+    }
+
+    #[test]
+    fn a_path_of_many_segments_is_no_trouble() {
+        let pattern = format!("/{}x", "*/".repeat(200));
+        let path = format!("/{}x", "a/".repeat(20_000));
+
+        assert!(!matches(&pattern, &path));
+        assert!(matches("/**", &path));
+    }
+}

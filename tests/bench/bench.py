@@ -1,0 +1,156 @@
+#!/usr/bin/env python3
+"""Measures mesh-jwt beside Envoy's own jwt_authn and beside no check at all; `make bench` calls it.
+
+All systems run at the same time, each in an Envoy of its own, and take turns under load, so that
+what else happens on the machine happens to all of them. Linux only, for its accounting of CPU time.
+"""
+
+import argparse
+import contextlib
+import itertools
+import json
+import os
+import signal
+import sys
+from typing import NamedTuple
+
+import cpus
+import install
+import load
+import measure
+import report
+import run
+import scaling
+import startup
+import systems
+import tokens
+from systems import PLAIN
+
+DIRECTORY = run.ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "bench"
+
+
+class Plan(NamedTuple):
+    rounds: int
+    # Of one run, of which there is one for each system and load in each round.
+    saturated_seconds: float
+    paced_seconds: float
+    is_full: bool
+
+
+PLANS = {"short": Plan(3, 0.45, 0.35, False), "full": Plan(9, 2.0, 3.0, True)}
+
+
+def main():
+    arguments = parse_arguments()
+    # A proxy cannot reach what is on loopback.
+    os.environ["no_proxy"] = run.HOST
+    try:
+        heed_signals()
+        bench(arguments.mode, chosen_plan(arguments))
+    except KeyboardInterrupt:
+        return 1
+    except (run.DemoError, install.InstallError) as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("mode", nargs="?", choices=PLANS, default="short")
+    parser.add_argument("--rounds", type=int, help="instead of the mode's")
+    parser.add_argument("--seconds", type=float, help="of every run, instead of the mode's")
+    return parser.parse_args()
+
+
+def chosen_plan(arguments):
+    plan = PLANS[arguments.mode]
+    if arguments.rounds is not None:
+        plan = plan._replace(rounds=arguments.rounds)
+    if arguments.seconds is not None:
+        seconds = arguments.seconds
+        plan = plan._replace(saturated_seconds=seconds, paced_seconds=seconds)
+    return plan
+
+
+def heed_signals():
+    """The end of a process leaves them ignored."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+
+
+def bench(mode, plan):
+    load.ensure_wrk()
+    DIRECTORY.mkdir(parents=True, exist_ok=True)
+    say("signing tokens")
+    issuer = tokens.sign(DIRECTORY, [tokens.SMALL, *scaling.token_sizes(plan.is_full)])
+    compared = systems.compared(issuer)
+    points = scaling.points(issuer, plan.is_full)
+    with contextlib.ExitStack() as stack:
+        upstream = systems.start_upstream(
+            stack, DIRECTORY, {1: issuer.keys(1), **scaling.key_sets(issuer, points)}
+        )
+        say("starting Envoy")
+        starts = startup.measure(DIRECTORY, compared, upstream)
+        heed_signals()
+        targets = {
+            system.name: stack.enter_context(systems.Target(DIRECTORY, system, upstream))
+            for system in (*compared, *(point.system for point in points))
+        }
+        records = take_turns(plan, targets, compared, points)
+        memory = {system.name: measure.memory(targets[system.name].pid) for system in compared}
+    results = report.summarise(report.about(mode, plan), records, points, memory, starts)
+    text = report.markdown(results)
+    (DIRECTORY / "report.md").write_text(text)
+    (DIRECTORY / "report.json").write_text(json.dumps(results, indent=2))
+    print(f"\n{text}", flush=True)
+    say(f"the same is in {DIRECTORY}/report.md and report.json")
+
+
+def take_turns(plan, targets, compared, points):
+    """One record for each run, with the runs of all systems interleaved."""
+    matrix = [
+        (targets[system.name], one) for one in tokens.loads(DIRECTORY) for system in compared
+    ]
+    scaled = [
+        (targets[name], one) for name, one in scaling.runs(DIRECTORY, points)
+    ]
+    for target, one in warm_ups([*matrix, *scaled]):
+        say(f"warming up: {target.name}, {one.name}")
+        load.warm_up(target, one)
+    records = []
+    for number in range(1, plan.rounds + 1):
+        say(f"round {number} of {plan.rounds}")
+        for phase, runs, seconds, pause in (
+            ("saturated", matrix, plan.saturated_seconds, 0),
+            ("paced", matrix, plan.paced_seconds, load.LONGEST_PAUSE_MS),
+            ("scaling", scaled, plan.saturated_seconds, 0),
+        ):
+            for one, turns in by_load(runs):
+                load.prime(turns, one)
+                for target in turns:
+                    sample = load.run(target, one, seconds, pause)
+                    about = (("phase", phase), ("round", number), ("load", one.name))
+                    records.append({**dict(about), "system": target.name, **sample._asdict()})
+    return records
+
+
+def by_load(runs):
+    """The targets of each load, where the same load comes several times in a row."""
+    for one, group in itertools.groupby(runs, key=lambda run: run[1]):
+        yield one, [target for target, _ in group]
+
+
+def warm_ups(runs):
+    """Each system and load once."""
+    return {(target.name, one.name): (target, one) for target, one in runs}.values()
+
+
+def say(what):
+    print(f"bench: {what}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

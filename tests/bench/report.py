@@ -1,0 +1,259 @@
+"""Turns what was measured into numbers to compare, and those into Markdown."""
+
+import os
+import platform
+import re
+import statistics
+import subprocess
+from pathlib import Path
+
+import cpus
+import install
+import load
+import proxy
+import table
+import tokens
+from systems import JWT_AUTHN, JWT_AUTHN_CACHE, MESH_JWT, PLAIN
+
+LOADS = ("cold", "hot", "rejected")
+# For each load, what of Envoy's own comes nearest.
+RIVALS = {"cold": JWT_AUTHN, "hot": JWT_AUTHN_CACHE, "rejected": JWT_AUTHN}
+
+
+# === Numbers ===
+
+
+def summarise(about, records, points, memory, starts):
+    return {
+        "about": about,
+        "systems": compare(records),
+        "ratios": {one: spread(ratios(records, one)) for one in LOADS},
+        "scaling": [row for point in points for row in scaled(records, point)],
+        "memory": {
+            name: {**one._asdict(), "added_bytes": one[0] - memory[PLAIN][0]}
+            for name, one in memory.items()
+        },
+        "start": {
+            name: {
+                "ready_ms": spread([1e3 * one["ready"] for one in times]),
+                "verified_ms": spread([1e3 * one["verified"] for one in times]),
+            }
+            for name, times in starts.items()
+        },
+        "records": records,
+    }
+
+
+def about(mode, plan):
+    version = subprocess.run([install.available(), "--version"], capture_output=True, text=True)
+    found = re.search(r"/(\d+\.\d+\.\d+)/", version.stdout)
+    return {
+        "mode": mode,
+        **plan._asdict(),
+        "envoy": found[1] if found else version.stdout.strip(),
+        "module_bytes": proxy.MODULE.stat().st_size,
+        "cpu": cpu_model(),
+        "cpus": len(cpus.ALL),
+        "pinned": cpus.are_pinned(),
+        "load_average_at_the_end": os.getloadavg()[0],
+    }
+
+
+def cpu_model():
+    found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return found[1] if found else platform.machine()
+
+
+def spread(values):
+    return {"median": statistics.median(values), "min": min(values), "max": max(values)}
+
+
+def by_round(records, phase, load_name, system, figure):
+    return [
+        record[figure]
+        for record in records
+        if (record["phase"], record["load"], record["system"]) == (phase, load_name, system)
+    ]
+
+
+def added_cpu(records, phase, load_name, system):
+    """Beyond what the same round cost without a check."""
+    both = zip(
+        by_round(records, phase, load_name, system, "cpu_us"),
+        by_round(records, phase, load_name, PLAIN, "cpu_us"),
+    )
+    return [cpu - plain for cpu, plain in both]
+
+
+def compare(records):
+    names = dict.fromkeys(r["system"] for r in records if r["phase"] == "saturated")
+    return {one: {name: figures(records, one, name) for name in names} for one in LOADS}
+
+
+def figures(records, load_name, system):
+    def of(phase, figure):
+        return spread(by_round(records, phase, load_name, system, figure))
+
+    return {
+        "requests_per_second": of("saturated", "requests_per_second"),
+        "busy": of("saturated", "busy"),
+        "cpu_us": of("saturated", "cpu_us"),
+        "added_cpu_us": spread(added_cpu(records, "saturated", load_name, system)),
+        "paced_requests_per_second": of("paced", "requests_per_second"),
+        "p50_ms": of("paced", "p50_ms"),
+        "p99_ms": of("paced", "p99_ms"),
+    }
+
+
+def ratios(records, load_name):
+    """How many times as much CPU Envoy's own filter adds."""
+    return divided(
+        added_cpu(records, "saturated", load_name, RIVALS[load_name]),
+        added_cpu(records, "saturated", load_name, MESH_JWT),
+    )
+
+
+def divided(numerators, denominators):
+    return [numerator / denominator for numerator, denominator in zip(numerators, denominators)]
+
+
+def scaled(records, point):
+    for kind in point.kinds:
+        baseline = added_cpu(records, "scaling", kind, MESH_JWT)
+        load_name = tokens.load_name(kind, point.token_bytes)
+        enlarged = added_cpu(records, "scaling", load_name, point.system.name)
+        yield {
+            "dimension": point.dimension,
+            "size": point.size,
+            "load": kind,
+            "baseline_added_cpu_us": spread(baseline),
+            "added_cpu_us": spread(enlarged),
+            "ratio": spread(divided(enlarged, baseline)),
+        }
+
+
+# === Markdown ===
+
+
+def markdown(results):
+    parts = [introduction(results)]
+    for one in LOADS:
+        parts += [f"### {one.capitalize()}: {MEANINGS[one]}", systems_table(results["systems"][one])]
+    parts += ["### Added CPU, jwt_authn ÷ mesh-jwt", ratios_table(results["ratios"])]
+    parts += ["### Added CPU, enlarged ÷ mesh-jwt as above", scaling_table(results["scaling"])]
+    parts += ["### Memory of a process with one worker", memory_table(results["memory"])]
+    parts += ["### From the start of Envoy", start_table(results["start"])]
+    return "\n\n".join(parts) + "\n"
+
+
+MEANINGS = {
+    "cold": f"{tokens.COUNT} good tokens in turn",
+    "hot": "one good token",
+    "rejected": f"{tokens.COUNT} tokens with a bad signature in turn",
+}
+
+
+def introduction(results):
+    about = results["about"]
+    paced = statistics.median(
+        figures["paced_requests_per_second"]["median"]
+        for systems in results["systems"].values()
+        for figures in systems.values()
+    )
+    placement = "Envoy alone on one of them" if about["pinned"] else "all on it"
+    return f"""## Benchmark, {about["mode"]}
+
+Envoy {about["envoy"]}, mesh-jwt.wasm of {about["module_bytes"]:,} bytes; {about["cpu"]}, \
+{about["cpus"]} CPUs, {placement}; load average {about["load_average_at_the_end"]:.1f} at the end.
+
+Medians of {about["rounds"]} rounds (min–max). Saturated by {load.CONNECTIONS} connections for \
+{about["saturated_seconds"]} s a run; p50 and p99 at {paced:.0f} requests/s for \
+{about["paced_seconds"]} s a run. Busy: how much of its CPU Envoy used; well below 100 %, the load \
+was the limit of requests/s. CPU is Envoy's own per request, when saturated; added is what it is \
+beyond `{PLAIN}`, the same Envoy without a check (which answers the rejected requests with 401 by \
+a route)."""
+
+
+def systems_table(systems):
+    header = ("", "requests/s", "busy", "CPU µs", "added CPU µs", "p50 ms", "p99 ms")
+    return table.markdown(
+        [
+            header,
+            *(
+                (
+                    name,
+                    shown(figures["requests_per_second"], ",.0f"),
+                    f"{100 * figures['busy']['median']:.0f} %",
+                    shown(figures["cpu_us"], ".1f"),
+                    "" if name == PLAIN else shown(figures["added_cpu_us"], ".1f"),
+                    shown(figures["p50_ms"], ".2f"),
+                    shown(figures["p99_ms"], ".2f"),
+                )
+                for name, figures in systems.items()
+            ),
+        ]
+    )
+
+
+def ratios_table(ratios):
+    return table.markdown(
+        [
+            ("load", "compared", "ratio"),
+            *(
+                (one, f"{RIVALS[one]} ÷ {MESH_JWT}", f"{shown(ratio, '.2f')}")
+                for one, ratio in ratios.items()
+            ),
+        ]
+    )
+
+
+def scaling_table(rows):
+    return table.markdown(
+        [
+            ("enlarged", "load", "as above, µs", "enlarged, µs", "ratio"),
+            *(
+                (
+                    f"{row['size']:,} {row['dimension']}",
+                    row["load"],
+                    shown(row["baseline_added_cpu_us"], ".1f"),
+                    shown(row["added_cpu_us"], ".1f"),
+                    shown(row["ratio"], ".2f"),
+                )
+                for row in rows
+            ),
+        ]
+    )
+
+
+def memory_table(memory):
+    return table.markdown(
+        [
+            ("", "resident MiB", f"beyond {PLAIN}, MiB", "wasm memory of each VM, KiB"),
+            *(
+                (
+                    name,
+                    f"{one['resident_bytes'] / 2**20:.1f}",
+                    "" if name == PLAIN else f"{one['added_bytes'] / 2**20:.1f}",
+                    " + ".join(f"{size // 1024:,}" for size in one["wasm_bytes"]),
+                )
+                for name, one in memory.items()
+            ),
+        ]
+    )
+
+
+def start_table(start):
+    return table.markdown(
+        [
+            ("", "ready ms", "first verified request ms"),
+            *(
+                (name, shown(one["ready_ms"], ".0f"), shown(one["verified_ms"], ".0f"))
+                for name, one in start.items()
+            ),
+        ]
+    )
+
+
+def shown(spread, form):
+    median, low, high = (format(spread[name], form) for name in ("median", "min", "max"))
+    return f"{median} ({low}–{high})"

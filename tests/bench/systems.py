@@ -1,0 +1,168 @@
+"""The Envoys that are compared: all do the same but for the filter that checks tokens."""
+
+import json
+from typing import NamedTuple, Optional
+
+import cpus
+import proxy
+from tokens import REJECTED_PATH
+
+PLAIN = "plain"
+JWT_AUTHN = "jwt_authn"
+JWT_AUTHN_CACHE = "jwt_authn + cache"
+MESH_JWT = "mesh-jwt"
+MESH_JWT_NO_CACHE = "mesh-jwt, no cache"
+MESH_JWT_NO_HOST = "mesh-jwt, hostCrypto: off"
+CACHED_TOKENS = 1000
+CLAIMS = {"X-User-Id": "sub", "X-Scopes": "scope", "X-Tenant": "tenant"}
+
+
+class System(NamedTuple):
+    name: str
+    token_filter: Optional[dict]
+
+
+class Target(proxy.Envoy):
+    """One system, with the one worker that is under load."""
+
+    def __init__(self, directory, system, upstream):
+        logs = directory / "logs" / system.name.replace(" ", "-").replace(":", "")
+        logs.mkdir(parents=True, exist_ok=True)
+        super().__init__(logs, bootstrap(system, upstream), workers=1)
+        self.name = system.name
+        self.port = None
+        # How many tokens of each file it has seen, since the next run goes on from there.
+        self.sent = {}
+
+    @property
+    def pid(self):
+        return self.process.child.pid
+
+    def start(self):
+        with cpus.under_test():
+            super().start()
+        self.port = self.listeners()[PLAIN]
+
+
+def compared(issuer):
+    return (
+        System(PLAIN, None),
+        System(JWT_AUTHN, jwt_authn(issuer, {})),
+        System(
+            JWT_AUTHN_CACHE,
+            jwt_authn(issuer, {"jwt_cache_config": {"jwt_cache_size": CACHED_TOKENS}}),
+        ),
+        System(MESH_JWT, mesh_jwt([provider(issuer)], 1, {})),
+        System(
+            MESH_JWT_NO_CACHE,
+            mesh_jwt([provider(issuer)], 1, {"tokenCache": {"maxEntries": 0}}),
+        ),
+        System(MESH_JWT_NO_HOST, mesh_jwt([provider(issuer)], 1, {"hostCrypto": "off"})),
+    )
+
+
+# === Upstream ===
+
+
+def start_upstream(stack, directory, key_sets):
+    """The port of what answers every request, and publishes the key sets by their sizes."""
+    logs = directory / "logs" / "upstream"
+    logs.mkdir(parents=True, exist_ok=True)
+    documents = {f"/jwks/{size}": json.dumps(keys) for size, keys in key_sets.items()}
+    routes = [
+        *(direct({"path": path}, 200, body) for path, body in documents.items()),
+        direct({"prefix": "/"}, 200, "ok"),
+    ]
+    limit = max(len(body) for body in documents.values())
+    config = {
+        "admin": {"address": proxy.address(0)},
+        "static_resources": {
+            "listeners": [
+                proxy.listener(
+                    "upstream", [], routes, max_direct_response_body_size_bytes=limit
+                )
+            ]
+        },
+    }
+    with cpus.beside():
+        envoy = stack.enter_context(proxy.Envoy(logs, config, workers=1))
+    return envoy.listeners()["upstream"]
+
+
+def direct(match, status, body):
+    return {
+        "match": match,
+        "direct_response": {"status": status, "body": {"inline_string": body}},
+    }
+
+
+# === Systems ===
+
+
+def bootstrap(system, upstream):
+    http_filters = []
+    if system.token_filter:
+        http_filters = [{"name": "token", "typed_config": system.token_filter}]
+    routes = [
+        direct({"path": REJECTED_PATH}, 401, "rejected"),
+        {"match": {"prefix": "/"}, "route": {"cluster": "upstream"}},
+    ]
+    return {
+        "admin": {"address": proxy.address(0)},
+        "static_resources": {
+            "listeners": [proxy.listener(PLAIN, http_filters, routes)],
+            "clusters": [proxy.cluster("upstream", [upstream])],
+        },
+    }
+
+
+def jwks_uri(keys):
+    return f"http://upstream/jwks/{keys}"
+
+
+def jwt_authn(issuer, options):
+    provider = {
+        "issuer": issuer.issuer,
+        "audiences": [issuer.audience],
+        "remote_jwks": {
+            "http_uri": {"uri": jwks_uri(1), "cluster": "upstream", "timeout": "5s"},
+            "async_fetch": {},
+        },
+        "claim_to_headers": [
+            {"header_name": header, "claim_name": claim} for header, claim in CLAIMS.items()
+        ],
+        "forward": False,
+        **options,
+    }
+    requires = {"provider_name": "wealist"}
+    return {
+        "@type": f"{proxy.EXTENSIONS}.filters.http.jwt_authn.v3.JwtAuthentication",
+        "providers": {"wealist": provider},
+        "rules": [{"match": {"prefix": "/service-1/"}, "requires": requires}],
+    }
+
+
+def mesh_jwt(providers, rules, options):
+    """With rules for so many services, of which the last is asked for."""
+    matches = [{"paths": [f"/service-{number}/**"]} for number in range(1, rules + 1)]
+    configuration = {
+        "providers": providers,
+        "rules": [{"match": match} for match in matches],
+        **options,
+    }
+    return proxy.mesh_jwt(MESH_JWT, configuration)
+
+
+def provider(issuer, keys=1):
+    return {
+        "name": "wealist",
+        "issuer": issuer.issuer,
+        "audiences": [issuer.audience],
+        "jwksUri": jwks_uri(keys),
+        "jwksCluster": "upstream",
+        "allowPlaintextJwks": True,
+        "outputClaimToHeaders": [
+            {"header": header, "claim": claim} for header, claim in CLAIMS.items()
+        ],
+        "forwardOriginalToken": False,
+    }

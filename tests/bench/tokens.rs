@@ -1,0 +1,56 @@
+//! Signs the tokens of `make bench`, since Python's standard library knows no RSA.
+//!
+//! `bench_tokens DIRECTORY COUNT BYTES...` writes so many tokens of each size, one a line, to
+//! `BYTES.txt`, and what a provider has to know about them to `issuer.json`. A token without padding
+//! is larger than the smallest sizes.
+
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    reason = "a program that panics has failed, and says why"
+)]
+
+#[path = "../e2e/harness/token.rs"]
+#[expect(dead_code, reason = "the end-to-end tests need more of it")]
+mod token;
+
+use std::env;
+use std::fs;
+use std::path::Path;
+
+use serde_json::json;
+use token::{AUDIENCE, ISSUER, Key, Token, now};
+
+/// Longer than any run.
+const LIFETIME_SECONDS: u64 = 365 * 24 * 3600;
+
+fn main() {
+    let arguments: Vec<_> = env::args().skip(1).collect();
+    let [directory, count, sizes @ ..] = arguments.as_slice() else {
+        panic!("usage: bench_tokens DIRECTORY COUNT BYTES...");
+    };
+    let directory = Path::new(directory);
+    let count = count.parse().expect("COUNT is a number");
+    let issuer = json!({ "issuer": ISSUER, "audience": AUDIENCE, "jwk": Key::alpha().jwk() });
+    write(&directory.join("issuer.json"), &issuer.to_string());
+    for size in sizes {
+        let bytes = size.parse().expect("BYTES is a number");
+        let lines: String = (0..count).map(|user| format!("{}\n", sign(user, bytes))).collect();
+        write(&directory.join(format!("{size}.txt")), &lines);
+    }
+}
+
+fn sign(user: u32, bytes: usize) -> String {
+    let token =
+        Token::good().claim("sub", format!("user-{user}")).claim("exp", now() + LIFETIME_SECONDS);
+    let missing = bytes.saturating_sub(token.compact().len());
+    if missing == 0 {
+        return token.compact();
+    }
+    // Four characters of base64url hold three bytes; the name of the claim counts as well.
+    token.claim("padding", "x".repeat((missing * 3 / 4).saturating_sub(13))).compact()
+}
+
+fn write(path: &Path, text: &str) {
+    fs::write(path, text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+}
