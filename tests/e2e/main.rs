@@ -19,6 +19,7 @@ mod filter_chain;
 mod forwarding;
 mod grpc;
 mod harness;
+mod host_calls;
 mod host_crypto;
 mod hostile_input;
 mod issuer_failures;

@@ -13,12 +13,19 @@ pub(crate) struct Bootstrap {
     clusters: Vec<Value>,
     /// Whether the listener comes from the file of [`Self::discovery`].
     is_replaceable: bool,
+    /// Of everything that has to do with the filters.
+    pub(crate) log_level: &'static str,
 }
 
 impl Bootstrap {
     pub(crate) fn new(upstream: SocketAddr) -> Self {
-        Self { filters: Vec::new(), clusters: Vec::new(), is_replaceable: false }
-            .cluster(UPSTREAM, upstream)
+        Self {
+            filters: Vec::new(),
+            clusters: Vec::new(),
+            is_replaceable: false,
+            log_level: "debug",
+        }
+        .cluster(UPSTREAM, upstream)
     }
 
     /// Has Envoy watch a file for its listener, so that it can be replaced while it serves.
@@ -47,6 +54,12 @@ impl Bootstrap {
             filter["typed_config"]["config"]["capability_restriction_config"] =
                 json!({ "allowed_capabilities": allowed });
         }
+        self
+    }
+
+    /// Has Envoy log less of the filters, or more.
+    pub(crate) fn log_level(mut self, level: &'static str) -> Self {
+        self.log_level = level;
         self
     }
 

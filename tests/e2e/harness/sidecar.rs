@@ -55,6 +55,11 @@ impl Sidecar {
         self.envoy.replace_listener(&bootstrap);
     }
 
+    /// [`Envoy::trace_calls`].
+    pub(crate) fn trace_calls(&self) {
+        self.envoy.trace_calls();
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.envoy.address()
     }
