@@ -62,11 +62,11 @@ pub(crate) fn add_identity(
 ) {
     if let Some(header) = &provider.payload_header {
         let payload = token.payload_segment().as_bytes().to_vec();
-        edits.push(HeaderEdit::Set(header.as_str().to_owned(), payload));
+        edits.push(HeaderEdit::Set(header.shared(), payload));
     }
     for output in &provider.claim_headers {
         if let Some(value) = header_value(output, token.claims()) {
-            edits.push(HeaderEdit::Set(output.header.as_str().to_owned(), value.into_bytes()));
+            edits.push(HeaderEdit::Set(output.header.shared(), value.into_bytes()));
         }
     }
 }

@@ -1,10 +1,12 @@
 //! Names of the headers that the filter owns.
 
 use crate::config::{ConfigError, Object};
+use std::cmp::Ordering;
+use std::rc::Rc;
 
 /// A header name in lower case that the filter may remove and set.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) struct HeaderName(String);
+pub(crate) struct HeaderName(Rc<str>);
 
 impl HeaderName {
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
@@ -15,7 +17,7 @@ impl HeaderName {
         if RESERVED.contains(&name.as_str()) {
             return Err(format!("the header {name:?} has a meaning of its own; choose another"));
         }
-        Ok(Self(name))
+        Ok(Self(name.into()))
     }
 
     /// Reads a required member of a configuration object.
@@ -28,23 +30,50 @@ impl HeaderName {
         &self.0
     }
 
-    pub(crate) fn into_string(self) -> String {
-        self.0
+    pub(crate) fn shared(&self) -> Rc<str> {
+        Rc::clone(&self.0)
+    }
+}
+
+/// The headers that the filter sets, all of them.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnedHeaders {
+    /// By length and what is made of them, so that one is found without a look at all.
+    names: Vec<HeaderName>,
+}
+
+impl OwnedHeaders {
+    pub(crate) fn new<'a>(names: impl Iterator<Item = &'a HeaderName>) -> Self {
+        let mut owned = Self { names: Vec::new() };
+        for name in names {
+            if let Err(at) = owned.find(&name.0) {
+                owned.names.insert(at, name.clone());
+            }
+        }
+        owned
     }
 
-    /// Whether an upstream may take `other` for this header.
+    /// Whether an upstream may take `other` for one of these.
     ///
     /// CGI-style servers make `-` and `_` the same (RFC 3875 §4.1.18), and some of them everything
     /// that is no letter or digit, so that `X_User_Id` would otherwise reach them as a forged
     /// `X-User-Id`.
-    pub(crate) fn is_taken_for(&self, other: &str) -> bool {
-        let fold = |byte: u8| match byte {
-            letter_or_digit if letter_or_digit.is_ascii_alphanumeric() => byte.to_ascii_lowercase(),
-            _ => b'-',
-        };
-        self.0.len() == other.len()
-            && self.0.bytes().zip(other.bytes()).all(|(a, b)| fold(a) == fold(b))
+    pub(crate) fn resemble(&self, other: &str) -> bool {
+        self.find(other).is_ok()
     }
+
+    fn find(&self, name: &str) -> Result<usize, usize> {
+        self.names.binary_search_by(|owned| compare(&owned.0, name))
+    }
+}
+
+/// Puts names in an order in which those are equal that an upstream may take for one another.
+fn compare(a: &str, b: &str) -> Ordering {
+    let fold = |byte: u8| match byte {
+        letter_or_digit if letter_or_digit.is_ascii_alphanumeric() => byte.to_ascii_lowercase(),
+        _ => b'-',
+    };
+    a.len().cmp(&b.len()).then_with(|| a.bytes().map(fold).cmp(b.bytes().map(fold)))
 }
 
 /// Whether `text` is a token (RFC 9110 §5.6.2), as names of headers, cookies and methods are.
@@ -79,13 +108,16 @@ mod tests {
 
     #[test]
     fn case_and_underscores_do_not_hide_a_forgery() {
-        let name = HeaderName::parse("X-User-Id").unwrap();
+        let names = ["X-User-Id", "X-Tenant", "X-Scopes", "X-User_Id", "X-Aser-Id"]
+            .map(|name| HeaderName::parse(name).unwrap());
+        let owned = OwnedHeaders::new(names.iter());
 
-        for other in ["x-user-id", "X_USER_ID", "x_user-id", "x.user~id"] {
-            assert!(name.is_taken_for(other), "{other}");
+        for other in ["x-user-id", "X_USER_ID", "x_user-id", "x.user~id", "x-tenant", "X_Scopes"] {
+            assert!(owned.resemble(other), "{other}");
         }
-        for other in ["x-user-i", "x-user-idd", "xxuser-id"] {
-            assert!(!name.is_taken_for(other), "{other}");
+        for other in ["", "x-user-i", "x-user-idd", "xxuser-id", "x-scopet"] {
+            assert!(!owned.resemble(other), "{other}");
         }
+        assert!(!OwnedHeaders::new([].into_iter()).resemble("x-user-id"));
     }
 }

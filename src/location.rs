@@ -3,6 +3,7 @@
 use crate::request::{HeaderEdit, RequestHead};
 use percent_encoding::percent_decode;
 use std::borrow::Cow;
+use std::rc::Rc;
 
 /// One place where a token may be.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -12,7 +13,7 @@ pub(crate) enum Location {
     /// What follows `prefix` in a header.
     Header {
         /// In lower case.
-        name: String,
+        name: Rc<str>,
         /// Compared exactly, but for the Bearer scheme, whose case does not matter.
         prefix: String,
     },
@@ -55,7 +56,7 @@ impl Location {
     }
 }
 
-/// Adds the edits that take the tokens out of all of `locations`, and nothing else.
+/// Adds the edits that take the tokens out of `locations`, all of which hold one, and nothing else.
 pub(crate) fn remove<'l>(
     locations: impl Iterator<Item = &'l Location>,
     request: &RequestHead<'_>,
@@ -63,10 +64,10 @@ pub(crate) fn remove<'l>(
 ) {
     let mut cookie_names = Vec::new();
     let mut param_names = Vec::new();
-    for location in locations.filter(|location| location.find(request) != Found::Nothing) {
+    for location in locations {
         match location {
             Location::Cookie(name) => cookie_names.push(name.as_str()),
-            Location::Header { name, .. } => edits.push(HeaderEdit::Remove(name.clone())),
+            Location::Header { name, .. } => edits.push(HeaderEdit::Remove(Rc::clone(name))),
             Location::Param(name) => param_names.push(name.as_str()),
         }
     }
@@ -75,7 +76,7 @@ pub(crate) fn remove<'l>(
     }
     if !param_names.is_empty() {
         let path = without_params(request.path(), &param_names);
-        edits.push(HeaderEdit::Set(":path".to_owned(), path));
+        edits.push(HeaderEdit::Set(":path".into(), path));
     }
 }
 
@@ -85,6 +86,15 @@ pub(crate) fn remove<'l>(
 /// configuration, and no token holds one. So a comma and a repetition are treated alike: beside a
 /// token, anything else makes it more than one.
 fn in_header<'a>(request: &RequestHead<'a>, name: &str, prefix: &str) -> Found<'a> {
+    let mut values = request.values(name);
+    if let (Some(value), None) = (values.next(), values.next())
+        && !value.contains(&b',')
+    {
+        return match strip_prefix(value.trim_ascii(), prefix) {
+            None | Some(b"") => Found::Nothing,
+            Some(token) => Found::Token(Cow::Borrowed(token)),
+        };
+    }
     let elements = || {
         request
             .values(name)
@@ -136,8 +146,8 @@ fn without_cookies(request: &RequestHead<'_>, names: &[&str]) -> HeaderEdit {
         .filter(|cookie| !names.iter().any(|name| value_of(cookie, name).is_some()))
         .collect();
     match kept.as_slice() {
-        [] => HeaderEdit::Remove("cookie".to_owned()),
-        kept => HeaderEdit::Set("cookie".to_owned(), kept.join(&b"; "[..])),
+        [] => HeaderEdit::Remove("cookie".into()),
+        kept => HeaderEdit::Set("cookie".into(), kept.join(&b"; "[..])),
     }
 }
 
@@ -237,7 +247,9 @@ mod tests {
 
     fn removed(locations: &[Location], headers: &[(&str, &str)]) -> Vec<HeaderEdit> {
         let mut edits = Vec::new();
-        remove(locations.iter(), &head(headers), &mut edits);
+        let request = head(headers);
+        let holding = locations.iter().filter(|l| l.find(&request) != Found::Nothing);
+        remove(holding, &request, &mut edits);
         edits
     }
 

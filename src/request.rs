@@ -1,6 +1,7 @@
 //! The part of a request that decisions are made on, as the host hands it over.
 
 use std::borrow::Cow;
+use std::rc::Rc;
 
 /// The headers of one request, HTTP/2 pseudo-headers among them.
 ///
@@ -52,7 +53,7 @@ impl<'a> FromIterator<(&'a str, &'a [u8])> for RequestHead<'a> {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum HeaderEdit {
     /// Removes every header of this name.
-    Remove(String),
+    Remove(Rc<str>),
     /// Replaces every header of this name by one.
-    Set(String, Vec<u8>),
+    Set(Rc<str>, Vec<u8>),
 }

@@ -3,7 +3,7 @@
 use crate::authn;
 use crate::config::{Config, Mode, Provider};
 use crate::jose::{Token, VerifiedToken};
-use crate::location::{self, Found, Location};
+use crate::location::{self, Found};
 use crate::reason::Reason;
 use crate::reply::LocalReply;
 use crate::request::{HeaderEdit, RequestHead};
@@ -94,11 +94,11 @@ pub(crate) fn screen(
         Screened::Decided(carry_out(config, Denial { reason, provider, reply }, edits))
     };
 
-    let (location, bytes) = match find_token(config, requirement, request) {
-        (_, Found::Nothing) if is_optional => return pass(PassReason::Public, stripped),
-        (_, Found::Nothing) => return deny(Reason::TokenMissing, None, stripped),
-        (_, Found::Several) => return deny(Reason::MultipleTokens, None, stripped),
-        (location, Found::Token(bytes)) => (location, bytes),
+    let (place, bytes) = match find_token(config, requirement, request) {
+        None if is_optional => return pass(PassReason::Public, stripped),
+        None => return deny(Reason::TokenMissing, None, stripped),
+        Some((place, Found::Token(bytes))) => (place, bytes),
+        Some(_) => return deny(Reason::MultipleTokens, None, stripped),
     };
     if bytes.len() > config.max_token_bytes {
         return deny(Reason::TokenTooLarge, None, stripped);
@@ -114,9 +114,7 @@ pub(crate) fn screen(
     let issuer = token.claims().issuer().and_then(|issuer| issuers.get(issuer).copied());
     let found = issuer.and_then(|index| Some((index, config.providers.get(index)?)));
     let (index, provider) = match found {
-        Some((index, provider)) if provider.locations.iter().any(|l| Some(l) == location) => {
-            (index, provider)
-        }
+        Some((index, provider)) if provider.places.contains(&place) => (index, provider),
         _ => return deny(Reason::IssuerUnknown, None, stripped),
     };
     if let Err(reason) = authn::check(provider, token, now) {
@@ -130,7 +128,7 @@ pub(crate) fn screen(
         case: Case {
             provider: index,
             requirement: Rc::clone(requirement),
-            edits: edits_if_allowed(config, provider, location, request, &stripped),
+            edits: edits_if_allowed(config, provider, place, request, &stripped),
             edits_if_reported: stripped,
             realm,
         },
@@ -139,33 +137,28 @@ pub(crate) fn screen(
 
 /// The first place that holds a token: the accepted providers' places come before the others', so
 /// that a token which the rule does not take neither hides one that it does, nor goes unseen.
-fn find_token<'c, 'r>(
-    config: &'c Config,
+fn find_token<'r>(
+    config: &Config,
     requirement: &Requirement,
     request: &RequestHead<'r>,
-) -> (Option<&'c Location>, Found<'r>) {
-    let places = |of_accepted: bool| {
-        let providers = config.providers.iter().enumerate();
-        providers
-            .filter(move |(index, _)| requirement.takes_provider(*index) == of_accepted)
-            .flat_map(|(_, provider)| &provider.locations)
-    };
-    places(true)
-        .chain(places(false))
-        .map(|location| (Some(location), location.find(request)))
+) -> Option<(usize, Found<'r>)> {
+    let named = requirement.providers.iter().flatten();
+    let accepted = named.filter_map(|index| config.providers.get(*index));
+    let places = accepted.flat_map(|provider| &provider.places).copied();
+    let mut is_new = vec![true; config.locations.len()];
+    places
+        .chain(0..config.locations.len())
+        .filter(|place| is_new.get_mut(*place).is_some_and(std::mem::take))
+        .filter_map(|place| Some((place, config.locations.get(place)?.find(request))))
         .find(|(_, found)| *found != Found::Nothing)
-        .unwrap_or((None, Found::Nothing))
 }
 
 /// Removals for every header that the upstream could take for one the filter sets.
 pub(crate) fn strip_owned(config: &Config, request: &RequestHead<'_>) -> Vec<HeaderEdit> {
-    let is_owned = |name: &str| {
-        config.providers.iter().flat_map(Provider::output_headers).any(|h| h.is_taken_for(name))
-    };
     request
         .headers()
-        .filter(|(name, _)| is_owned(name))
-        .map(|(name, _)| HeaderEdit::Remove(name.to_owned()))
+        .filter(|(name, _)| config.owned_headers.resemble(name))
+        .map(|(name, _)| HeaderEdit::Remove(name.into()))
         .collect()
 }
 
@@ -176,7 +169,7 @@ pub(crate) fn strip_owned(config: &Config, request: &RequestHead<'_>) -> Vec<Hea
 fn edits_if_allowed(
     config: &Config,
     provider: &Provider,
-    used: Option<&Location>,
+    used: usize,
     request: &RequestHead<'_>,
     stripped: &[HeaderEdit],
 ) -> Vec<HeaderEdit> {
@@ -184,14 +177,12 @@ fn edits_if_allowed(
     if config.mode == Mode::Report {
         return edits;
     }
-    let mut unwanted: Vec<&Location> = Vec::new();
-    for location in config.providers.iter().flat_map(|provider| &provider.locations) {
-        let is_kept = provider.forward_original_token && used.is_some_and(|u| u.overlaps(location));
-        if !is_kept && !unwanted.contains(&location) {
-            unwanted.push(location);
-        }
-    }
-    location::remove(unwanted.into_iter(), request, &mut edits);
+    let kept = config.locations.get(used).filter(|_| provider.forward_original_token);
+    let unwanted = config.locations.iter().enumerate().filter(|(place, location)| {
+        kept.is_none_or(|kept| !kept.overlaps(location))
+            && (*place == used || location.find(request) != Found::Nothing)
+    });
+    location::remove(unwanted.map(|(_, location)| location), request, &mut edits);
     edits
 }
 

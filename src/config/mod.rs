@@ -18,6 +18,7 @@ pub(crate) use object::Object;
 pub(crate) use provider::{ClaimHeader, Encoding, KeySource, is_visible_ascii, normal_token_type};
 pub use provider::{Provider, RemoteJwks};
 
+use crate::header_name::OwnedHeaders;
 use crate::jose::parse_json;
 use crate::location::Location;
 use crate::rules::Rules;
@@ -33,6 +34,10 @@ pub struct Config {
     pub(crate) realm: Option<String>,
     /// The issuers whose tokens are accepted; never empty.
     pub providers: Vec<Provider>,
+    /// What any provider sets.
+    pub(crate) owned_headers: OwnedHeaders,
+    /// Where any provider's tokens may be, each place once.
+    pub(crate) locations: Vec<Location>,
     pub(crate) rules: Rules,
     pub(crate) bypass_cors_preflight: bool,
     pub(crate) jwks_wait_timeout: Duration,
@@ -87,9 +92,12 @@ impl Config {
         if providers.is_empty() {
             return Err(object.error("providers", "is missing or empty; name at least one issuer"));
         }
-        let providers = providers.into_iter().map(Provider::read).collect::<Result<Vec<_>, _>>()?;
+        let mut providers =
+            providers.into_iter().map(Provider::read).collect::<Result<Vec<_>, _>>()?;
         check_distinct(&object, &providers)?;
-        check_locations(&object, &providers)?;
+        let owned_headers = OwnedHeaders::new(providers.iter().flat_map(Provider::output_headers));
+        check_locations(&object, &providers, &owned_headers)?;
+        let locations = number_locations(&mut providers);
         let rules = object
             .objects("rules")?
             .into_iter()
@@ -107,6 +115,8 @@ impl Config {
             )?,
             realm,
             providers,
+            owned_headers,
+            locations,
             rules: Rules::new(rules),
             bypass_cors_preflight: object.bool("bypassCorsPreflight", true)?,
             jwks_wait_timeout: object.duration(
@@ -171,11 +181,15 @@ fn check_distinct(object: &Object, providers: &[Provider]) -> Result<(), ConfigE
 }
 
 /// A header that is stripped from every request can bring no token.
-fn check_locations(object: &Object, providers: &[Provider]) -> Result<(), ConfigError> {
+fn check_locations(
+    object: &Object,
+    providers: &[Provider],
+    owned_headers: &OwnedHeaders,
+) -> Result<(), ConfigError> {
     for (index, provider) in providers.iter().enumerate() {
         for location in &provider.locations {
             let Location::Header { name, .. } = location else { continue };
-            if providers.iter().flat_map(Provider::output_headers).any(|h| h.is_taken_for(name)) {
+            if owned_headers.resemble(name) {
                 return Err(ConfigError::new(
                     &object.path().member("providers").item(index).member("fromHeaders"),
                     format!(
@@ -187,6 +201,21 @@ fn check_locations(object: &Object, providers: &[Provider]) -> Result<(), Config
         }
     }
     Ok(())
+}
+
+/// Makes a list of all locations, and has each provider point into it.
+fn number_locations(providers: &mut [Provider]) -> Vec<Location> {
+    let mut locations = Vec::new();
+    for provider in providers {
+        for location in &provider.locations {
+            let known = locations.iter().position(|other| other == location);
+            provider.places.push(known.unwrap_or(locations.len()));
+            if known.is_none() {
+                locations.push(location.clone());
+            }
+        }
+    }
+    locations
 }
 
 const DEFAULT_JWKS_WAIT_TIMEOUT: Duration = Duration::from_secs(3);

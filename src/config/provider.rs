@@ -24,6 +24,8 @@ pub struct Provider {
     /// In lower case, without `application/`.
     pub(crate) token_types: Vec<String>,
     pub(crate) locations: Vec<Location>,
+    /// The same, as their numbers among the locations of all providers.
+    pub(crate) places: Vec<usize>,
     pub(crate) space_delimited_claims: Vec<ClaimName>,
     pub(crate) forward_original_token: bool,
     pub(crate) payload_header: Option<HeaderName>,
@@ -108,6 +110,7 @@ impl Provider {
             max_lifetime: object.optional_duration("maxLifetime", ONE_SECOND)?,
             token_types: token_types(&mut object)?,
             locations,
+            places: Vec::new(),
             space_delimited_claims: space_delimited_claims(&mut object)?,
             forward_original_token: object.bool("forwardOriginalToken", false)?,
             payload_header,
@@ -247,7 +250,7 @@ fn locations(object: &mut Object) -> Result<Vec<Location>, ConfigError> {
             ));
         }
         header.finish()?;
-        locations.push(Location::Header { name: name.into_string(), prefix });
+        locations.push(Location::Header { name: name.shared(), prefix });
     }
     let cookies = object.strings("fromCookies")?;
     if let Some(index) = cookies.iter().position(|name| !is_token(name)) {
@@ -260,7 +263,7 @@ fn locations(object: &mut Object) -> Result<Vec<Location>, ConfigError> {
     locations.extend(object.strings("fromParams")?.into_iter().map(Location::Param));
     if locations.is_empty() {
         locations
-            .push(Location::Header { name: "authorization".to_owned(), prefix: BEARER.to_owned() });
+            .push(Location::Header { name: "authorization".into(), prefix: BEARER.to_owned() });
     }
     Ok(locations)
 }

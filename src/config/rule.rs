@@ -102,7 +102,9 @@ fn provider_indices(
             )
         })
     };
-    names.iter().enumerate().map(index_of).collect::<Result<_, _>>().map(Some)
+    let mut indices = names.iter().enumerate().map(index_of).collect::<Result<Vec<_>, _>>()?;
+    indices.sort_unstable();
+    Ok(Some(indices))
 }
 
 fn scopes(object: &mut Object) -> Result<Vec<String>, ConfigError> {

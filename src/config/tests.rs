@@ -974,7 +974,7 @@ fn access(config: &Config, host: &str, path: &str) -> Access {
 }
 
 fn header(name: &str, prefix: &str) -> Location {
-    Location::Header { name: name.to_owned(), prefix: prefix.to_owned() }
+    Location::Header { name: name.into(), prefix: prefix.to_owned() }
 }
 
 fn claim_names(provider: &Provider) -> Vec<&str> {

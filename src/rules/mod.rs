@@ -109,7 +109,7 @@ impl Access {
 /// What a token must be and grant.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Requirement {
-    /// Indices into the configured providers; absent: any.
+    /// Indices into the configured providers, in order; absent: any.
     pub(crate) providers: Option<Vec<usize>>,
     /// All of these.
     pub(crate) scopes: Vec<String>,
@@ -131,7 +131,7 @@ impl Requirement {
     }
 
     pub(crate) fn takes_provider(&self, provider: usize) -> bool {
-        self.providers.as_ref().is_none_or(|providers| providers.contains(&provider))
+        self.providers.as_ref().is_none_or(|providers| providers.binary_search(&provider).is_ok())
     }
 
     /// Whether verified claims grant what this asks for.
