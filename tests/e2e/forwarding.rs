@@ -110,25 +110,3 @@ fn token_is_checked_against_the_provider_of_its_issuer() {
     let by_alpha = of_partner.header("kid", "beta").compact();
     assert_eq!(sidecar.decide(&Request::get("/").bearer(&by_alpha)), "401 signature_invalid");
 }
-
-#[test]
-fn same_verdicts_without_host_crypto() {
-    let sidecar = Sidecar::start(&Config::new().set("hostCrypto", "off"));
-    let forged = Token::good().signed_by(Key::beta()).header("kid", "alpha").compact();
-
-    sidecar.assert_good_token_passes();
-    assert_eq!(sidecar.decide(&Request::get("/").bearer(&forged)), "401 signature_invalid");
-
-    assert!(sidecar.stat("signature.wasm") >= 2);
-    assert_eq!(sidecar.stat("signature.host"), 0);
-}
-
-#[test]
-fn host_crypto_verifies_where_envoy_offers_it() {
-    let sidecar = Sidecar::start(&Config::new());
-
-    sidecar.assert_good_token_passes();
-
-    assert_eq!(sidecar.stat("signature.host"), 1);
-    assert_eq!(sidecar.stat("signature.wasm"), 0);
-}

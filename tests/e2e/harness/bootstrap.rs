@@ -6,18 +6,26 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::envoy::wasm_module;
+use super::module;
 
 pub(crate) struct Bootstrap {
     filters: Vec<Value>,
     clusters: Vec<Value>,
     /// Whether the listener comes from the file of [`Self::discovery`].
     is_replaceable: bool,
+    /// Of everything that has to do with the filters.
+    pub(crate) log_level: &'static str,
 }
 
 impl Bootstrap {
     pub(crate) fn new(upstream: SocketAddr) -> Self {
-        Self { filters: Vec::new(), clusters: Vec::new(), is_replaceable: false }
-            .cluster(UPSTREAM, upstream)
+        Self {
+            filters: Vec::new(),
+            clusters: Vec::new(),
+            is_replaceable: false,
+            log_level: "debug",
+        }
+        .cluster(UPSTREAM, upstream)
     }
 
     /// Has Envoy watch a file for its listener, so that it can be replaced while it serves.
@@ -33,6 +41,25 @@ impl Bootstrap {
             filter["typed_config"]["config"]["vm_config"]["configuration"] =
                 json!({ "@type": format!("{TYPE}/google.protobuf.StringValue"), "value": value });
         }
+        self
+    }
+
+    /// Has Envoy offer the filters this function of its own no more, and all others that they have
+    /// use for.
+    pub(crate) fn withhold(mut self, function: &str) -> Self {
+        let mut allowed = module::functions();
+        assert!(allowed.remove(function), "the module does not use {function}");
+        let allowed: Value = allowed.into_iter().map(|name| (name, json!({}))).collect();
+        for filter in &mut self.filters {
+            filter["typed_config"]["config"]["capability_restriction_config"] =
+                json!({ "allowed_capabilities": allowed });
+        }
+        self
+    }
+
+    /// Has Envoy log less of the filters, or more.
+    pub(crate) fn log_level(mut self, level: &'static str) -> Self {
+        self.log_level = level;
         self
     }
 

@@ -41,6 +41,14 @@ impl Config {
         self
     }
 
+    /// The first provider has these keys and fetches none.
+    pub(crate) fn inline_keys(self, keys: &[Value]) -> Self {
+        ["jwksUri", "jwksCluster", "allowPlaintextJwks"]
+            .iter()
+            .fold(self, |config, field| config.provider_without(field))
+            .provider("jwks", json!({ "keys": keys }))
+    }
+
     /// The first provider's tokens come in any kind of location.
     pub(crate) fn tokens_from_everywhere(self) -> Self {
         // Istio's default for the headers holds only where no other location is configured.

@@ -65,6 +65,14 @@ impl Envoy {
         });
     }
 
+    /// Has Envoy log every call between it and the filters from now on. The filter does not log more
+    /// for it: it asks for the log level only when it is configured and when its timer ticks.
+    pub(crate) fn trace_calls(&self) {
+        let request = Request::new("POST", "/logging?wasm=trace");
+        let response = Exchange::start(self.admin, &request).and_then(Exchange::finish);
+        assert_eq!(response.expect("Envoy's admin interface answers").status, 200);
+    }
+
     /// How much memory the process holds.
     pub(crate) fn resident_bytes(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.process.0.id()));
@@ -141,7 +149,8 @@ impl Process {
             .arg("--admin-address-path")
             .arg(directory.admin_address())
             .args(["--concurrency", &workers.to_string()])
-            .args(["--log-level", "warning", "--component-log-level", "wasm:debug"])
+            .args(["--log-level", "warning"])
+            .args(["--component-log-level", &format!("wasm:{}", bootstrap.log_level)])
             .args(["--file-flush-interval-msec", "20"])
             // A listener that was replaced asks its clients to leave at once, and is soon gone.
             .args(["--drain-strategy", "immediate", "--drain-time-s", "1"])

@@ -23,20 +23,41 @@ impl Sidecar {
         Self::start_with(config, Answer::Keys(vec![Key::alpha().jwk()]), 1)
     }
 
+    /// The same, with a bootstrap that suits the test.
+    pub(crate) fn start_adapted(config: &Config, adapt: fn(Bootstrap) -> Bootstrap) -> Self {
+        Self::start_all(&[config], Answer::Keys(vec![Key::alpha().jwk()]), 1, adapt)
+    }
+
     pub(crate) fn start_with(config: &Config, answer: Answer, workers: u32) -> Self {
         Self::start_chain(&[config], answer, workers)
     }
 
     /// Several instances of the filter, each with its own configuration, in this order.
     pub(crate) fn start_chain(configs: &[&Config], answer: Answer, workers: u32) -> Self {
+        Self::start_all(configs, answer, workers, |bootstrap| bootstrap)
+    }
+
+    fn start_all(
+        configs: &[&Config],
+        answer: Answer,
+        workers: u32,
+        adapt: fn(Bootstrap) -> Bootstrap,
+    ) -> Self {
         let issuer = Issuer::start(answer);
         let upstream = Upstream::start();
-        let bootstrap =
-            Bootstrap::new(upstream.address()).cluster(ISSUER_CLUSTER, issuer.address());
-        let bootstrap = configs.iter().zip(1..).fold(bootstrap, |bootstrap, (config, number)| {
-            bootstrap.filter(&format!("mesh-jwt-{number}"), &config.render())
-        });
+        let bootstrap = adapt(bootstrap(configs, &issuer, &upstream));
         Self { envoy: Envoy::start(&bootstrap, workers), issuer, upstream }
+    }
+
+    /// Has Envoy take another configuration; it must have started with a replaceable bootstrap.
+    pub(crate) fn reconfigure(&self, config: &Config) {
+        let bootstrap = bootstrap(&[config], &self.issuer, &self.upstream).replaceable();
+        self.envoy.replace_listener(&bootstrap);
+    }
+
+    /// [`Envoy::trace_calls`].
+    pub(crate) fn trace_calls(&self) {
+        self.envoy.trace_calls();
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
@@ -96,4 +117,11 @@ impl Sidecar {
         let line = self.envoy.access_log_line(response);
         line[field].as_str().unwrap_or("-").to_owned()
     }
+}
+
+fn bootstrap(configs: &[&Config], issuer: &Issuer, upstream: &Upstream) -> Bootstrap {
+    let bootstrap = Bootstrap::new(upstream.address()).cluster(ISSUER_CLUSTER, issuer.address());
+    configs.iter().zip(1..).fold(bootstrap, |bootstrap, (config, number)| {
+        bootstrap.filter(&format!("mesh-jwt-{number}"), &config.render())
+    })
 }

@@ -1,15 +1,18 @@
 //! Tokens of any shape, signed with the keys of `tests/keys`.
 
+use std::convert::Infallible;
 use std::sync::OnceLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rsa::RsaPrivateKey;
+use rsa::hazmat::rsa_decrypt;
 use rsa::pkcs1v15::SigningKey;
 use rsa::pkcs8::DecodePrivateKey as _;
+use rsa::rand_core::TryCryptoRng;
 use rsa::signature::{SignatureEncoding as _, Signer as _};
 use rsa::traits::PublicKeyParts as _;
+use rsa::{BoxedUint, RsaPrivateKey};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
@@ -40,6 +43,28 @@ impl Key {
         GAMMA.get_or_init(|| Self::load("gamma", include_str!("../../keys/gamma.pem")))
     }
 
+    /// One of other sizes and exponents than issuers usually have: `exponent-3`, say.
+    pub(crate) fn unusual(name: &str) -> &'static Self {
+        let key = Self::all_unusual().iter().find(|key| key.name == name);
+        key.expect("a key in tests/keys")
+    }
+
+    pub(crate) fn all_unusual() -> &'static [Self] {
+        static KEYS: OnceLock<Vec<Key>> = OnceLock::new();
+        KEYS.get_or_init(|| {
+            [
+                ("bits-2050", include_str!("../../keys/bits-2050.pem")),
+                ("bits-3072", include_str!("../../keys/bits-3072.pem")),
+                ("bits-4096", include_str!("../../keys/bits-4096.pem")),
+                ("bits-8192", include_str!("../../keys/bits-8192.pem")),
+                ("exponent-3", include_str!("../../keys/exponent-3.pem")),
+                ("exponent-4294967291", include_str!("../../keys/exponent-4294967291.pem")),
+            ]
+            .map(|(name, pem)| Self::load(name, pem))
+            .into()
+        })
+    }
+
     fn load(name: &'static str, pem: &str) -> Self {
         let private = RsaPrivateKey::from_pkcs8_pem(pem).expect("a PKCS#8 key in tests/keys");
         Self {
@@ -61,8 +86,38 @@ impl Key {
         })
     }
 
-    fn sign(&self, input: &str) -> String {
-        URL_SAFE_NO_PAD.encode(self.signing.sign(input.as_bytes()).to_bytes())
+    pub(crate) fn name(&self) -> &'static str {
+        self.name
+    }
+
+    pub(crate) fn modulus(&self) -> Vec<u8> {
+        self.private().n_bytes().into()
+    }
+
+    pub(crate) fn bits(&self) -> usize {
+        self.private().n().bits().try_into().expect("not many")
+    }
+
+    /// The signature of an RS256 token.
+    pub(crate) fn sign(&self, input: &str) -> Vec<u8> {
+        self.signing.sign(input.as_bytes()).to_vec()
+    }
+
+    /// What only the owner of the key can do, with a message that need not be an encoded digest
+    /// (RSASP1, RFC 8017 §5.2.1); both are as long as the modulus.
+    pub(crate) fn exponentiate(&self, message: &[u8]) -> Vec<u8> {
+        let key = self.private();
+        let message = BoxedUint::from_be_slice(message, key.n_bits_precision());
+        let unblinded = None::<&mut dyn TryCryptoRng<Error = Infallible>>;
+        let message = message.expect("a message as long as the modulus");
+        let power = rsa_decrypt(unblinded, key, &message).expect("a message below the modulus");
+        // There are leading zeros to fill up whole words.
+        let octets = power.to_be_bytes();
+        octets[octets.len() - key.size()..].to_vec()
+    }
+
+    fn private(&self) -> &RsaPrivateKey {
+        self.signing.as_ref()
     }
 }
 
@@ -109,13 +164,24 @@ impl Token {
     }
 
     pub(crate) fn without_claim(mut self, name: &str) -> Self {
-        let removed = self.claims.as_object_mut().and_then(|claims| claims.remove(name));
-        assert!(removed.is_some(), "there is no claim {name} to leave out");
+        remove(&mut self.claims, name);
+        self
+    }
+
+    pub(crate) fn without_kid(mut self) -> Self {
+        remove(&mut self.header, "kid");
         self
     }
 
     pub(crate) fn compact(&self) -> String {
-        sign_parts(&self.header.to_string(), &self.claims.to_string(), self.key)
+        self.compact_with(|input| self.key.sign(input))
+    }
+
+    /// With any signature over what is signed.
+    pub(crate) fn compact_with(&self, signature: impl FnOnce(&str) -> Vec<u8>) -> String {
+        let input = signing_input(&self.header.to_string(), &self.claims.to_string());
+        let signature = URL_SAFE_NO_PAD.encode(signature(&input));
+        format!("{input}.{signature}")
     }
 
     /// The header as it would be sent, for tests that tamper with its text.
@@ -131,9 +197,18 @@ impl Token {
 
 /// A correctly signed token over any header and payload text, JSON or not.
 pub(crate) fn sign_parts(header: &str, payload: &str, key: &Key) -> String {
-    let input = format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload));
-    let signature = key.sign(&input);
+    let input = signing_input(header, payload);
+    let signature = URL_SAFE_NO_PAD.encode(key.sign(&input));
     format!("{input}.{signature}")
+}
+
+fn signing_input(header: &str, payload: &str) -> String {
+    format!("{}.{}", URL_SAFE_NO_PAD.encode(header), URL_SAFE_NO_PAD.encode(payload))
+}
+
+fn remove(object: &mut Value, name: &str) {
+    let removed = object.as_object_mut().and_then(|members| members.remove(name));
+    assert!(removed.is_some(), "there is no {name} to leave out");
 }
 
 /// The middle part of a compact token.

@@ -1,0 +1,154 @@
+//! How often the module calls the host for one request: each call costs time, so none is to come
+//! in unseen. When there are fewer, take the new list from the failure.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::harness::config::Config;
+use crate::harness::http::Request;
+use crate::harness::sidecar::Sidecar;
+use crate::harness::token::{Key, Token};
+use crate::harness::wait;
+
+#[test]
+fn public_request() {
+    let sidecar = start();
+
+    let calls = calls(&sidecar, &Request::get("/healthz"), "200 public");
+
+    assert_calls(
+        &calls,
+        &[
+            ("proxy_get_current_time_nanoseconds", 1),
+            ("proxy_get_header_map_pairs", 1),
+            ("proxy_increment_metric", 1),
+            ("proxy_set_property", 1),
+        ],
+    );
+}
+
+#[test]
+fn token_missing() {
+    let sidecar = start();
+
+    let calls = calls(&sidecar, &Request::get("/"), "401 token_missing");
+
+    assert_calls(
+        &calls,
+        &[
+            ("proxy_get_current_time_nanoseconds", 1),
+            ("proxy_get_header_map_pairs", 1),
+            ("proxy_increment_metric", 1),
+            ("proxy_send_local_response", 1),
+            ("proxy_set_property", 1),
+        ],
+    );
+}
+
+#[test]
+fn token_that_is_new() {
+    let sidecar = start();
+    let request = Request::get("/").bearer(&Token::good().compact());
+
+    let calls = calls(&sidecar, &request, "200 allowed");
+
+    assert_calls(
+        &calls,
+        &[
+            ("proxy_call_foreign_function", 1),
+            ("proxy_get_current_time_nanoseconds", 1),
+            ("proxy_get_header_map_pairs", 1),
+            ("proxy_increment_metric", 3),
+            ("proxy_remove_header_map_value", 1),
+            ("proxy_replace_header_map_value", 4),
+            ("proxy_set_property", 2),
+        ],
+    );
+}
+
+#[test]
+fn token_that_comes_again() {
+    let sidecar = start();
+    let request = Request::get("/").bearer(&Token::good().compact());
+    calls(&sidecar, &request, "200 allowed");
+
+    let calls = calls(&sidecar, &request, "200 allowed");
+
+    assert_calls(
+        &calls,
+        &[
+            ("proxy_get_current_time_nanoseconds", 1),
+            ("proxy_get_header_map_pairs", 1),
+            ("proxy_increment_metric", 2),
+            ("proxy_remove_header_map_value", 1),
+            ("proxy_replace_header_map_value", 4),
+            ("proxy_set_property", 2),
+        ],
+    );
+}
+
+#[test]
+fn token_with_a_bad_signature() {
+    let sidecar = start();
+    let forged = Token::good().signed_by(Key::beta()).header("kid", "alpha").compact();
+
+    let calls = calls(&sidecar, &Request::get("/").bearer(&forged), "401 signature_invalid");
+
+    assert_calls(
+        &calls,
+        &[
+            ("proxy_call_foreign_function", 1),
+            ("proxy_get_current_time_nanoseconds", 1),
+            ("proxy_get_header_map_pairs", 1),
+            ("proxy_increment_metric", 3),
+            ("proxy_send_local_response", 1),
+            ("proxy_set_property", 2),
+        ],
+    );
+}
+
+/// One worker with Envoy's usual log level, so that the module logs what it does in production, and
+/// keys that need no fetch, so that no timer is at work.
+fn start() -> Sidecar {
+    let rules = json!([{ "match": { "paths": ["/healthz"] }, "access": "public" }]);
+    let config = Config::new().inline_keys(&[Key::alpha().jwk()]).set("rules", rules);
+    let sidecar = Sidecar::start_adapted(&config, |bootstrap| bootstrap.log_level("info"));
+    sidecar.trace_calls();
+    sidecar
+}
+
+/// What the module calls for this request, and how often.
+fn calls(sidecar: &Sidecar, request: &Request, decision: &str) -> BTreeMap<String, usize> {
+    let before = sidecar.envoy_log().len();
+
+    assert_eq!(sidecar.decide(request), decision);
+
+    let log = wait::until("the request is over", LOG_LIMIT, || {
+        let log = sidecar.envoy_log().split_off(before);
+        log.contains("[host<-vm] proxy_on_delete ").then_some(log)
+    });
+    let mut calls = BTreeMap::new();
+    for name in log.lines().filter_map(called) {
+        *calls.entry(name.to_owned()).or_default() += 1;
+    }
+    calls
+}
+
+/// The function that the module calls according to a line of Envoy's log.
+fn called(line: &str) -> Option<&str> {
+    let (_, call) = line.split_once("[vm->host] ")?;
+    let (name, _) = call.split_once('(')?;
+    // The others are WASI's.
+    Some(name.strip_prefix("env.").unwrap_or(name))
+}
+
+fn assert_calls(calls: &BTreeMap<String, usize>, expected: &[(&str, usize)]) {
+    let is_expected =
+        calls.iter().map(|(name, count)| (name.as_str(), *count)).eq(expected.iter().copied());
+    let list: String = calls.iter().map(|call| format!("{call:?},\n")).collect();
+    assert!(is_expected, "the calls are now\n{list}");
+}
+
+const LOG_LIMIT: Duration = Duration::from_secs(5);
