@@ -7,6 +7,8 @@
 #![allow(
     clippy::arithmetic_side_effects,
     clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
     reason = "a program that panics has failed, and says why"
 )]
 
