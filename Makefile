@@ -14,7 +14,7 @@ MODULE := dist/mesh-jwt.wasm
 need = @command -v $(1) >/dev/null || { echo "$(1) is missing; install it with: $(2)" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help build services envoy run demo test bench lint clean cargo wasm-target python
+.PHONY: help build services envoy run demo test bench lint clean cargo wasm-target python wrk
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -43,7 +43,7 @@ test: build services envoy ## Run all tests, with the real module in a real Envo
 	ENVOY="$$envoy" MESH_JWT_WASM="$(CURDIR)/$(MODULE)" MESH_JWT_ROOT="$(CURDIR)" \
 	$(PYTHON) tests/run.py
 
-bench: build envoy ## Measure what a check costs, beside Envoy's own jwt_authn
+bench: wrk build envoy ## Measure what a check costs, beside Envoy's own jwt_authn
 	@PYTHONPATH=envoy $(PYTHON) tests/bench/bench.py $(BENCH)
 
 lint: cargo wasm-target python ## Check format, lints and documentation
@@ -71,3 +71,6 @@ wasm-target: cargo
 python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null || { \
 	  echo "Python 3.9 or newer is missing; install it with: apt-get install python3" >&2; exit 1; }
+
+wrk:
+	$(call need,wrk,apt-get install wrk)

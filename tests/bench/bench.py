@@ -14,7 +14,6 @@ import signal
 import sys
 from typing import NamedTuple
 
-import cpus
 import install
 import load
 import measure
@@ -24,7 +23,6 @@ import scaling
 import startup
 import systems
 import tokens
-from systems import PLAIN
 
 DIRECTORY = run.ROOT / os.environ.get("CARGO_TARGET_DIR", "target") / "bench"
 
@@ -37,7 +35,7 @@ class Plan(NamedTuple):
     is_full: bool
 
 
-PLANS = {"short": Plan(3, 0.45, 0.35, False), "full": Plan(9, 2.0, 3.0, True)}
+PLANS = {"short": Plan(3, 0.4, 0.35, False), "full": Plan(7, 2.0, 2.0, True)}
 
 
 def main():
@@ -82,7 +80,6 @@ def heed_signals():
 
 
 def bench(mode, plan):
-    load.ensure_wrk()
     DIRECTORY.mkdir(parents=True, exist_ok=True)
     say("signing tokens")
     issuer = tokens.sign(DIRECTORY, [tokens.SMALL, *scaling.token_sizes(plan.is_full)])
@@ -101,51 +98,55 @@ def bench(mode, plan):
         }
         records = take_turns(plan, targets, compared, points)
         memory = {system.name: measure.memory(targets[system.name].pid) for system in compared}
-    results = report.summarise(report.about(mode, plan), records, points, memory, starts)
+    results = report.summarise(report.about(mode, plan, records), records, points, memory, starts)
     text = report.markdown(results)
     (DIRECTORY / "report.md").write_text(text)
     (DIRECTORY / "report.json").write_text(json.dumps(results, indent=2))
     print(f"\n{text}", flush=True)
-    say(f"the same is in {DIRECTORY}/report.md and report.json")
+    say(f"the same is in report.md and report.json in {os.path.relpath(DIRECTORY)}")
 
 
 def take_turns(plan, targets, compared, points):
     """One record for each run, with the runs of all systems interleaved."""
-    matrix = [
-        (targets[system.name], one) for one in tokens.loads(DIRECTORY) for system in compared
-    ]
-    scaled = [
-        (targets[name], one) for name, one in scaling.runs(DIRECTORY, points)
-    ]
-    for target, one in warm_ups([*matrix, *scaled]):
-        say(f"warming up: {target.name}, {one.name}")
-        load.warm_up(target, one)
+    matrix = [(targets[system.name], one) for one in tokens.loads(DIRECTORY) for system in compared]
+    scaled = [(targets[name], one) for name, one in scaling.runs(DIRECTORY, points)]
+    warm_up([*matrix, *scaled])
+    phases = (
+        Phase("saturated", matrix, plan.saturated_seconds, 0),
+        Phase("paced", matrix, plan.paced_seconds, load.LONGEST_PAUSE_MS),
+        Phase("scaling", scaled, plan.saturated_seconds, 0),
+    )
     records = []
     for number in range(1, plan.rounds + 1):
         say(f"round {number} of {plan.rounds}")
-        for phase, runs, seconds, pause in (
-            ("saturated", matrix, plan.saturated_seconds, 0),
-            ("paced", matrix, plan.paced_seconds, load.LONGEST_PAUSE_MS),
-            ("scaling", scaled, plan.saturated_seconds, 0),
-        ):
-            for one, turns in by_load(runs):
-                load.prime(turns, one)
-                for target in turns:
-                    sample = load.run(target, one, seconds, pause)
-                    about = (("phase", phase), ("round", number), ("load", one.name))
-                    records.append({**dict(about), "system": target.name, **sample._asdict()})
+        for phase in phases:
+            records += [{"round": number, **record} for record in play(phase)]
     return records
 
 
-def by_load(runs):
-    """The targets of each load, where the same load comes several times in a row."""
-    for one, group in itertools.groupby(runs, key=lambda run: run[1]):
-        yield one, [target for target, _ in group]
+class Phase(NamedTuple):
+    name: str
+    # Pairs of a target and a load.
+    runs: list
+    seconds: float
+    longest_pause_ms: int
 
 
-def warm_ups(runs):
+def play(phase):
+    for one, group in itertools.groupby(phase.runs, key=lambda run: run[1]):
+        turns = [target for target, _ in group]
+        load.prime(turns, one)
+        for target in turns:
+            sample = load.run(target, one, phase.seconds, phase.longest_pause_ms)
+            names = {"phase": phase.name, "load": one.name, "system": target.name}
+            yield {**names, **sample._asdict()}
+
+
+def warm_up(runs):
     """Each system and load once."""
-    return {(target.name, one.name): (target, one) for target, one in runs}.values()
+    say("warming up")
+    for target, one in {(target.name, one.name): (target, one) for target, one in runs}.values():
+        load.warm_up(target, one)
 
 
 def say(what):

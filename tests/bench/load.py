@@ -3,7 +3,6 @@
 import concurrent.futures
 import http.client
 import json
-import shutil
 import signal
 import subprocess
 import time
@@ -15,7 +14,7 @@ import measure
 import run as services
 
 SCRIPT = Path(__file__).with_name("load.lua")
-CONNECTIONS = 16
+CONNECTIONS = 32
 # Under a paced load: with the connections and the mean pause, some 500 requests a second.
 PACED_CONNECTIONS = 20
 LONGEST_PAUSE_MS = 80
@@ -38,15 +37,11 @@ class Sample(NamedTuple):
     requests: int
     requests_per_second: float
     cpu_us: float
-    # Of the one CPU that Envoy may have.
+    # Of the one CPU that Envoy may have: what it used, and what others took of it.
     busy: float
+    others: float
     p50_ms: float
     p99_ms: float
-
-
-def ensure_wrk():
-    if not shutil.which("wrk"):
-        raise services.DemoError("wrk is missing; install it with: apt-get install wrk")
 
 
 def prime(targets, load):
@@ -83,21 +78,27 @@ def warm_up(target, load):
 
 def run(target, load, seconds, longest_pause_ms):
     first = target.sent.get(load.tokens, 0)
-    before = measure.cpu_ns(target.pid)
+    before = accounts(target)
     result = wrk(target.port, load, seconds, first, longest_pause_ms)
-    cpu_ns = measure.cpu_ns(target.pid) - before
     target.ensure_alive()
+    wall, own, everybody = (now - then for now, then in zip(accounts(target), before))
     ensure_expected(target, load, result)
     requests = result["requests"]
     target.sent[load.tokens] = first + requests
     return Sample(
         requests=requests,
         requests_per_second=requests / result["seconds"],
-        cpu_us=cpu_ns / 1e3 / requests,
-        busy=cpu_ns / 1e9 / result["seconds"],
+        cpu_us=own / 1e3 / requests,
+        busy=own / 1e9 / result["seconds"],
+        others=max(0, everybody - own) / wall,
         p50_ms=result["p50"] / 1e3,
         p99_ms=result["p99"] / 1e3,
     )
+
+
+def accounts(target):
+    """In ns: the time, and what Envoy and all together have used of its CPU."""
+    return time.monotonic_ns(), measure.cpu_ns(target.pid), measure.busy_ns(cpus.UNDER_TEST)
 
 
 def wrk(port, load, seconds, first, longest_pause_ms):

@@ -1,5 +1,6 @@
 """What the kernel knows about a process: CPU time and memory."""
 
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -7,6 +8,7 @@ from typing import NamedTuple
 MAPPING = re.compile(r"^([0-9a-f]+)-([0-9a-f]+) (\S{4}) \S+ \S+ \S+ *(.*)$")
 # V8 reserves all that 32 bits can address, so that it need not check bounds.
 RESERVED = 4 << 30
+TICKS_PER_SECOND = os.sysconf("SC_CLK_TCK")
 
 
 class Memory(NamedTuple):
@@ -17,10 +19,25 @@ class Memory(NamedTuple):
 
 def cpu_ns(pid):
     """How long all its threads have run."""
-    total = 0
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        total += int((task / "schedstat").read_text().split()[0])
-    return total
+    return sum(thread_ns(thread) for thread in Path(f"/proc/{pid}/task").iterdir())
+
+
+def thread_ns(thread):
+    precise = thread / "schedstat"
+    if precise.exists():
+        return int(precise.read_text().split()[0])
+    # The fields after the name, which may hold spaces: utime and stime are the 14th and 15th.
+    fields = (thread / "stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) * 10**9 // TICKS_PER_SECOND
+
+
+def busy_ns(cpu):
+    """How long a CPU has run anything."""
+    stat = Path("/proc/stat").read_text()
+    fields = re.search(rf"^cpu{cpu} (.+)$", stat, re.MULTILINE)[1].split()
+    user, nice, system, _idle, _wait, irq, softirq, steal = (int(field) for field in fields[:8])
+    ticks = user + nice + system + irq + softirq + steal
+    return ticks * 10**9 // TICKS_PER_SECOND
 
 
 def memory(pid):

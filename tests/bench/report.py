@@ -1,6 +1,5 @@
 """Turns what was measured into numbers to compare, and those into Markdown."""
 
-import os
 import platform
 import re
 import statistics
@@ -13,7 +12,7 @@ import load
 import proxy
 import table
 import tokens
-from systems import JWT_AUTHN, JWT_AUTHN_CACHE, MESH_JWT, PLAIN
+from systems import CLAIMS, JWT_AUTHN, JWT_AUTHN_CACHE, MESH_JWT, PLAIN
 
 LOADS = ("cold", "hot", "rejected")
 # For each load, what of Envoy's own comes nearest.
@@ -44,7 +43,7 @@ def summarise(about, records, points, memory, starts):
     }
 
 
-def about(mode, plan):
+def about(mode, plan, records):
     version = subprocess.run([install.available(), "--version"], capture_output=True, text=True)
     found = re.search(r"/(\d+\.\d+\.\d+)/", version.stdout)
     return {
@@ -55,7 +54,7 @@ def about(mode, plan):
         "cpu": cpu_model(),
         "cpus": len(cpus.ALL),
         "pinned": cpus.are_pinned(),
-        "load_average_at_the_end": os.getloadavg()[0],
+        "others": spread([one["others"] for one in records if one["phase"] != "paced"]),
     }
 
 
@@ -138,14 +137,16 @@ def scaled(records, point):
 def markdown(results):
     parts = [introduction(results)]
     for one in LOADS:
-        parts += [f"### {one.capitalize()}: {MEANINGS[one]}", systems_table(results["systems"][one])]
+        title = f"### {one.capitalize()}: {MEANINGS[one]}"
+        parts += [title, systems_table(results["systems"][one])]
     parts += ["### Added CPU, jwt_authn ÷ mesh-jwt", ratios_table(results["ratios"])]
-    parts += ["### Added CPU, enlarged ÷ mesh-jwt as above", scaling_table(results["scaling"])]
+    parts += [f"### Added CPU, enlarged ÷ {BASELINE}", scaling_table(results["scaling"])]
     parts += ["### Memory of a process with one worker", memory_table(results["memory"])]
     parts += ["### From the start of Envoy", start_table(results["start"])]
     return "\n\n".join(parts) + "\n"
 
 
+BASELINE = f"{MESH_JWT} with one rule, one provider, one key and the smallest token"
 MEANINGS = {
     "cold": f"{tokens.COUNT} good tokens in turn",
     "hot": "one good token",
@@ -164,14 +165,20 @@ def introduction(results):
     return f"""## Benchmark, {about["mode"]}
 
 Envoy {about["envoy"]}, mesh-jwt.wasm of {about["module_bytes"]:,} bytes; {about["cpu"]}, \
-{about["cpus"]} CPUs, {placement}; load average {about["load_average_at_the_end"]:.1f} at the end.
+{about["cpus"]} CPUs, {placement}, of which other programs took \
+{100 * about["others"]["median"]:.0f} % (at most {100 * about["others"]["max"]:.0f} %).
 
-Medians of {about["rounds"]} rounds (min–max). Saturated by {load.CONNECTIONS} connections for \
-{about["saturated_seconds"]} s a run; p50 and p99 at {paced:.0f} requests/s for \
-{about["paced_seconds"]} s a run. Busy: how much of its CPU Envoy used; well below 100 %, the load \
-was the limit of requests/s. CPU is Envoy's own per request, when saturated; added is what it is \
-beyond `{PLAIN}`, the same Envoy without a check (which answers the rejected requests with 401 by \
-a route)."""
+Each system checks signature, issuer, audience and times, removes the token and sets \
+{len(CLAIMS)} headers from claims; `{PLAIN}` is the same Envoy without a check, which forwards the \
+token, and answers the rejected requests with 401 by a route. Medians of {about["rounds"]} rounds \
+(min–max).
+
+- requests/s: with {load.CONNECTIONS} connections, for {about["saturated_seconds"]} s a run; busy \
+is how much of a CPU Envoy used: well below 100 %, something else was the limit
+- CPU: Envoy's own, per request, during that; added: beyond `{PLAIN}` in the same round
+- p50, p99: at {paced:.0f} requests/s, for {about["paced_seconds"]} s a run
+- rejected: once one such request has been answered. After a time without any, mesh-jwt lets the \
+first wait while it looks for a new key."""
 
 
 def systems_table(systems):
@@ -210,7 +217,7 @@ def ratios_table(ratios):
 def scaling_table(rows):
     return table.markdown(
         [
-            ("enlarged", "load", "as above, µs", "enlarged, µs", "ratio"),
+            ("enlarged to", "load", "added before, µs", "added after, µs", "ratio"),
             *(
                 (
                     f"{row['size']:,} {row['dimension']}",

@@ -67,7 +67,7 @@ def keys(issuer, count):
 def longer_token(issuer, size):
     options = {"maxTokenBytes": 2 * size}
     token_filter = systems.mesh_jwt([systems.provider(issuer)], 1, options)
-    return point("token bytes", size, ("hot", "cold"), token_filter)._replace(token_bytes=size)
+    return point("bytes a token", size, ("hot", "cold"), token_filter)._replace(token_bytes=size)
 
 
 def point(dimension, size, kinds, token_filter):

@@ -47,11 +47,13 @@ def sign(directory, sizes):
     if subprocess.run(command, cwd=run.ROOT, stdin=subprocess.DEVNULL).returncode != 0:
         raise run.DemoError("the tokens could not be signed; see above")
     for size in sizes:
-        signed = (directory / f"{size}.txt").read_text().split()
-        write(directory / f"hot-{size}.txt", signed[:1])
-        write(directory / f"cold-{size}.txt", signed)
-        write(directory / f"rejected-{size}.txt", map(spoilt, signed))
+        write(directory / f"hot-{size}.txt", signed(directory, size)[:1])
+    write(directory / f"rejected-{SMALL}.txt", map(spoilt, signed(directory, SMALL)))
     return Issuer(**json.loads((directory / "issuer.json").read_text()))
+
+
+def signed(directory, size):
+    return (directory / f"cold-{size}.txt").read_text().split()
 
 
 def write(path, lines):

@@ -1,7 +1,7 @@
 //! Signs the tokens of `make bench`, since Python's standard library knows no RSA.
 //!
 //! `bench_tokens DIRECTORY COUNT BYTES...` writes so many tokens of each size, one a line, to
-//! `BYTES.txt`, and what a provider has to know about them to `issuer.json`. A token without padding
+//! `cold-BYTES.txt`, and what a provider has to know about them to `issuer.json`. A token without padding
 //! is larger than the smallest sizes.
 
 #![allow(
@@ -23,6 +23,7 @@ use std::path::Path;
 use serde_json::json;
 use token::{AUDIENCE, ISSUER, Key, Token, now};
 
+const PADDING: &str = "padding";
 /// Longer than any run.
 const LIFETIME_SECONDS: u64 = 365 * 24 * 3600;
 
@@ -36,21 +37,25 @@ fn main() {
     let issuer = json!({ "issuer": ISSUER, "audience": AUDIENCE, "jwk": Key::alpha().jwk() });
     write(&directory.join("issuer.json"), &issuer.to_string());
     for size in sizes {
-        let bytes = size.parse().expect("BYTES is a number");
-        let lines: String = (0..count).map(|user| format!("{}\n", sign(user, bytes))).collect();
-        write(&directory.join(format!("{size}.txt")), &lines);
+        let padding = padding(size.parse().expect("BYTES is a number"));
+        let lines: String = (0..count).map(|user| sign(user, padding) + "\n").collect();
+        write(&directory.join(format!("cold-{size}.txt")), &lines);
     }
 }
 
-fn sign(user: u32, bytes: usize) -> String {
-    let token =
-        Token::good().claim("sub", format!("user-{user}")).claim("exp", now() + LIFETIME_SECONDS);
-    let missing = bytes.saturating_sub(token.compact().len());
-    if missing == 0 {
-        return token.compact();
-    }
-    // Four characters of base64url hold three bytes; the name of the claim counts as well.
-    token.claim("padding", "x".repeat((missing * 3 / 4).saturating_sub(13))).compact()
+/// All tokens with the same padding are of the same size, whoever the user.
+fn sign(user: u32, padding: usize) -> String {
+    let token = Token::good()
+        .claim("sub", format!("user-{user:06}"))
+        .claim("exp", now() + LIFETIME_SECONDS);
+    if padding == 0 { token } else { token.claim(PADDING, "x".repeat(padding)) }.compact()
+}
+
+/// How long the claim has to be that makes a token so large.
+fn padding(bytes: usize) -> usize {
+    let missing = bytes.saturating_sub(sign(0, 0).len());
+    // Four characters of base64url hold three bytes, and the claim is more than its value.
+    (missing * 3 / 4).saturating_sub(format!(r#","{PADDING}":"""#).len())
 }
 
 fn write(path: &Path, text: &str) {
