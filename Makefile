@@ -19,7 +19,10 @@ need = @command -v $(1) >/dev/null || { echo "$(1) is missing; install it with: 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
 
-# One crate type at a time: with rlib beside it, cargo links the module without LTO.
+# One crate type at a time: with rlib beside it, cargo links the module without LTO. Where the
+# sources of dependencies are on this machine has no place in the module.
+build: export CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS = \
+  --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src/=
 build: cargo wasm-target ## Build the filter: dist/mesh-jwt.wasm
 	cargo rustc --locked --release -p mesh-jwt --lib --crate-type cdylib --target $(WASM_TARGET)
 	@mkdir -p $(dir $(MODULE))

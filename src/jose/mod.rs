@@ -9,6 +9,7 @@ mod json;
 mod jwk;
 #[cfg(any(test, target_arch = "wasm32"))]
 mod known_answer;
+mod pkcs1;
 mod rs256;
 #[cfg(any(test, target_arch = "wasm32"))]
 mod spki;
