@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Runs the demo on loopback until Ctrl-C: auth-service, user-service, and Envoy with the filter.
 
-LISTEN_PORT, ADMIN_PORT, AUTH_PORT and USER_PORT choose other ports.
+LISTEN_PORT, ADMIN_PORT, STATS_PORT, AUTH_PORT and USER_PORT choose other ports.
 """
 
 import argparse
@@ -13,6 +13,7 @@ import re
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -25,7 +26,15 @@ import install
 ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 # The values are those in envoy.yaml.
-DEFAULT_PORTS = {"LISTEN_PORT": 10000, "ADMIN_PORT": 9901, "AUTH_PORT": 9001, "USER_PORT": 9002}
+DEFAULT_PORTS = {
+    "LISTEN_PORT": 10000,
+    "ADMIN_PORT": 9901,
+    "STATS_PORT": 9902,
+    "AUTH_PORT": 9001,
+    "USER_PORT": 9002,
+}
+# Where Debian and the image of Envoy have it; so does envoy.yaml.
+CA_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
 ANSWER_SECONDS = 30
 READY_SECONDS = 30
 STOP_SECONDS = 5
@@ -130,15 +139,30 @@ def built(path, target):
 
 
 def render(config, ports):
+    """envoy.yaml with every address of the demo on loopback, on these ports."""
     chosen = {default: ports[name] for name, default in DEFAULT_PORTS.items()}
-    for name, default in DEFAULT_PORTS.items():
-        found = len(re.findall(rf"\bport_value: {default}\b", config))
-        if found != 1:
-            raise DemoError(f"envoy.yaml: `port_value: {default}` ({name}) {found} times, not once")
-    # In one pass, or ports that trade places would be replaced twice.
-    return re.sub(
-        r"(?<=\bport_value: )\d+\b", lambda port: str(chosen.get(int(port[0]), port[0])), config
-    )
+    missing = set(chosen)
+
+    def on_loopback(address):
+        default = int(address[1])
+        missing.discard(default)
+        return socket_address(HOST, chosen[default]) if default in chosen else address[0]
+
+    config = re.sub(socket_address(r"[\w.-]+", r"(\d+)"), on_loopback, config)
+    if missing or CA_CERTIFICATES not in config:
+        raise DemoError(f"envoy.yaml lacks {missing or CA_CERTIFICATES}, which the demo changes")
+    return config.replace(CA_CERTIFICATES, ca_certificates())
+
+
+def socket_address(host, port):
+    return f"{{address: {host}, port_value: {port}}}"
+
+
+def ca_certificates():
+    for path in (CA_CERTIFICATES, ssl.get_default_verify_paths().cafile):
+        if path and Path(path).exists():
+            return path
+    raise DemoError("there are no CA certificates; `apt-get install ca-certificates`")
 
 
 def listen_on(port):
@@ -275,6 +299,7 @@ def requests(base):
 
 def print_introduction(base, ports, logs):
     print(f"mesh-jwt guards {base} (Envoy's admin: http://{HOST}:{ports['ADMIN_PORT']})")
+    print(f"Metrics: http://{HOST}:{ports['STATS_PORT']}/stats/prometheus")
     print(f"Logs: {logs.relative_to(ROOT)}/*.log\n")
     print(f"Log in as alice:\n\n  {login_command(base)}\n\nand try:\n")
     for status, why, command in requests(base):

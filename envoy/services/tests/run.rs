@@ -9,6 +9,11 @@ use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
+use demo::{free_ports, run_py};
+
+#[path = "support/demo.rs"]
+mod demo;
+
 #[test]
 fn printed_requests_are_answered_as_printed() {
     let output = run_py(&free_ports()).arg("--check").output().unwrap();
@@ -40,7 +45,7 @@ fn termination_stops_every_part() {
 #[test]
 fn port_in_use_is_named_with_its_variable_before_anything_starts() {
     let ports = free_ports();
-    let busy = TcpListener::bind(("127.0.0.1", ports[2])).unwrap();
+    let busy = TcpListener::bind(("127.0.0.1", ports[3])).unwrap();
 
     let output = run_py(&ports).output().unwrap();
 
@@ -48,22 +53,4 @@ fn port_in_use_is_named_with_its_variable_before_anything_starts() {
     assert!(!output.status.success());
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(stderr.contains("choose another with AUTH_PORT"), "{stderr}");
-}
-
-const PORT_VARIABLES: [&str; 4] = ["LISTEN_PORT", "ADMIN_PORT", "AUTH_PORT", "USER_PORT"];
-
-fn run_py(ports: &[u16; 4]) -> Command {
-    let mut command = Command::new("python3");
-    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../run.py"));
-    for (variable, port) in PORT_VARIABLES.into_iter().zip(ports) {
-        command.env(variable, port.to_string());
-    }
-    command
-}
-
-/// Held together, so that they differ, and let go for the demo to take.
-fn free_ports() -> [u16; 4] {
-    [(); 4]
-        .map(|()| TcpListener::bind(("127.0.0.1", 0)).unwrap())
-        .map(|listener| listener.local_addr().unwrap().port())
 }

@@ -2,15 +2,18 @@
 // The helpers panic where the tests do; clippy knows only the latter for tests.
 #![allow(clippy::indexing_slicing, clippy::unwrap_used)]
 
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
+use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, Command, Stdio};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use http::Answer;
 use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use serde_json::{Value, json};
+
+#[path = "support/http.rs"]
+mod http;
 
 #[test]
 fn login_answers_a_token_that_the_published_key_verifies() {
@@ -183,20 +186,7 @@ impl Service {
     }
 
     fn send(&self, method: &str, path: &str, headers: &[u8], body: &str) -> Answer {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        let length = body.len();
-        let start = format!("{method} {path} HTTP/1.1\r\nhost: demo\r\nconnection: close\r\n");
-        let end = format!("content-length: {length}\r\n\r\n{body}");
-        stream.write_all(&[start.as_bytes(), headers, end.as_bytes()].concat()).unwrap();
-
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        Answer {
-            status: head.split(' ').nth(1).unwrap().parse().unwrap(),
-            head: head.to_owned(),
-            body: body.to_owned(),
-        }
+        http::send(&self.address, method, path, headers, body)
     }
 
     fn signal(&self, name: &str) {
@@ -210,18 +200,6 @@ impl Drop for Service {
         // Fails where the test has already stopped it.
         let _ = self.process.kill();
         let _ = self.process.wait();
-    }
-}
-
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
-}
-
-impl Answer {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap()
     }
 }
 
