@@ -8,16 +8,18 @@ SHELL := /bin/sh
 PYTHON ?= python3
 TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 WASM_TARGET := wasm32-wasip1
+MUSL_TARGET := $(shell uname -m)-unknown-linux-musl
 MODULE := dist/mesh-jwt.wasm
 
 # $(call need,command,how to install it)
 need = @command -v $(1) >/dev/null || { echo "$(1) is missing; install it with: $(2)" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help build services envoy run demo test bench lint clean cargo wasm-target python wrk
+.PHONY: help build services static envoy run demo compose-up compose-down test bench lint clean \
+  cargo wasm-target musl-target python wrk
 
 help: ## Show this help
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 # One crate type at a time: with rlib beside it, cargo links the module without LTO. Where the
 # sources of dependencies are on this machine has no place in the module.
@@ -32,6 +34,11 @@ build: cargo wasm-target ## Build the filter: dist/mesh-jwt.wasm
 services: cargo ## Build the demo services
 	cargo build --locked --release -p mesh-jwt-demo
 
+static: cargo musl-target ## Build the demo services for images FROM scratch: dist/static
+	cargo build --locked --release -p mesh-jwt-demo --target $(MUSL_TARGET)
+	@mkdir -p dist/static
+	@cp $(addprefix $(TARGET_DIR)/$(MUSL_TARGET)/release/,auth-service user-service) dist/static
+
 envoy: python ## Fetch Envoy, unless it is there or ENVOY names one
 	@$(PYTHON) envoy/install.py
 
@@ -40,6 +47,12 @@ run: build services envoy ## Run the demo on localhost:10000 until Ctrl-C
 
 demo: build services envoy ## Replay the two-pod incident and print the table
 	@$(PYTHON) envoy/demo.py
+
+compose-up: build envoy $(if $(filter source,$(SERVICES_FROM)),,static) ## Run the demo in containers, on localhost:10000
+	@$(PYTHON) envoy/compose.py up
+
+compose-down: python ## Stop those containers
+	@$(PYTHON) envoy/compose.py down
 
 test: build services envoy ## Run all tests, with the real module in a real Envoy
 	@envoy=$$($(PYTHON) envoy/install.py) && \
@@ -64,12 +77,20 @@ cargo:
 	$(call need,cargo,curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh)
 	$(call need,cc,apt-get install build-essential)
 
+# $(call rust-target,target)
+define rust-target
+@test -d "$$(rustc --print sysroot)/lib/rustlib/$(1)" || { \
+  command -v rustup >/dev/null || { \
+    echo "rustup is missing, which adds the target $(1); install it with:" \
+      "curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh" >&2; exit 1; }; \
+  rustup target add $(1); }
+endef
+
 wasm-target: cargo
-	@test -d "$$(rustc --print sysroot)/lib/rustlib/$(WASM_TARGET)" || { \
-	  command -v rustup >/dev/null || { \
-	    echo "rustup is missing, which adds the target $(WASM_TARGET); install it with:" \
-	      "curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh" >&2; exit 1; }; \
-	  rustup target add $(WASM_TARGET); }
+	$(call rust-target,$(WASM_TARGET))
+
+musl-target: cargo
+	$(call rust-target,$(MUSL_TARGET))
 
 python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 9))' 2>/dev/null || { \
