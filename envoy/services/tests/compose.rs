@@ -6,6 +6,19 @@ use std::io::{Write, stderr};
 use std::process::Command;
 
 #[test]
+fn compose_file_pins_the_envoy_that_the_tests_run_with() {
+    let version = include_str!("../../install.py")
+        .lines()
+        .find_map(|line| line.strip_prefix("DEFAULT_VERSION = "))
+        .unwrap()
+        .trim_matches('"');
+
+    let image = format!("image: envoyproxy/envoy:v${{ENVOY_VERSION:-{version}}}\n");
+
+    assert!(include_str!("../../docker-compose.yaml").contains(&image), "{image}");
+}
+
+#[test]
 fn pods_with_different_keys_fail_no_request_even_when_they_stop() {
     let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
     let run = |script| {
