@@ -42,7 +42,6 @@ fn it_exports_what_envoy_is_to_call_and_nothing_else() {
         "proxy_on_configure",
         "proxy_on_context_create",
         "proxy_on_delete",
-        "proxy_on_done",
         "proxy_on_http_call_response",
         "proxy_on_memory_allocate",
         "proxy_on_request_body",
