@@ -7,6 +7,7 @@ LISTEN_PORT, ADMIN_PORT, STATS_PORT, AUTH_PORT and USER_PORT choose other ports.
 import argparse
 import contextlib
 import http.client
+import importlib.util
 import json
 import os
 import re
@@ -159,10 +160,16 @@ def socket_address(host, port):
 
 
 def ca_certificates():
-    for path in (CA_CERTIFICATES, ssl.get_default_verify_paths().cafile):
+    for path in (CA_CERTIFICATES, ssl.get_default_verify_paths().cafile, pip_certificates()):
         if path and Path(path).exists():
-            return path
+            return str(path)
     raise DemoError("there are no CA certificates; `apt-get install ca-certificates`")
+
+
+def pip_certificates():
+    """Those that pip brings along for its own downloads; Debian's pip does not."""
+    pip = importlib.util.find_spec("pip")
+    return pip and Path(pip.origin).parent / "_vendor" / "certifi" / "cacert.pem"
 
 
 def listen_on(port):
