@@ -23,7 +23,8 @@ help: ## Show this help
 
 # One crate type at a time: with rlib beside it, cargo links the module without LTO. Where the
 # sources of dependencies are on this machine has no place in the module.
-build: export CARGO_TARGET_WASM32_WASIP1_RUSTFLAGS = \
+build: export CARGO_TARGET_WASM32_WASIP1_LINKER = $(CURDIR)/.cargo/wasm-ld
+build: export CARGO_ENCODED_RUSTFLAGS = \
   --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src/=
 build: cargo wasm-target ## Build the filter: dist/mesh-jwt.wasm
 	cargo rustc --locked --release -p mesh-jwt --lib --crate-type cdylib --target $(WASM_TARGET)

@@ -12,7 +12,7 @@ use crate::sorted_map::SortedMap;
 use crate::time::Timestamp;
 use crate::token_cache::TokenCache;
 use crate::verdict::{Allow, Verdict};
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ pub struct Engine {
     /// The keys of each provider, in the order of the configuration.
     caches: Vec<jwks::Cache>,
     verified: TokenCache,
-    paused: SortedMap<StreamId, Paused>,
+    paused: BTreeMap<StreamId, Paused>,
     verdicts: VecDeque<(StreamId, Verdict)>,
     events: VecDeque<Event>,
     jitter: fastrand::Rng,
@@ -120,7 +120,7 @@ impl Engine {
             crypto,
             verified: TokenCache::new(config.token_cache_entries, seed),
             config: Rc::new(config),
-            paused: SortedMap::new(),
+            paused: BTreeMap::new(),
             verdicts: VecDeque::new(),
             events: VecDeque::new(),
             jitter: fastrand::Rng::with_seed(seed),

@@ -147,12 +147,10 @@ fn find_token<'r>(
 ) -> Option<(usize, Found<'r>)> {
     let named = requirement.providers.iter().flatten();
     let accepted = named.filter_map(|index| config.providers.get(*index));
-    let mut last = None;
     accepted
         .flat_map(|provider| &provider.places)
         .copied()
         .chain(0..config.locations.len())
-        .filter(|place| last.replace(*place) != Some(*place))
         .filter_map(|place| Some((place, config.locations.get(place)?.find(request))))
         .find(|(_, found)| *found != Found::Nothing)
 }

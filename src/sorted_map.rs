@@ -1,11 +1,11 @@
-//! A map in a vector, for the few entries or rare changes that there are here.
+//! A map in a vector, for what has few entries or changes rarely.
 
 use std::borrow::Borrow;
 
 /// Entries in the order of their keys. A search halves what is left; a change moves what follows.
 ///
-/// It takes the place of the standard library's trees, which make the module larger by 4 KB for
-/// each type that they are used with.
+/// It takes the place of the standard library's trees where a change may take that long, because
+/// they make the module larger by 4 KB for each type that they are used with.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct SortedMap<K, V>(Vec<(K, V)>);
 
@@ -62,18 +62,6 @@ impl<K: Ord, V> SortedMap<K, V> {
         self.find(key).ok().map(|at| self.0.remove(at).1)
     }
 
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&K, &V)> {
-        self.0.iter().map(|(key, value)| (key, value))
-    }
-
-    pub(crate) fn values(&self) -> impl Iterator<Item = &V> {
-        self.0.iter().map(|(_, value)| value)
-    }
-
-    pub(crate) fn values_mut(&mut self) -> impl Iterator<Item = &mut V> {
-        self.0.iter_mut().map(|(_, value)| value)
-    }
-
     fn find<Q: Ord + ?Sized>(&self, key: &Q) -> Result<usize, usize>
     where
         K: Borrow<Q>,
@@ -100,7 +88,7 @@ mod tests {
             }
             assert_eq!(map.get(&key), tree.get(&key));
             assert_eq!(map.contains_key(&key), tree.contains_key(&key));
-            assert!(map.iter().eq(&tree) && map.values().eq(tree.values()));
+            assert!(map.0.iter().map(|(key, value)| (key, value)).eq(&tree));
             assert_eq!(map.len(), tree.len());
         }
     }

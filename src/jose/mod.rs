@@ -23,11 +23,7 @@ pub use jwk::{JwkSetError, SkippedKey, VerifyingKey};
 pub(crate) use jwk::{KeySet, MAX_KEYS};
 pub use rs256::Crypto;
 #[cfg(target_arch = "wasm32")]
-pub(crate) use {
-    known_answer::is_known_by,
-    rs256::{crypto_provider, verifier},
-    spki::subject_public_key_info,
-};
+pub(crate) use {known_answer::is_known_by, rs256::crypto_provider, spki::subject_public_key_info};
 
 use crate::reason::Reason;
 use base64::Engine as _;

@@ -35,7 +35,7 @@ pub(super) fn install() {
 }
 
 /// The module's own verifier of one key.
-pub(crate) fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>> {
+pub(super) fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>> {
     match (algorithm, key.kind()) {
         (Algorithm::RS256, DecodingKeyKind::RsaModulusExponent { n, e }) => {
             let exponent = exponent(e).ok_or(ErrorKind::InvalidKeyFormat)?;

@@ -242,7 +242,13 @@ impl Cache {
     ) -> Option<Outcome> {
         let times = self.times();
         let refresh = self.refresh.as_mut()?;
-        let KeySet { keys, skipped } = set;
+        let KeySet { mut keys, skipped } = set;
+        // A key that is known already has its verifier, and need not be told from itself.
+        for key in &mut keys {
+            if let Some(old) = self.keys.iter().find(|old| old.key.is_same(key)) {
+                *key = old.key.clone();
+            }
+        }
         if std::mem::take(&mut self.has_initial_keys) {
             self.keys.clear();
         }
@@ -388,7 +394,8 @@ impl Cache {
                 Some(known) if known.published_at < shared.published_at => {
                     let is_addition = times.end(known) <= now;
                     self.additions = self.additions.saturating_add(u64::from(is_addition));
-                    *known = shared;
+                    known.published_at = shared.published_at;
+                    known.is_withdrawn = shared.is_withdrawn;
                 }
                 Some(known) => {
                     known.is_withdrawn |=

@@ -2,13 +2,12 @@
 //! (source/extensions/common/wasm/foreign.cc and ext/verify_signature.proto).
 
 use super::abi;
-use crate::jose::{crypto_provider, is_known_by, subject_public_key_info, verifier};
+use crate::jose::{crypto_provider, is_known_by, subject_public_key_info};
 use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier};
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::signature::{Error, Verifier};
 use jsonwebtoken::{Algorithm, DecodingKey};
-use log::warn;
-use std::cell::OnceCell;
+use log::error;
 
 /// The host's crypto, if it offers any that gives the known answers.
 pub(super) fn probe() -> Option<&'static CryptoProvider> {
@@ -18,50 +17,25 @@ pub(super) fn probe() -> Option<&'static CryptoProvider> {
     is_known_by(verifies).then_some(&HOST)
 }
 
-static HOST: CryptoProvider = crypto_provider(|algorithm, key| {
-    let host = HostKey::new(key).ok_or(ErrorKind::InvalidKeyFormat)?;
-    Ok(Box::new(HostVerifier {
-        host,
-        module: OnceCell::new(),
-        algorithm: *algorithm,
-        key: key.clone(),
-    }))
+static HOST: CryptoProvider = crypto_provider(|algorithm, key| match algorithm {
+    Algorithm::RS256 => Ok(Box::new(HostKey::new(key).ok_or(ErrorKind::InvalidKeyFormat)?)),
+    _ => Err(ErrorKind::InvalidAlgorithm.into()),
 });
 
-struct HostVerifier {
-    host: HostKey,
-    /// For a key that the host does not take, and for a host that offers its crypto no more.
-    module: OnceCell<Option<Box<dyn JwtVerifier>>>,
-    algorithm: Algorithm,
-    key: DecodingKey,
-}
-
-impl HostVerifier {
-    fn module(&self, status: u32) -> Option<&dyn JwtVerifier> {
-        let make = || {
-            warn!(
-                "mesh-jwt: the host does not check signatures of a key (status {status}); the \
-                 module does, which takes longer"
-            );
-            verifier(&self.algorithm, &self.key).ok()
-        };
-        self.module.get_or_init(make).as_deref()
-    }
-}
-
-impl Verifier<Vec<u8>> for HostVerifier {
+impl Verifier<Vec<u8>> for HostKey {
     fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), Error> {
-        let is_good = self.host.verifies(message, signature).or_else(|status| {
-            let verifier = self.module(status).ok_or_else(Error::new)?;
-            verifier.verify(message, signature).map(|()| true)
-        })?;
+        let is_good = self.verifies(message, signature).unwrap_or_else(|status| {
+            // It did when it was probed.
+            error!("mesh-jwt: the host does not check a signature: status {status}");
+            false
+        });
         is_good.then_some(()).ok_or_else(Error::new)
     }
 }
 
-impl JwtVerifier for HostVerifier {
+impl JwtVerifier for HostKey {
     fn algorithm(&self) -> Algorithm {
-        self.algorithm
+        Algorithm::RS256
     }
 }
 

@@ -3,7 +3,7 @@
 use super::headers::Headers;
 use super::{crypto, host};
 use crate::config::{Config, HostCrypto, Provider};
-use crate::engine::{Disposition, Engine, Fetch, StreamId};
+use crate::engine::{Disposition, Engine, Fetch, MAX_TIMEOUT, StreamId};
 use crate::event::Level;
 use crate::jose::{Crypto, MAX_JWKS_BYTES};
 use crate::jwks::{Consultation, FetchError, JwksResponse};
@@ -15,6 +15,7 @@ use crate::time::Timestamp;
 use crate::verdict::{PassReason, Verdict};
 use log::{debug, error, info, warn};
 use proxy_wasm::types::{Action, MapType};
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::Duration;
 
@@ -26,7 +27,7 @@ pub(super) struct Driver {
     /// The fetches that another VM is carrying out, with what was read of the shared data and when.
     waiting: Vec<(Fetch, u32, Timestamp)>,
     /// The requests that were paused and then refused, until they are closed.
-    refused: SortedMap<StreamId, ()>,
+    refused: BTreeSet<StreamId>,
     /// The names in the shared data, by provider.
     shared_keys: Vec<String>,
     /// The ids that the host gave.
@@ -57,7 +58,7 @@ impl Driver {
             engine: Engine::new(config, crypto, seed, now),
             calls: Vec::new(),
             waiting: Vec::new(),
-            refused: SortedMap::new(),
+            refused: BTreeSet::new(),
             shared_keys,
             metrics,
             reported_paused: 0,
@@ -85,14 +86,14 @@ impl Driver {
 
     /// Whether the request waits for a verdict, or the verdict was to refuse it.
     pub(super) fn holds(&self, stream: StreamId) -> bool {
-        self.engine.is_paused(stream) || self.refused.contains_key(&stream)
+        self.engine.is_paused(stream) || self.refused.contains(&stream)
     }
 
     /// Removes from the trailers what only the filter may say.
     pub(super) fn strip_trailers(&self) {
         let trailers = Headers::read(MapType::HttpRequestTrailers);
-        let Some(head) = trailers.as_ref().ok().and_then(Headers::head) else {
-            error!("mesh-jwt: the host does not hand over the request trailers");
+        let Some(head) = trailers.as_ref().and_then(Headers::head) else {
+            error!("mesh-jwt: there are no request trailers that can be read");
             return;
         };
         let edits = self.engine.strip_trailers(&head);
@@ -170,7 +171,7 @@ impl Driver {
                 continue;
             }
             if self.settle(&verdict) != Action::Continue {
-                self.refused.insert(stream, ());
+                self.refused.insert(stream);
             } else if let Err(status) = host::resume_request() {
                 error!("mesh-jwt: the host refused to resume a request: {status:?}");
             }
@@ -246,7 +247,7 @@ impl Driver {
         } else {
             None
         };
-        host::set_timer(next.into_iter().chain(look_in).min());
+        host::set_timer(next.into_iter().chain(look_in).fold(MAX_TIMEOUT, Duration::min));
     }
 
     fn report_verdict(&self, verdict: &Verdict) {
@@ -337,11 +338,9 @@ fn read_response(headers: usize, body_size: usize) -> Result<OwnedResponse, Fetc
     if headers == 0 {
         return Err(FetchError::Reset);
     }
-    let headers = host::call_response_headers().map_err(|_| FetchError::Reset)?;
-    let text = |name: &str| {
-        let (_, value) = headers.iter().find(|(other, _)| other == name)?;
-        str::from_utf8(value).ok()
-    };
+    let headers = Headers::read(MapType::HttpCallResponseHeaders).ok_or(FetchError::Reset)?;
+    let head = headers.head().ok_or(FetchError::Reset)?;
+    let text = |name: &str| str::from_utf8(head.values(name).next()?).ok();
     let status = text(":status").and_then(|status| status.parse().ok());
     if body_size > MAX_JWKS_BYTES {
         return Err(FetchError::too_large(body_size));

@@ -2,6 +2,7 @@
 
 use super::abi;
 use crate::request::RequestHead;
+use log::error;
 use proxy_wasm::types::MapType;
 
 /// The number of headers, the two lengths of each, and then names and values, each followed by a
@@ -9,8 +10,14 @@ use proxy_wasm::types::MapType;
 pub(super) struct Headers(Vec<u8>);
 
 impl Headers {
-    pub(super) fn read(map: MapType) -> Result<Self, u32> {
-        abi::header_map(map).map(Self)
+    /// Reads a map; absent when the host does not hand it over, which is logged.
+    pub(super) fn read(map: MapType) -> Option<Self> {
+        abi::header_map(map)
+            .inspect_err(|status| {
+                error!("mesh-jwt: the host does not hand over {map:?}: status {status}");
+            })
+            .ok()
+            .map(Self)
     }
 
     /// The headers; absent when the host does not keep to its format.

@@ -34,12 +34,10 @@ pub(super) fn now() -> Timestamp {
     since_epoch.map_or(Timestamp::MAX, Timestamp::from_nanos)
 }
 
-/// Wakes the root context after `delay`, and then again and again; never when there is none.
-pub(super) fn set_timer(delay: Option<Duration>) {
-    // A period of zero switches the timer off, so the shortest one is a millisecond. The host
-    // takes 32 bits of milliseconds.
-    let period = delay.map_or(Duration::ZERO, |delay| delay.clamp(MIN_TICK, MAX_TICK));
-    if let Err(status) = hostcalls::set_tick_period(period) {
+/// Wakes the root context after `delay`, and then again and again.
+pub(super) fn set_timer(delay: Duration) {
+    // A period of zero switches the timer off, so the shortest one is a millisecond.
+    if let Err(status) = hostcalls::set_tick_period(delay.max(MIN_TICK)) {
         error!("the host refused a timer: {status:?}");
     }
 }
@@ -115,10 +113,6 @@ pub(super) fn set_shared_data(key: &str, bytes: &[u8], version: u32) -> Result<(
     hostcalls::set_shared_data(key, Some(bytes), Some(version))
 }
 
-pub(super) fn call_response_headers() -> Result<Vec<(String, Vec<u8>)>, Status> {
-    hostcalls::get_map_bytes(MapType::HttpCallResponseHeaders)
-}
-
 pub(super) fn call_response_body(size: usize) -> Result<Vec<u8>, Status> {
     let bytes = hostcalls::get_buffer(BufferType::HttpCallResponseBody, 0, size)?;
     Ok(bytes.unwrap_or_default())
@@ -138,5 +132,4 @@ pub(super) fn record_metric(id: u32, value: u64) -> Result<(), Status> {
 }
 
 const MIN_TICK: Duration = Duration::from_millis(1);
-const MAX_TICK: Duration = crate::engine::MAX_TIMEOUT;
 const USER_AGENT: &str = concat!("mesh-jwt/", env!("CARGO_PKG_VERSION"));

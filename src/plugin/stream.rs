@@ -52,8 +52,8 @@ impl HttpContext for Stream {
             return Action::Pause;
         };
         let headers = Headers::read(MapType::HttpRequestHeaders);
-        let Some(head) = headers.as_ref().ok().and_then(Headers::head) else {
-            error!("mesh-jwt: the host does not hand over the request headers");
+        let Some(head) = headers.as_ref().and_then(Headers::head) else {
+            error!("mesh-jwt: there are no request headers that can be read");
             driver::send(&LocalReply::host_failure());
             return Action::Pause;
         };
