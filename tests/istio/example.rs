@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use crate::render::kustomize::Source;
+use super::render::kustomize::Source;
 
 pub(crate) const DIRECTORY: &str = "istio/example";
 pub(crate) const KUSTOMIZATION: &str = "istio/example/kustomization.yaml";
@@ -37,6 +37,5 @@ pub(crate) fn text(source: &Source, file: &str) -> String {
 }
 
 pub(crate) const OVERLAYS: [&str; 4] = ["workload", "namespace", "mesh-wide", "ingress-gateway"];
-pub(crate) const ISSUERS: [&str; 2] = ["in-mesh-issuer", "external-issuer"];
 /// The components that the roll-out takes in one after the other.
 pub(crate) const STAGES: [&str; 2] = ["enforce", "header-identity"];

@@ -23,7 +23,7 @@ fn every_directory_renders_and_is_valid() {
 #[test]
 fn every_overlay_is_valid_with_every_issuer_at_every_stage() {
     for overlay in example::OVERLAYS {
-        for issuer in example::ISSUERS {
+        for issuer in ISSUERS {
             for stage in 0..=example::STAGES.len() {
                 assert_valid(&example::edited(overlay, issuer, stage), example::DIRECTORY);
             }
@@ -36,7 +36,7 @@ fn every_overlay_is_valid_with_every_issuer_at_every_stage() {
 fn no_manifest_is_left_out() {
     let mut used = BTreeSet::new();
     for overlay in example::OVERLAYS {
-        for issuer in example::ISSUERS {
+        for issuer in ISSUERS {
             let source = example::edited(overlay, issuer, example::STAGES.len());
             source.render(example::DIRECTORY).expect("a valid example");
             used.append(&mut source.files_read());
@@ -149,3 +149,5 @@ fn manifests(directory: &Path) -> BTreeSet<String> {
     }
     found
 }
+
+const ISSUERS: [&str; 2] = ["in-mesh-issuer", "external-issuer"];
