@@ -225,9 +225,6 @@ fn wasm(plugin: &Value) -> Value {
         "vm_config": {
             "runtime": "envoy.wasm.runtime.v8",
             "code": { "local": { "filename": wasm_module() } },
-            "environment_variables": { "key_values": {
-                "ISTIO_META_WASM_PLUGIN_RESOURCE_VERSION": "1",
-            } },
         },
     })
 }
