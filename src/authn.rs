@@ -54,20 +54,46 @@ fn lifetime(claims: &Claims, skew: Duration, now: Timestamp) -> Duration {
     exp.saturating_since(issued)
 }
 
-/// Adds the headers that tell the upstream who is calling.
-pub(crate) fn add_identity(
-    provider: &Provider,
-    token: &VerifiedToken,
-    edits: &mut Vec<HeaderEdit>,
-) {
-    if let Some(header) = &provider.payload_header {
-        let payload = token.payload_segment().as_bytes().to_vec();
-        edits.push(HeaderEdit::Set(header.shared(), payload));
-    }
-    for output in &provider.claim_headers {
-        if let Some(value) = header_value(output, token.claims()) {
-            edits.push(HeaderEdit::Set(output.header.shared(), value.into_bytes()));
+/// A verified token of a known provider, and what it tells the upstream.
+pub(crate) struct Authenticated {
+    /// The index of the provider.
+    pub(crate) provider: usize,
+    pub(crate) token: VerifiedToken,
+    /// The headers that tell the upstream who is calling.
+    pub(crate) identity: Vec<HeaderEdit>,
+}
+
+impl Authenticated {
+    pub(crate) fn new(index: usize, provider: &Provider, token: VerifiedToken) -> Self {
+        let mut identity = Vec::new();
+        if let Some(header) = &provider.payload_header {
+            let payload = token.payload_segment().as_bytes();
+            identity.push(HeaderEdit::Set(header.shared(), payload.into()));
         }
+        for output in &provider.claim_headers {
+            if let Some(value) = header_value(output, token.claims()) {
+                identity.push(HeaderEdit::Set(output.header.shared(), value.as_bytes().into()));
+            }
+        }
+        Self { provider: index, token, identity }
+    }
+
+    /// The token as it came.
+    pub(crate) fn text(&self) -> &str {
+        self.token.token().as_text()
+    }
+
+    /// About how much memory this takes, in bytes.
+    pub(crate) fn size(&self) -> usize {
+        let values = self.identity.iter().map(|edit| match edit {
+            HeaderEdit::Remove(_) => 0,
+            HeaderEdit::Set(_, value) => value.len(),
+        });
+        let edits = self.identity.len().saturating_mul(EDIT_BYTES);
+        size_of::<Self>()
+            .saturating_add(self.token.size())
+            .saturating_add(edits)
+            .saturating_add(values.sum())
     }
 }
 
@@ -104,6 +130,9 @@ fn claim_text(value: &Value) -> Option<String> {
     };
     (!text.trim().is_empty()).then_some(text)
 }
+
+/// An edit, with what its value takes on top of the value itself.
+const EDIT_BYTES: usize = size_of::<HeaderEdit>() + 16;
 
 #[cfg(test)]
 mod tests {

@@ -1,8 +1,9 @@
 //! The one type an adapter talks to.
 
+use crate::authn::Authenticated;
 use crate::config::{Config, RemoteJwks};
 use crate::event::Event;
-use crate::jose::{Crypto, Token, Verification, VerifiedToken};
+use crate::jose::{Crypto, Token, Verification};
 use crate::jwks::{self, Consultation, FetchError, FetchId, JwksResponse, MissId, Prospect};
 use crate::reason::Reason;
 use crate::request::{HeaderEdit, RequestHead};
@@ -378,12 +379,12 @@ impl Engine {
             Bearer::Unverified(token) => token,
             Bearer::Verified(verified) => {
                 let cache = self.caches.get(case.provider);
-                if cache.is_some_and(|cache| cache.trusts(verified.key(), now)) {
+                if cache.is_some_and(|cache| cache.trusts(verified.token.key(), now)) {
                     self.events.push_back(Event::TokenCacheHit);
                     return Judged::Decided(self.authorize(&verified, case, now));
                 }
                 self.verified.forget(&verified);
-                match Token::parse(verified.token().as_text().as_bytes()) {
+                match Token::parse(verified.text().as_bytes()) {
                     Ok(token) => token,
                     Err(reason) => return Judged::Decided(case.deny(&self.config, reason, None)),
                 }
@@ -397,7 +398,10 @@ impl Engine {
 
     /// Checks the signature of a token with the keys that are there, or lets it wait for others.
     fn verify(&mut self, token: Token, case: Case, patience: Patience, now: Timestamp) -> Judged {
-        let Some(cache) = self.caches.get(case.provider) else {
+        let index = case.provider;
+        let (Some(provider), Some(cache)) =
+            (self.config.providers.get(index), self.caches.get(index))
+        else {
             // Indices come from this very configuration.
             return Judged::Decided(case.deny(&self.config, Reason::IssuerUnknown, None));
         };
@@ -420,7 +424,7 @@ impl Engine {
         let attempted = || events.push_back(Event::SignatureChecked { by_host });
         match token.verify(keys, self.crypto, attempted) {
             Verification::Verified(token) => {
-                let token = Rc::new(token);
+                let token = Rc::new(Authenticated::new(index, provider, token));
                 self.verified.offer(&token);
                 Judged::Decided(self.authorize(&token, case, now))
             }
@@ -433,7 +437,7 @@ impl Engine {
     }
 
     /// Decides whether a token that a trusted key made grants what the rule asks for.
-    fn authorize(&mut self, token: &VerifiedToken, case: Case, now: Timestamp) -> Verdict {
+    fn authorize(&mut self, verified: &Authenticated, case: Case, now: Timestamp) -> Verdict {
         let index = case.provider;
         let (Some(provider), Some(cache)) =
             (self.config.providers.get(index), self.caches.get(index))
@@ -441,12 +445,13 @@ impl Engine {
             // Indices come from this very configuration.
             return case.deny(&self.config, Reason::IssuerUnknown, None);
         };
+        let token = &verified.token;
         if cache.is_stale(token.key(), now) {
             self.events.push_back(Event::StaleKeyUsed { provider: index });
         }
         let space_delimited = &provider.space_delimited_claims;
         match case.requirement.authorize(token.claims(), space_delimited) {
-            Ok(()) => Verdict::Allow(Allow::new(index, provider, token, case.edits)),
+            Ok(()) => Verdict::Allow(Allow::new(verified, case.edits)),
             Err(reason) => case.deny(&self.config, reason, None),
         }
     }

@@ -55,5 +55,5 @@ pub enum HeaderEdit {
     /// Removes every header of this name.
     Remove(Rc<str>),
     /// Replaces every header of this name by one.
-    Set(Rc<str>, Vec<u8>),
+    Set(Rc<str>, Rc<[u8]>),
 }

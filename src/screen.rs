@@ -1,8 +1,8 @@
 //! What can be decided about a request without a key: cheap before dear.
 
-use crate::authn;
+use crate::authn::{self, Authenticated};
 use crate::config::{Config, Mode, Provider};
-use crate::jose::{Token, VerifiedToken};
+use crate::jose::Token;
 use crate::location::{self, Found};
 use crate::reason::Reason;
 use crate::reply::LocalReply;
@@ -26,14 +26,14 @@ pub(crate) enum Bearer {
     /// Nothing.
     Unverified(Token),
     /// A key made it, which may not be trusted any more.
-    Verified(Rc<VerifiedToken>),
+    Verified(Rc<Authenticated>),
 }
 
 impl Bearer {
     fn token(&self) -> &Token {
         match self {
             Self::Unverified(token) => token,
-            Self::Verified(verified) => verified.token(),
+            Self::Verified(verified) => verified.token.token(),
         }
     }
 }
@@ -111,8 +111,11 @@ pub(crate) fn screen(
         },
     };
     let token = bearer.token();
-    let issuer = token.claims().issuer().and_then(|issuer| issuers.get(issuer).copied());
-    let found = issuer.and_then(|index| Some((index, config.providers.get(index)?)));
+    let index = match &bearer {
+        Bearer::Unverified(token) => token.claims().issuer().and_then(|iss| issuers.get(iss)),
+        Bearer::Verified(verified) => Some(&verified.provider),
+    };
+    let found = index.and_then(|index| Some((*index, config.providers.get(*index)?)));
     let (index, provider) = match found {
         Some((index, provider)) if provider.places.contains(&place) => (index, provider),
         _ => return deny(Reason::IssuerUnknown, None, stripped),
@@ -144,11 +147,12 @@ fn find_token<'r>(
 ) -> Option<(usize, Found<'r>)> {
     let named = requirement.providers.iter().flatten();
     let accepted = named.filter_map(|index| config.providers.get(*index));
-    let places = accepted.flat_map(|provider| &provider.places).copied();
-    let mut is_new = vec![true; config.locations.len()];
-    places
+    let mut last = None;
+    accepted
+        .flat_map(|provider| &provider.places)
+        .copied()
         .chain(0..config.locations.len())
-        .filter(|place| is_new.get_mut(*place).is_some_and(std::mem::take))
+        .filter(|place| last.replace(*place) != Some(*place))
         .filter_map(|place| Some((place, config.locations.get(place)?.find(request))))
         .find(|(_, found)| *found != Found::Nothing)
 }

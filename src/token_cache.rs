@@ -3,7 +3,7 @@
 //! Only the signature is remembered: whoever takes a token from here checks its times, audience
 //! and rule as for any other, and that its key is trusted still.
 
-use crate::jose::VerifiedToken;
+use crate::authn::Authenticated;
 use crate::sorted_map::SortedMap;
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hasher as _};
@@ -28,7 +28,7 @@ pub(crate) struct TokenCache {
 }
 
 struct Entry {
-    token: Rc<VerifiedToken>,
+    token: Rc<Authenticated>,
     bytes: usize,
     /// Since it was last looked at for one to go.
     is_used: bool,
@@ -57,12 +57,12 @@ impl TokenCache {
     }
 
     /// The verified token that reads exactly like this.
-    pub(crate) fn find(&mut self, text: &[u8]) -> Option<Rc<VerifiedToken>> {
+    pub(crate) fn find(&mut self, text: &[u8]) -> Option<Rc<Authenticated>> {
         if !self.is_on() {
             return None;
         }
         let entry = self.entries.get_mut(&fingerprint(self.seed, text))?;
-        if !is_same(entry.token.token().as_text().as_bytes(), text) {
+        if !is_same(entry.token.text().as_bytes(), text) {
             return None;
         }
         entry.is_used = true;
@@ -70,11 +70,11 @@ impl TokenCache {
     }
 
     /// Takes up a token that was just verified, if it seems worth it.
-    pub(crate) fn offer(&mut self, token: &Rc<VerifiedToken>) {
+    pub(crate) fn offer(&mut self, token: &Rc<Authenticated>) {
         if !self.is_on() {
             return;
         }
-        let fingerprint = fingerprint(self.seed, token.token().as_text().as_bytes());
+        let fingerprint = fingerprint(self.seed, token.text().as_bytes());
         let bytes = token.size().saturating_add(ENTRY_BYTES);
         let is_welcome =
             self.has_room(bytes) || (self.comes_again(fingerprint) && self.make_room(bytes));
@@ -90,8 +90,8 @@ impl TokenCache {
     }
 
     /// Drops a token whose key is no longer trusted.
-    pub(crate) fn forget(&mut self, token: &VerifiedToken) {
-        let fingerprint = fingerprint(self.seed, token.token().as_text().as_bytes());
+    pub(crate) fn forget(&mut self, token: &Authenticated) {
+        let fingerprint = fingerprint(self.seed, token.text().as_bytes());
         if let Some(entry) = self.entries.remove(&fingerprint) {
             self.bytes = self.bytes.saturating_sub(entry.bytes);
             self.round.retain(|other| *other != fingerprint);
@@ -162,6 +162,7 @@ const HASHED_BYTES: usize = 32;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Config;
     use crate::jose::{Crypto, KeySet, Token, Verification};
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -172,13 +173,15 @@ mod tests {
     use rsa::traits::PublicKeyParts as _;
 
     /// Different tokens, verified for good.
-    fn verified<const N: usize>(filling: usize) -> [Rc<VerifiedToken>; N] {
+    fn verified<const N: usize>(filling: usize) -> [Rc<Authenticated>; N] {
         let pem = include_str!("../tests/keys/alpha.pem");
         let private = RsaPrivateKey::from_pkcs8_pem(pem).unwrap();
         let [n, e] = [private.n_bytes(), private.e_bytes()].map(|n| URL_SAFE_NO_PAD.encode(n));
         let set = format!(r#"{{"keys":[{{"kty":"RSA","n":"{n}","e":"{e}"}}]}}"#);
         let set = KeySet::parse(set.as_bytes()).unwrap();
         let key = SigningKey::<sha2::Sha256>::new(private);
+        let config = br#"{"providers":[{"issuer":"i","jwksUri":"https://i/"}]}"#;
+        let provider = Config::parse(config).unwrap().providers.remove(0);
         let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"RS256"}"#);
         std::array::from_fn(|number| {
             let claims = format!(r#"{{"n":{number},"filling":"{}"}}"#, "x".repeat(filling));
@@ -186,18 +189,14 @@ mod tests {
             let signature = URL_SAFE_NO_PAD.encode(key.sign(signed.as_bytes()).to_bytes());
             let token = Token::parse(format!("{signed}.{signature}").as_bytes()).unwrap();
             match token.verify(set.keys.iter(), Crypto::Module, || ()) {
-                Verification::Verified(token) => Rc::new(token),
+                Verification::Verified(token) => Rc::new(Authenticated::new(0, &provider, token)),
                 Verification::Failed(_) => panic!("the key is the right one"),
             }
         })
     }
 
-    fn text(token: &VerifiedToken) -> &[u8] {
-        token.token().as_text().as_bytes()
-    }
-
-    fn holds(cache: &TokenCache, token: &VerifiedToken) -> bool {
-        cache.entries.contains_key(&fingerprint(cache.seed, text(token)))
+    fn holds(cache: &TokenCache, token: &Authenticated) -> bool {
+        cache.entries.contains_key(&fingerprint(cache.seed, token.text().as_bytes()))
     }
 
     #[test]
@@ -206,14 +205,14 @@ mod tests {
         let mut cache = TokenCache::new(1, 7);
         cache.offer(&token);
 
-        assert!(cache.find(text(&token)).is_some());
-        for index in 0..text(&token).len() {
-            let mut other = text(&token).to_vec();
+        assert!(cache.find(token.text().as_bytes()).is_some());
+        for index in 0..token.text().len() {
+            let mut other = token.text().as_bytes().to_vec();
             other[index] ^= 1;
             assert!(cache.find(&other).is_none(), "{index}");
         }
-        assert!(cache.find(&text(&token)[1..]).is_none());
-        assert!(cache.find(&[b"x", text(&token)].concat()).is_none());
+        assert!(cache.find(&token.text().as_bytes()[1..]).is_none());
+        assert!(cache.find(&[b"x", token.text().as_bytes()].concat()).is_none());
         assert!(cache.find(b"").is_none());
     }
 
@@ -225,7 +224,7 @@ mod tests {
         cache.offer(&token);
         cache.offer(&token);
 
-        assert!(!cache.is_on() && cache.find(text(&token)).is_none());
+        assert!(!cache.is_on() && cache.find(token.text().as_bytes()).is_none());
     }
 
     #[test]
@@ -253,7 +252,7 @@ mod tests {
 
         for token in others.iter().flat_map(|token| [token, token, token]) {
             for token in in_use {
-                assert!(cache.find(text(token)).is_some());
+                assert!(cache.find(token.text().as_bytes()).is_some());
             }
             cache.offer(token);
         }
@@ -287,7 +286,7 @@ mod tests {
 
         for token in [&a, &b, &a, &b] {
             cache.offer(token);
-            assert!(cache.find(text(token)).is_some());
+            assert!(cache.find(token.text().as_bytes()).is_some());
             cache.forget(token);
             cache.forget(token);
         }
@@ -300,7 +299,7 @@ mod tests {
         let [small] = verified(0);
         let [large] = verified(6000);
 
-        assert!(small.size() > text(&small).len());
+        assert!(small.size() > small.text().len());
         // Its text in base64, and the claim itself.
         assert!(large.size() - small.size() >= 6000 * 4 / 3 + 6000);
     }

@@ -1,8 +1,6 @@
 //! What is to become of a request.
 
-use crate::authn;
-use crate::config::Provider;
-use crate::jose::VerifiedToken;
+use crate::authn::Authenticated;
 use crate::reason::Reason;
 use crate::reply::LocalReply;
 use crate::request::HeaderEdit;
@@ -28,14 +26,9 @@ pub struct Allow {
 }
 
 impl Allow {
-    pub(crate) fn new(
-        index: usize,
-        provider: &Provider,
-        token: &VerifiedToken,
-        mut edits: Vec<HeaderEdit>,
-    ) -> Self {
-        authn::add_identity(provider, token, &mut edits);
-        Self { provider: index, edits }
+    pub(crate) fn new(token: &Authenticated, mut edits: Vec<HeaderEdit>) -> Self {
+        edits.extend_from_slice(&token.identity);
+        Self { provider: token.provider, edits }
     }
 }
 

@@ -42,7 +42,6 @@ fn it_exports_what_envoy_is_to_call_and_nothing_else() {
         "proxy_on_configure",
         "proxy_on_context_create",
         "proxy_on_delete",
-        "proxy_on_done",
         "proxy_on_http_call_response",
         "proxy_on_memory_allocate",
         "proxy_on_request_body",
@@ -64,8 +63,8 @@ fn it_carries_no_names_and_no_debug_information() {
 /// Every proxy fetches and compiles the module before it serves: size is start-up time.
 #[test]
 fn it_fits_its_budget() {
-    // The aim is 400 KB. What lies between leaves room for a feature, not for a heavy dependency.
-    const BUDGET: usize = 460_000;
+    // Some room for a feature, none for a heavy dependency.
+    const BUDGET: usize = 350_000;
 
     let size = Module::built().size;
 

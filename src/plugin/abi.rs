@@ -1,5 +1,5 @@
 //! The host functions for which the SDK's wrapper will not do: it traps the VM when a host that
-//! withholds a function says so, and it copies every header twice.
+//! withholds a function says so, and it copies what it need not.
 //!
 //! <https://github.com/proxy-wasm/spec/tree/main/abi-versions/v0.2.1>
 
@@ -22,6 +22,13 @@ unsafe extern "C" {
     fn proxy_get_header_map_pairs(map: MapType, data: *mut *mut u8, size: *mut usize) -> u32;
 
     fn proxy_get_log_level(level: *mut u32) -> u32;
+
+    fn proxy_set_property(
+        path: *const u8,
+        path_size: usize,
+        value: *const u8,
+        value_size: usize,
+    ) -> u32;
 }
 
 /// Calls a function that the host offers beyond the ABI; what it returns, or the status if that is
@@ -56,6 +63,14 @@ pub(super) fn log_level() -> Option<u32> {
     // SAFETY: the host writes to it before it returns.
     let status = unsafe { proxy_get_log_level(&mut level) };
     (status == OK).then_some(level)
+}
+
+/// Sets a property of the selected stream, or the status if that is not "ok".
+pub(super) fn set_property(name: &str, value: &[u8]) -> Result<(), u32> {
+    // SAFETY: the host reads the two slices before it returns.
+    let status =
+        unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) };
+    if status == OK { Ok(()) } else { Err(status) }
 }
 
 /// Takes over what the host left in memory that it got from the module.

@@ -78,8 +78,8 @@ pub(super) fn send(reply: &LocalReply) -> Result<(), Status> {
 }
 
 /// Leaves a word for access logs: `%FILTER_STATE(wasm.<name>:PLAIN)%`.
-pub(super) fn set_filter_state(name: &str, value: &str) -> Result<(), Status> {
-    hostcalls::set_property(vec![name], Some(value.as_bytes()))
+pub(super) fn set_filter_state(name: &str, value: &str) -> Result<(), u32> {
+    abi::set_property(name, value.as_bytes())
 }
 
 /// Sends a GET request to the JWKS endpoint; the token comes back with the response.

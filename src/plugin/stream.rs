@@ -87,13 +87,15 @@ impl HttpContext for Stream {
     }
 }
 
-impl Context for Stream {
-    fn on_done(&mut self) -> bool {
+impl Context for Stream {}
+
+/// The host has done with the request, in whatever way.
+impl Drop for Stream {
+    fn drop(&mut self) {
         if self.state == State::Paused
             && let Some(driver) = self.driver.borrow_mut().as_mut()
         {
             driver.handle_stream_closed(self.id);
         }
-        true
     }
 }

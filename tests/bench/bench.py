@@ -98,12 +98,25 @@ def bench(mode, plan):
         }
         records = take_turns(plan, targets, compared, points)
         memory = {system.name: measure.memory(targets[system.name].pid) for system in compared}
-    results = report.summarise(report.about(mode, plan, records), records, points, memory, starts)
+        say("starting Envoy with more workers")
+        crowds = {system.name: crowd(system, upstream) for system in compared}
+    results = report.summarise(
+        report.about(mode, plan, records), records, points, (memory, crowds), starts
+    )
     text = report.markdown(results)
     (DIRECTORY / "report.md").write_text(text)
     (DIRECTORY / "report.json").write_text(json.dumps(results, indent=2))
     print(f"\n{text}", flush=True)
     say(f"the same is in report.md and report.json in {os.path.relpath(DIRECTORY)}")
+
+
+def crowd(system, upstream):
+    """The memory of a process with several workers, all of which have been under load."""
+    cold = tokens.loads(DIRECTORY)[0]
+    with systems.Target(DIRECTORY, system, upstream, workers=systems.CROWD) as target:
+        for _ in range(systems.CROWD):
+            load.warm_up(target, cold)
+        return measure.memory(target.pid)
 
 
 def take_turns(plan, targets, compared, points):

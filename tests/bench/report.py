@@ -12,24 +12,38 @@ import load
 import proxy
 import table
 import tokens
-from systems import CLAIMS, JWT_AUTHN, JWT_AUTHN_CACHE, MESH_JWT, PLAIN
+from systems import CLAIMS, CROWD, JWT_AUTHN, JWT_AUTHN_CACHE, MESH_JWT, MESH_JWT_NO_CACHE, PLAIN
 
 LOADS = ("cold", "hot", "rejected")
-# For each load, what of Envoy's own comes nearest.
-RIVALS = {"cold": JWT_AUTHN, "hot": JWT_AUTHN_CACHE, "rejected": JWT_AUTHN}
+# By load, what of Envoy's own comes nearest to which of ours.
+RIVALS = (
+    ("cold", JWT_AUTHN, MESH_JWT),
+    ("cold", JWT_AUTHN, MESH_JWT_NO_CACHE),
+    ("hot", JWT_AUTHN_CACHE, MESH_JWT),
+    ("rejected", JWT_AUTHN, MESH_JWT),
+)
 
 
 # === Numbers ===
 
 
-def summarise(about, records, points, memory, starts):
+def summarise(about, records, points, memories, starts):
+    memory, crowds = memories
     return {
         "about": about,
         "systems": compare(records),
-        "ratios": {one: spread(ratios(records, one)) for one in LOADS},
+        "ratios": [
+            {"load": one, "native": native, "ours": ours, **spread(ratios(records, *rivals))}
+            for rivals in RIVALS
+            for one, native, ours in [rivals]
+        ],
         "scaling": [row for point in points for row in scaled(records, point)],
         "memory": {
-            name: {**one._asdict(), "added_bytes": one[0] - memory[PLAIN][0]}
+            name: {
+                **one._asdict(),
+                "added_bytes": one.resident_bytes - memory[PLAIN].resident_bytes,
+                "each_worker_bytes": each_worker(one, crowds[name]),
+            }
             for name, one in memory.items()
         },
         "start": {
@@ -56,6 +70,11 @@ def about(mode, plan, records):
         "pinned": cpus.are_pinned(),
         "others": spread([one["others"] for one in records if one["phase"] != "paced"]),
     }
+
+
+def each_worker(one, crowd):
+    """What every worker beyond the first adds to the process."""
+    return (crowd.resident_bytes - one.resident_bytes) / (CROWD - 1)
 
 
 def cpu_model():
@@ -104,11 +123,11 @@ def figures(records, load_name, system):
     }
 
 
-def ratios(records, load_name):
+def ratios(records, load_name, native, ours):
     """How many times as much CPU Envoy's own filter adds."""
     return divided(
-        added_cpu(records, "saturated", load_name, RIVALS[load_name]),
-        added_cpu(records, "saturated", load_name, MESH_JWT),
+        added_cpu(records, "saturated", load_name, native),
+        added_cpu(records, "saturated", load_name, ours),
     )
 
 
@@ -207,8 +226,8 @@ def ratios_table(ratios):
         [
             ("load", "compared", "ratio"),
             *(
-                (one, f"{RIVALS[one]} ÷ {MESH_JWT}", f"{shown(ratio, '.2f')}")
-                for one, ratio in ratios.items()
+                (ratio["load"], f"{ratio['native']} ÷ {ratio['ours']}", shown(ratio, ".2f"))
+                for ratio in ratios
             ),
         ]
     )
@@ -235,12 +254,19 @@ def scaling_table(rows):
 def memory_table(memory):
     return table.markdown(
         [
-            ("", "resident MiB", f"beyond {PLAIN}, MiB", "wasm memory of each VM, KiB"),
+            (
+                "",
+                "resident MiB",
+                f"beyond {PLAIN}, MiB",
+                "each worker more, MiB",
+                "wasm memory of each VM, KiB",
+            ),
             *(
                 (
                     name,
                     f"{one['resident_bytes'] / 2**20:.1f}",
                     "" if name == PLAIN else f"{one['added_bytes'] / 2**20:.1f}",
+                    f"{one['each_worker_bytes'] / 2**20:.1f}",
                     " + ".join(f"{size // 1024:,}" for size in one["wasm_bytes"]),
                 )
                 for name, one in memory.items()

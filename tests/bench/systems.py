@@ -8,12 +8,15 @@ import proxy
 from tokens import REJECTED_PATH
 
 PLAIN = "plain"
+EMPTY_WASM = "empty wasm"
 JWT_AUTHN = "jwt_authn"
 JWT_AUTHN_CACHE = "jwt_authn + cache"
 MESH_JWT = "mesh-jwt"
 MESH_JWT_NO_CACHE = "mesh-jwt, no cache"
 MESH_JWT_NO_HOST = "mesh-jwt, hostCrypto: off"
 CACHED_TOKENS = 1000
+# How many workers there are where it is asked what each of them takes.
+CROWD = 4
 CLAIMS = {"X-User-Id": "sub", "X-Scopes": "scope", "X-Tenant": "tenant"}
 
 
@@ -23,12 +26,12 @@ class System(NamedTuple):
 
 
 class Target(proxy.Envoy):
-    """One system, with the one worker that is under load."""
+    """One system, whose workers are under load."""
 
-    def __init__(self, directory, system, upstream):
+    def __init__(self, directory, system, upstream, workers=1):
         logs = directory / "logs" / system.name.replace(" ", "-").replace(":", "")
         logs.mkdir(parents=True, exist_ok=True)
-        super().__init__(logs, bootstrap(system, upstream), workers=1)
+        super().__init__(logs, bootstrap(system, upstream), workers)
         self.name = system.name
         self.port = None
         # How many tokens of each file it has seen, since the next run goes on from there.
@@ -47,6 +50,7 @@ class Target(proxy.Envoy):
 def compared(issuer):
     return (
         System(PLAIN, None),
+        System(EMPTY_WASM, empty_wasm()),
         System(JWT_AUTHN, jwt_authn(issuer, {})),
         System(
             JWT_AUTHN_CACHE,
@@ -59,6 +63,27 @@ def compared(issuer):
         ),
         System(MESH_JWT_NO_HOST, mesh_jwt([provider(issuer)], 1, {"hostCrypto": "off"})),
     )
+
+
+def empty_wasm():
+    """What any wasm filter costs: a module that is told of each request, and does nothing."""
+    token_filter = mesh_jwt([], 1, {})
+    token_filter["config"]["vm_config"]["code"] = {"local": {"inline_bytes": EMPTY_MODULE}}
+    return token_filter
+
+
+# (memory (export "memory") 1)
+# (func (export "_initialize"))
+# (func (export "proxy_abi_version_0_2_1"))
+# (func (export "proxy_on_memory_allocate") (param i32) (result i32) (i32.const 1024))
+# (func (export "proxy_on_context_create") (param i32 i32))
+# (func (export "proxy_on_request_headers") (param i32 i32 i32) (result i32) (i32.const 0))
+EMPTY_MODULE = (
+    "AGFzbQEAAAABFQRgAABgAX8Bf2ACf38AYAN/f38BfwMGBQAAAQIDBQMBAAEHggEGBm1lbW9yeQIAC19pbml0aWFs"
+    "aXplAAAXcHJveHlfYWJpX3ZlcnNpb25fMF8yXzEAARhwcm94eV9vbl9tZW1vcnlfYWxsb2NhdGUAAhdwcm94eV9v"
+    "bl9jb250ZXh0X2NyZWF0ZQADGHByb3h5X29uX3JlcXVlc3RfaGVhZGVycwAEChUFAgALAgALBQBBgAgLAgALBABB"
+    "AAs="
+)
 
 
 # === Upstream ===

@@ -228,6 +228,15 @@ fn the_same_inputs_give_the_same_outputs() {
 }
 
 #[test]
+fn tokens_that_are_remembered_change_no_verdict_and_no_fetch() {
+    check(24, story(Extent::EVERYTHING), |story| {
+        let facts = World::forgetful(story).facts;
+        prop_assert_eq!(format!("{:?}", World::after(story).facts), format!("{facts:?}"));
+        Ok(())
+    });
+}
+
+#[test]
 fn nothing_that_is_printed_holds_a_part_of_a_token() {
     check(24, story(Extent::EVERYTHING), |story| {
         let printed = World::after(story).printed;

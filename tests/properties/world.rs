@@ -96,6 +96,8 @@ pub(crate) struct World {
     behind: Duration,
     /// Whether stray answers are handed over.
     hears_strays: bool,
+    /// How many verified tokens each VM remembers.
+    remembered_tokens: usize,
     pub(crate) facts: Vec<(Duration, Fact)>,
     /// Everything that the engines handed out, as it prints itself.
     pub(crate) printed: String,
@@ -121,7 +123,7 @@ struct Call {
 }
 
 impl World {
-    pub(crate) fn new(story: &Story) -> Self {
+    pub(crate) fn new(story: &Story, remembered_tokens: usize) -> Self {
         let healthy = Issuer {
             replies: vec![Reply::Set { keys: 0b001, max_age: None }],
             latency: Some(Duration::from_millis(20)),
@@ -140,6 +142,7 @@ impl World {
             ahead: Duration::ZERO,
             behind: Duration::ZERO,
             hears_strays: true,
+            remembered_tokens,
             facts: Vec::new(),
             printed: String::new(),
         };
@@ -153,21 +156,26 @@ impl World {
 
     /// The world after a story.
     pub(crate) fn after(story: &Story) -> Self {
-        let mut world = Self::new(story);
-        for step in &story.steps {
-            world.apply(step);
-        }
-        world
+        Self::new(story, REMEMBERED_TOKENS).tell(story)
+    }
+
+    /// The world after a story in which every signature is checked.
+    pub(crate) fn forgetful(story: &Story) -> Self {
+        Self::new(story, 0).tell(story)
     }
 
     /// The world after a story of which it has not heard the stray answers.
     pub(crate) fn deaf_to_strays(story: &Story) -> Self {
-        let mut world = Self::new(story);
+        let mut world = Self::new(story, REMEMBERED_TOKENS);
         world.hears_strays = false;
+        world.tell(story)
+    }
+
+    fn tell(mut self, story: &Story) -> Self {
         for step in &story.steps {
-            world.apply(step);
+            self.apply(step);
         }
-        world
+        self
     }
 
     pub(crate) fn vms(&self) -> usize {
@@ -359,7 +367,11 @@ impl World {
                 "outputPayloadToHeader": "x-jwt-payload",
             })
         });
-        let config = json!({ "providers": providers.collect::<Vec<_>>() }).to_string();
+        let config = json!({
+            "providers": providers.collect::<Vec<_>>(),
+            "tokenCache": { "maxEntries": self.remembered_tokens },
+        });
+        let config = config.to_string();
         let config = Config::parse(config.as_bytes()).expect("a good configuration");
         let number = self.vms_started;
         self.vms_started += 1;
@@ -454,6 +466,9 @@ impl World {
         self.printed.push_str(&format!("{output:?}\n"));
     }
 }
+
+/// Fewer than the good tokens that there are, so that some have to go.
+const REMEMBERED_TOKENS: usize = 3;
 
 /// The name of a fetch that no engine here will ever want.
 fn foreign_fetch() -> FetchId {

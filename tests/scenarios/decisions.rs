@@ -33,7 +33,7 @@ fn edits(verdict: &Verdict) -> &[HeaderEdit] {
 }
 
 fn set(name: &str, value: &str) -> HeaderEdit {
-    HeaderEdit::Set(name.into(), value.into())
+    HeaderEdit::Set(name.into(), value.as_bytes().into())
 }
 
 fn removed(name: &str) -> HeaderEdit {
