@@ -15,7 +15,7 @@ MODULE := dist/mesh-jwt.wasm
 need = @command -v $(1) >/dev/null || { echo "$(1) is missing; install it with: $(2)" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help build services static envoy run demo compose-up compose-down test bench lint clean \
+.PHONY: help build services static envoy run demo compose-up compose-down test bench image lint clean \
   cargo wasm-target musl-target python wrk
 
 help: ## Show this help
@@ -63,12 +63,15 @@ test: build services envoy ## Run all tests, with the real module in a real Envo
 bench: wrk build envoy ## Measure what a check costs, beside Envoy's own jwt_authn
 	@PYTHONPATH=envoy $(PYTHON) tests/bench/bench.py $(BENCH)
 
+image: python build ## Pack the filter for Istio: dist/image, an OCI image layout
+	@$(PYTHON) istio/image.py $(MODULE) dist/image
+
 lint: cargo wasm-target python ## Check format, lints and documentation
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked -p mesh-jwt --lib --target $(WASM_TARGET) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
-	$(PYTHON) -m py_compile envoy/*.py tests/*.py tests/bench/*.py
+	$(PYTHON) -m py_compile envoy/*.py istio/*.py tests/*.py tests/bench/*.py
 
 clean: cargo ## Remove everything that was built or fetched
 	cargo clean

@@ -9,7 +9,7 @@ from collections import Counter
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-KINDS = ["unit", "scenario", "property", "module", "e2e", "demo"]
+KINDS = ["unit", "scenario", "property", "module", "image", "istio", "e2e", "demo"]
 
 
 def main():

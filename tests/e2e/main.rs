@@ -23,6 +23,7 @@ mod host_calls;
 mod host_crypto;
 mod hostile_input;
 mod issuer_failures;
+mod istio;
 mod key_fetch;
 mod key_lifetime;
 mod owned_headers;

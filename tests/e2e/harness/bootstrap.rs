@@ -106,6 +106,27 @@ impl Bootstrap {
         self
     }
 
+    /// Appends a filter whose configuration Envoy reads from a file of discovered resources, and
+    /// without which it does not serve, as in Istio's sidecars.
+    pub(crate) fn discovered_filter(mut self, name: &str, file: &Path) -> Self {
+        self.filters.push(json!({
+            "name": name,
+            "config_discovery": {
+                "config_source": {
+                    "path_config_source": { "path": file },
+                    "initial_fetch_timeout": "0s",
+                    "resource_api_version": "V3",
+                },
+                "type_urls": [
+                    format!("{TYPE}/envoy.extensions.filters.http.wasm.v3.Wasm"),
+                    // What Istio puts in its place when it cannot fetch the image.
+                    format!("{TYPE}/envoy.extensions.filters.http.rbac.v3.RBAC"),
+                ],
+            },
+        }));
+        self
+    }
+
     pub(crate) fn render(&self, access_log: &Path, listeners: &Path) -> Value {
         let mut bootstrap = json!({
             "node": { "id": "e2e", "cluster": "e2e" },

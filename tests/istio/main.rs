@@ -1,0 +1,18 @@
+//! The manifests under `istio/`: rendered as `kubectl apply -k` would, checked against the schemas of
+//! Istio's resources, and their plugin configurations loaded by the filter's own parser.
+
+#![allow(
+    clippy::arithmetic_side_effects,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+
+mod check;
+mod example;
+mod manifests;
+mod mistakes;
+mod plugin_config;
+mod render;
+mod schema;
