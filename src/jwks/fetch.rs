@@ -81,8 +81,9 @@ impl fmt::Display for FetchError {
             Self::Status(status) => write!(f, "the answer has status {status}"),
             Self::Timeout => f.write_str("there was no answer in time"),
             Self::UnknownCluster => f.write_str(
-                "the proxy has no such cluster; set jwksCluster to one that it has, or make the \
-                 host known to it (in Istio: a ServiceEntry, or the egress hosts of its Sidecar)",
+                "the proxy has no such cluster, or is still starting; if it stays so, set \
+                 jwksCluster to one that it has, or make the host known to it (in Istio: a \
+                 ServiceEntry, or the egress hosts of its Sidecar)",
             ),
         }
     }

@@ -19,7 +19,7 @@ CONNECTIONS = 32
 PACED_CONNECTIONS = 20
 LONGEST_PAUSE_MS = 80
 WARM_UP_REQUESTS = 2000
-WARM_UP_SECONDS = 0.5
+WARM_UP_SECONDS = 0.25
 # More than it takes mesh-jwt to give up looking for a new key.
 ANSWER_SECONDS = 10
 # What wrk has for the answers that it still waits for.

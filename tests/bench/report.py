@@ -42,7 +42,7 @@ def summarise(about, records, points, memories, starts):
             name: {
                 **one._asdict(),
                 "added_bytes": one.resident_bytes - memory[PLAIN].resident_bytes,
-                "each_worker_bytes": each_worker(one, crowds[name]),
+                "each_worker_bytes": each_worker(one, crowds[name]) if name in crowds else None,
             }
             for name, one in memory.items()
         },
@@ -266,10 +266,11 @@ def memory_table(memory):
                     name,
                     f"{one['resident_bytes'] / 2**20:.1f}",
                     "" if name == PLAIN else f"{one['added_bytes'] / 2**20:.1f}",
-                    f"{one['each_worker_bytes'] / 2**20:.1f}",
+                    "" if each is None else f"{each / 2**20:.1f}",
                     " + ".join(f"{size // 1024:,}" for size in one["wasm_bytes"]),
                 )
                 for name, one in memory.items()
+                for each in [one["each_worker_bytes"]]
             ),
         ]
     )

@@ -7,15 +7,13 @@ import tokens
 from demo_services import wait_until
 from systems import JWT_AUTHN, MESH_JWT, PLAIN, Target
 
-STARTS = 3
 
-
-def measure(directory, compared, upstream):
+def measure(directory, compared, upstream, count):
     """The seconds of every start, by system."""
     hot = tokens.good(directory, "hot", tokens.SMALL, tokens.PATH)
     chosen = [system for system in compared if system.name in (PLAIN, JWT_AUTHN, MESH_JWT)]
     starts = {system.name: [] for system in chosen}
-    for _ in range(STARTS):
+    for _ in range(count):
         for system in chosen:
             starts[system.name].append(start(Target(directory, system, upstream), hot))
     return starts

@@ -15,8 +15,9 @@ MESH_JWT = "mesh-jwt"
 MESH_JWT_NO_CACHE = "mesh-jwt, no cache"
 MESH_JWT_NO_HOST = "mesh-jwt, hostCrypto: off"
 CACHED_TOKENS = 1000
-# How many workers there are where it is asked what each of them takes.
+# How many workers there are where it is asked what each of them takes, and of which systems.
 CROWD = 4
+CROWDED = (EMPTY_WASM, JWT_AUTHN_CACHE, MESH_JWT)
 CLAIMS = {"X-User-Id": "sub", "X-Scopes": "scope", "X-Tenant": "tenant"}
 
 

@@ -19,6 +19,7 @@ mod token;
 use std::env;
 use std::fs;
 use std::path::Path;
+use std::thread;
 
 use serde_json::json;
 use token::{AUDIENCE, ISSUER, Key, Token, now};
@@ -36,11 +37,16 @@ fn main() {
     let count = count.parse().expect("COUNT is a number");
     let issuer = json!({ "issuer": ISSUER, "audience": AUDIENCE, "jwk": Key::alpha().jwk() });
     write(&directory.join("issuer.json"), &issuer.to_string());
-    for size in sizes {
-        let padding = padding(size.parse().expect("BYTES is a number"));
-        let lines: String = (0..count).map(|user| sign(user, padding) + "\n").collect();
-        write(&directory.join(format!("cold-{size}.txt")), &lines);
-    }
+    // Signing takes its time, on each of the processors.
+    thread::scope(|scope| {
+        for size in sizes {
+            scope.spawn(move || {
+                let padding = padding(size.parse().expect("BYTES is a number"));
+                let lines: String = (0..count).map(|user| sign(user, padding) + "\n").collect();
+                write(&directory.join(format!("cold-{size}.txt")), &lines);
+            });
+        }
+    });
 }
 
 /// All tokens with the same padding are of the same size, whoever the user.
