@@ -24,16 +24,26 @@ def main():
     if sys.argv[1:] not in (["up"], ["down"]):
         sys.exit("usage: compose.py up|down")
     os.environ["no_proxy"] = run.HOST
+    return exit_code(lambda: carry_out(sys.argv[1]))
+
+
+def carry_out(word):
+    engine = tool()
+    if engine is None:
+        raise run.DemoError(
+            "no Docker engine answers; `apt-get install docker.io docker-compose`, and start it"
+        )
+    project = Project(engine, PROJECT, os.environ)
+    if word == "down":
+        project.down()
+    else:
+        up(project)
+
+
+def exit_code(action):
+    """What a script ends with that does this."""
     try:
-        engine = tool()
-        if engine is None:
-            raise run.DemoError(
-                "no Docker engine answers; `apt-get install docker.io docker-compose`, and start it"
-            )
-        if sys.argv[1] == "down":
-            Project(engine, PROJECT, os.environ).down()
-        else:
-            up(Project(engine, PROJECT, os.environ))
+        action()
     except (run.DemoError, install.InstallError) as error:
         print(f"compose: {error}", file=sys.stderr)
         return 1

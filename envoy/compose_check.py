@@ -18,7 +18,6 @@ import urllib.request
 from collections import Counter
 
 import compose
-import install
 import run
 
 REQUESTS = 200
@@ -39,17 +38,14 @@ def main():
     os.environ["no_proxy"] = run.HOST
     listen, stats = free_ports()
     ports = {"LISTEN_PORT": str(listen), "STATS_PORT": str(stats), "COMPOSE_PROFILES": ""}
-    try:
-        compose.checked(["make", "-C", str(run.ROOT), "static"])
-        project = compose.Project(engine, f"mesh-jwt-check-{os.getpid()}", {**os.environ, **ports})
-        with project:
-            check(project, f"http://{run.HOST}:{stats}/stats/prometheus")
-    except (run.DemoError, install.InstallError) as error:
-        print(f"compose: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 1
-    return 0
+    environment = {**os.environ, **ports}
+    return compose.exit_code(lambda: check_project(engine, environment, stats))
+
+
+def check_project(engine, environment, stats):
+    compose.checked(["make", "-C", str(run.ROOT), "static"])
+    with compose.Project(engine, f"mesh-jwt-check-{os.getpid()}", environment) as project:
+        check(project, f"http://{run.HOST}:{stats}/stats/prometheus")
 
 
 def check(project, metrics):
