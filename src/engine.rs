@@ -1,10 +1,10 @@
-//! The one type an adapter talks to.
+//! The one type a driver talks to.
 
 use crate::authn::Authenticated;
 use crate::config::{Config, RemoteJwks};
 use crate::event::Event;
 use crate::jose::{Crypto, Token, Verification};
-use crate::jwks::{self, Consultation, FetchError, FetchId, JwksResponse, MissId, Prospect};
+use crate::jwks::{self, FetchError, FetchId, JwksResponse, Outcome, Prospect, Step, Written};
 use crate::reason::Reason;
 use crate::request::{HeaderEdit, RequestHead};
 use crate::screen::{Bearer, Candidate, Case, Screened, screen, strip_owned};
@@ -12,7 +12,8 @@ use crate::sorted_map::SortedMap;
 use crate::time::Timestamp;
 use crate::token_cache::TokenCache;
 use crate::verdict::{Allow, Verdict};
-use std::collections::{BTreeMap, VecDeque};
+use crate::waiting::{Miss, Paused, Room, Waiting};
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -23,13 +24,10 @@ use std::time::Duration;
 /// * `handle_*` tell the engine what happened outside; each takes the time it happened at.
 /// * `poll_*` take out what is to be done outside.
 ///
-/// **After every input, drain [`Self::poll_fetch`], then [`Self::poll_verdict`], then
-/// [`Self::poll_event`], and then arrange to call [`Self::handle_timeout`] at
-/// [`Self::poll_timeout`], or after [`MAX_TIMEOUT`] if that is earlier.** Before a fetch is carried
-/// out [`Self::handle_shared`] says whether it is needed, and after it [`Self::publication`] says
-/// what to tell the other VMs. A fetch that cannot be started is an input as well: hand its failure
-/// to [`Self::handle_response`] and drain again. Only a request that is decided at once leaves
-/// nothing but events behind.
+/// **After every input, carry out what [`Self::poll_output`] says until it says nothing more, drain
+/// [`Self::poll_event`], and then arrange to call [`Self::handle_timeout`] at [`Self::poll_timeout`],
+/// or after [`MAX_TIMEOUT`] if that is earlier.** Outputs may be left for later: then the timeout is
+/// due at once. [`crate::driver::Driver`] does all that.
 ///
 /// The same inputs give the same outputs; the seed takes the place of chance.
 pub struct Engine {
@@ -40,11 +38,9 @@ pub struct Engine {
     /// The keys of each provider, in the order of the configuration.
     caches: Vec<jwks::Cache>,
     verified: TokenCache,
-    paused: BTreeMap<StreamId, Paused>,
+    waiting: Waiting,
     verdicts: VecDeque<(StreamId, Verdict)>,
     events: VecDeque<Event>,
-    jitter: fastrand::Rng,
-    next_fetch: u64,
     /// The latest time any input carried.
     latest: Timestamp,
 }
@@ -58,11 +54,36 @@ pub struct StreamId(pub u32);
 pub enum Disposition {
     /// The verdict is there.
     Decided(Verdict),
-    /// The verdict comes out of [`Engine::poll_verdict`], within `jwksWaitTimeout`.
+    /// The verdict comes out of [`Engine::poll_output`], within `jwksWaitTimeout`.
     Paused,
 }
 
-/// A JWK Set that is to be fetched, unless the shared data has it already.
+/// What is to be done outside. Providers are told by their index in the configuration.
+#[derive(Debug)]
+pub enum Output {
+    /// Fetch this; hand the outcome to [`Engine::handle_response`].
+    Fetch(Fetch),
+    /// Read what the VMs of the proxy share for this provider; hand it to
+    /// [`Engine::handle_shared`].
+    ReadShared {
+        /// The index of the provider.
+        provider: usize,
+    },
+    /// Carry out the verdict on a request that was paused.
+    Settle(StreamId, Verdict),
+    /// Write what the VMs of the proxy share, if it still has the version that was read; hand the
+    /// outcome to [`Engine::handle_written`].
+    WriteShared {
+        /// The index of the provider.
+        provider: usize,
+        /// What to write.
+        bytes: Vec<u8>,
+        /// What it replaces.
+        version: u32,
+    },
+}
+
+/// A JWK Set that is to be fetched.
 #[derive(Clone, Debug)]
 pub struct Fetch {
     /// To be handed back with the response.
@@ -76,33 +97,15 @@ pub struct Fetch {
 /// How long a request may wait, and since when.
 #[derive(Clone, Copy)]
 struct Patience {
+    since: Timestamp,
     deadline: Timestamp,
-    /// How many fetches of its provider had begun when it came.
-    fetches_begun: u64,
     is_new: bool,
-}
-
-/// A request that waits. Its token is kept as text: taken apart it is many times larger.
-struct Paused {
-    token: String,
-    case: Case,
-    patience: Patience,
-    miss: Option<Miss>,
-}
-
-/// That no key fits, of those that there were.
-#[derive(Clone, Copy)]
-struct Miss {
-    id: MissId,
-    is_kid_known: bool,
-    /// [`jwks::Cache::additions`] at that time.
-    additions: u64,
 }
 
 enum Judged {
     Decided(Verdict),
     /// The key is not there, but may come in time.
-    Waits(String, Case, Option<Miss>),
+    Waits(Paused),
 }
 
 impl Engine {
@@ -113,18 +116,19 @@ impl Engine {
         for (index, provider) in config.providers.iter().enumerate() {
             issuers.insert(provider.issuer.clone(), index);
         }
-        let caches = config.providers.iter().map(|p| jwks::Cache::new(&p.keys, now)).collect();
+        let wait = config.jwks_wait_timeout;
+        let mut chance = fastrand::Rng::with_seed(seed);
+        let caches = config.providers.iter();
+        let caches = caches.map(|p| jwks::Cache::new(&p.keys, wait, chance.u64(..), now)).collect();
         Self {
             issuers,
             caches,
             crypto,
             verified: TokenCache::new(config.token_cache_entries, seed),
+            waiting: Waiting::new(config.providers.len(), config.max_paused_requests),
             config: Rc::new(config),
-            paused: BTreeMap::new(),
             verdicts: VecDeque::new(),
             events: VecDeque::new(),
-            jitter: fastrand::Rng::with_seed(seed),
-            next_fetch: 0,
             latest: now,
         }
     }
@@ -138,7 +142,7 @@ impl Engine {
     /// Whether this request waits for a verdict: nothing of it may go on meanwhile.
     #[must_use]
     pub fn is_paused(&self, stream: StreamId) -> bool {
-        self.paused.contains_key(&stream)
+        self.waiting.contains(stream) || self.verdicts.iter().any(|(other, _)| *other == stream)
     }
 
     /// What is to be removed from the trailers of a request: the headers that only the filter sets.
@@ -150,7 +154,7 @@ impl Engine {
     /// The number of requests that wait for keys.
     #[must_use]
     pub fn paused(&self) -> usize {
-        self.paused.len()
+        self.waiting.len()
     }
 
     /// The number of keys of a provider that are trusted.
@@ -172,23 +176,45 @@ impl Engine {
             Screened::Decided(verdict) => return Disposition::Decided(verdict),
             Screened::Candidate(candidate) => candidate,
         };
-        let cache = self.caches.get(candidate.case.provider);
-        let patience = Patience {
-            deadline: now.saturating_add(config.jwks_wait_timeout),
-            fetches_begun: cache.map_or(0, jwks::Cache::fetches_begun),
-            is_new: true,
-        };
+        let deadline = now.saturating_add(config.jwks_wait_timeout);
+        let patience = Patience { since: now, deadline, is_new: true };
         match self.judge(candidate, patience, now) {
             Judged::Decided(verdict) => Disposition::Decided(verdict),
-            Judged::Waits(_, case, _) if self.paused.len() >= config.max_paused_requests => {
-                Disposition::Decided(case.deny(&config, Reason::Overloaded, None))
-            }
-            Judged::Waits(token, case, miss) => {
-                let patience = Patience { is_new: false, ..patience };
-                self.paused.insert(stream, Paused { token, case, patience, miss });
-                Disposition::Paused
+            Judged::Waits(paused) => self.pause(stream, paused),
+        }
+    }
+
+    /// Lets a request wait, if there is room.
+    fn pause(&mut self, stream: StreamId, paused: Paused) -> Disposition {
+        let provider = paused.case.provider;
+        let cache = self.caches.get(provider);
+        let is_doubtful = |oldest: &Paused| {
+            oldest.miss.is_some()
+                && cache.is_some_and(|cache| cache.has_answered_since(oldest.since))
+        };
+        match self.waiting.make_room(provider, is_doubtful) {
+            Room::Free => {}
+            Room::Full => return Disposition::Decided(self.turn_away(paused)),
+            Room::Of(displaced, oldest) => {
+                let gives = oldest.case.provider;
+                let verdict = self.turn_away(*oldest);
+                self.verdicts.push_back((displaced, verdict));
+                self.tell_who_waits(gives);
             }
         }
+        if paused.miss.is_some() {
+            self.events.push_back(Event::Missed { provider });
+        }
+        self.waiting.insert(stream, paused);
+        self.tell_who_waits(provider);
+        Disposition::Paused
+    }
+
+    fn turn_away(&mut self, Paused { case, miss, .. }: Paused) -> Verdict {
+        if miss.is_some() {
+            self.events.push_back(Event::MissSuppressed { provider: case.provider });
+        }
+        case.deny(&self.config, Reason::Overloaded, None)
     }
 
     /// Takes the answer to a fetch, or the reason why there is none; late ones are ignored.
@@ -199,109 +225,82 @@ impl Engine {
         now: Timestamp,
     ) {
         self.observe(now);
-        let mut caches = self.caches.iter_mut().enumerate();
-        let Some((provider, cache)) = caches.find(|(_, cache)| cache.fetch_in_flight() == Some(id))
-        else {
-            return;
-        };
-        let jitter = self.jitter.f64();
-        match cache.finish_fetch(result, jitter, now) {
-            None => return,
-            Some(jwks::Outcome::Failed { error, retry_in, trusted_keys }) => self
-                .events
-                .push_back(Event::FetchFailed { provider, error, retry_in, trusted_keys }),
-            Some(jwks::Outcome::Refreshed { keys, new_keys, skipped, disagreement }) => {
-                self.events.push_back(Event::Fetched { provider, keys, new_keys, skipped });
-                if let Some(kids) = disagreement {
-                    self.events.push_back(Event::Inconsistent { provider, kids });
-                }
-            }
-        }
-        self.judge_paused(now, |paused| paused.case.provider == provider);
+        self.caches.iter_mut().any(|cache| cache.handle_response(id, &result));
     }
 
-    /// Asks what other VMs of the proxy know before a fetch is carried out. `shared` is what stands
-    /// in the shared data under a name that all of them use for this provider.
+    /// Takes what the VMs of the proxy share for a provider, and its version.
     pub fn handle_shared(
-        &mut self,
-        fetch: &Fetch,
-        shared: Option<&[u8]>,
-        now: Timestamp,
-    ) -> Consultation {
-        self.observe(now);
-        let cache = self.caches.get_mut(fetch.provider);
-        let Some(cache) = cache.filter(|cache| cache.fetch_in_flight() == Some(fetch.id)) else {
-            // It was given up while it waited for another VM.
-            return Consultation::Answered;
-        };
-        let jitter = self.jitter.f64();
-        let known_before = cache.len(now);
-        let consultation = cache.consult(shared, jitter, now);
-        if matches!(consultation, Consultation::Answered) || cache.len(now) != known_before {
-            let provider = fetch.provider;
-            self.judge_paused(now, |paused| paused.case.provider == provider);
-        }
-        consultation
-    }
-
-    /// The providers without any key, which another VM may have got meanwhile.
-    pub fn lacking_keys(&self, now: Timestamp) -> impl Iterator<Item = usize> {
-        let caches = self.caches.iter().enumerate();
-        caches.filter(move |(_, cache)| cache.awaits_keys(now).is_some()).map(|(index, _)| index)
-    }
-
-    /// Takes what stands in the shared data, for a provider without keys: one of
-    /// [`Self::lacking_keys`].
-    pub fn handle_news(&mut self, provider: usize, shared: &[u8], now: Timestamp) {
-        self.observe(now);
-        let Some(cache) = self.caches.get_mut(provider) else { return };
-        let jitter = self.jitter.f64();
-        if cache.learn(shared, jitter, now) {
-            self.judge_paused(now, |paused| paused.case.provider == provider);
-        }
-    }
-
-    /// What to write to the shared data after a response, in place of what stands there now.
-    pub fn publication(
         &mut self,
         provider: usize,
         shared: Option<&[u8]>,
+        version: u32,
         now: Timestamp,
-    ) -> Option<Vec<u8>> {
-        Some(self.caches.get_mut(provider)?.publication(shared, now))
+    ) {
+        self.observe(now);
+        let Some(cache) = self.caches.get_mut(provider) else { return };
+        if let Some(outcomes) = cache.handle_shared(shared, version, now) {
+            self.conclude(provider, outcomes, now);
+        }
+    }
+
+    /// Takes the outcome of a write.
+    pub fn handle_written(&mut self, provider: usize, written: Written, now: Timestamp) {
+        self.observe(now);
+        let Some(cache) = self.caches.get_mut(provider) else { return };
+        if let Some(outcomes) = cache.handle_written(written, now) {
+            self.conclude(provider, outcomes, now);
+        }
+    }
+
+    /// Takes up what an exchange with the other VMs brought.
+    fn conclude(&mut self, provider: usize, outcomes: Vec<Outcome>, now: Timestamp) {
+        self.events.extend(outcomes.into_iter().map(|outcome| Event::of_fetch(provider, outcome)));
+        self.judge_waiting(provider, now);
+        // What became of the requests may be a reason to fetch at once.
+        if let Some(cache) = self.caches.get_mut(provider) {
+            cache.handle_timeout(now);
+        }
     }
 
     /// Takes the end of a request that nobody waits for any more.
     pub fn handle_stream_closed(&mut self, stream: StreamId) {
-        self.paused.remove(&stream);
+        if let Some(paused) = self.waiting.remove(stream) {
+            self.tell_who_waits(paused.case.provider);
+        }
+        self.verdicts.retain(|(other, _)| *other != stream);
     }
 
     /// Takes note of the time.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         self.observe(now);
-        let overdue: Vec<_> =
-            self.caches.iter().filter_map(|cache| cache.overdue_fetch(now)).collect();
-        for id in overdue {
-            self.handle_response(id, Err(FetchError::Timeout), now);
+        for cache in &mut self.caches {
+            cache.handle_timeout(now);
         }
-        self.judge_paused(now, |paused| paused.patience.deadline <= now);
+        let overdue = self.waiting.deadlines().filter(|(_, deadline)| *deadline <= now);
+        let overdue: Vec<_> = overdue.map(|(provider, _)| provider).collect();
+        for provider in overdue {
+            self.judge_waiting(provider, now);
+        }
     }
 
-    /// A fetch to carry out.
+    /// What is to be done outside.
     #[must_use]
-    pub fn poll_fetch(&mut self, now: Timestamp) -> Option<Fetch> {
-        let id = FetchId(self.next_fetch);
-        let mut caches = self.caches.iter_mut().enumerate();
-        let (provider, jwks) = caches
-            .find_map(|(provider, cache)| Some((provider, cache.start_fetch(id, now)?.clone())))?;
-        self.next_fetch = self.next_fetch.wrapping_add(1);
-        Some(Fetch { id, provider, jwks })
-    }
-
-    /// The verdict on a request that was paused.
-    #[must_use]
-    pub fn poll_verdict(&mut self) -> Option<(StreamId, Verdict)> {
-        self.verdicts.pop_front()
+    pub fn poll_output(&mut self) -> Option<Output> {
+        for (provider, cache) in self.caches.iter_mut().enumerate() {
+            match cache.poll_step() {
+                Some(Step::Read) => return Some(Output::ReadShared { provider }),
+                Some(Step::Write { bytes, version }) => {
+                    return Some(Output::WriteShared { provider, bytes, version });
+                }
+                Some(Step::Start(id)) => {
+                    let provided = self.config.providers.get(provider);
+                    let jwks = provided.and_then(|provider| provider.remote_jwks())?.clone();
+                    return Some(Output::Fetch(Fetch { id, provider, jwks }));
+                }
+                None => {}
+            }
+        }
+        self.verdicts.pop_front().map(|(stream, verdict)| Output::Settle(stream, verdict))
     }
 
     /// Something to count or to log.
@@ -314,9 +313,10 @@ impl Engine {
     /// such time.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Timestamp, &'static str)> {
-        let paused =
-            self.paused.values().map(|paused| (paused.patience.deadline, "a request waits"));
-        self.caches.iter().filter_map(jwks::Cache::next_timeout).chain(paused).min()
+        let settle = (!self.verdicts.is_empty()).then_some((self.latest, "a verdict is there"));
+        let deadlines = self.waiting.deadlines().map(|(_, deadline)| (deadline, "a request waits"));
+        let caches = self.caches.iter().filter_map(|cache| cache.next_timeout(self.latest));
+        caches.chain(deadlines).chain(settle).min()
     }
 
     /// Keeps every deadline as far away as it was when the clock steps back.
@@ -327,45 +327,43 @@ impl Engine {
             return;
         }
         for cache in &mut self.caches {
-            cache.clock_stepped_back(by, now);
+            cache.clock_stepped_back(by);
         }
-        for paused in self.paused.values_mut() {
-            paused.patience.deadline = paused.patience.deadline.saturating_sub(by);
-        }
+        self.waiting.clock_stepped_back(by);
         if by >= NOTABLE_CLOCK_STEP {
             self.events.push_back(Event::ClockSteppedBack { by });
         }
     }
 
-    /// Judges paused requests again.
-    fn judge_paused(&mut self, now: Timestamp, which: impl Fn(&Paused) -> bool) {
-        let streams: Vec<_> = self
-            .paused
-            .iter()
-            .filter(|(_, paused)| which(paused))
-            .map(|(stream, _)| *stream)
-            .collect();
-        for stream in streams {
-            let Some(paused) = self.paused.remove(&stream) else { continue };
-            let patience = paused.patience;
+    /// Judges the requests again that wait for keys of this provider.
+    fn judge_waiting(&mut self, provider: usize, now: Timestamp) {
+        for (ticket, stream, paused) in self.waiting.take(provider) {
             match self.judge_again(paused, now) {
                 Judged::Decided(verdict) => self.verdicts.push_back((stream, verdict)),
-                Judged::Waits(token, case, miss) => {
-                    self.paused.insert(stream, Paused { token, case, patience, miss });
-                }
+                Judged::Waits(paused) => self.waiting.put_back(ticket, stream, paused),
             }
         }
+        self.tell_who_waits(provider);
+    }
+
+    /// Tells a provider's keys who waits for them.
+    fn tell_who_waits(&mut self, provider: usize) {
+        let Some(cache) = self.caches.get_mut(provider) else { return };
+        let is_any = self.waiting.of(provider).next().is_some();
+        let last_miss = self.waiting.of(provider).find(|paused| paused.miss.is_some());
+        cache.set_waiting(is_any, last_miss.map(|paused| paused.since));
     }
 
     /// Judges a token that has waited; its signature only if there are more keys than before.
     fn judge_again(&mut self, paused: Paused, now: Timestamp) -> Judged {
-        let Paused { token, case, patience, miss } = paused;
-        let additions = self.caches.get(case.provider).map(jwks::Cache::additions);
-        if let Some(miss) = miss.filter(|miss| Some(miss.additions) == additions) {
-            return self.judge_miss(token, case, miss, patience, now);
+        let additions = self.caches.get(paused.case.provider).map(jwks::Cache::additions);
+        if paused.miss.is_some_and(|miss| Some(miss.additions) == additions) {
+            return self.judge_miss(paused, now);
         }
+        let Paused { token, case, since, deadline, .. } = paused;
         match Token::parse(token.as_bytes()) {
             Ok(token) => {
+                let patience = Patience { since, deadline, is_new: false };
                 self.judge(Candidate { bearer: Bearer::Unverified(token), case }, patience, now)
             }
             Err(reason) => Judged::Decided(case.deny(&self.config, reason, None)),
@@ -406,9 +404,11 @@ impl Engine {
             return Judged::Decided(case.deny(&self.config, Reason::IssuerUnknown, None));
         };
         if let Some(attempt_at) = cache.awaits_keys(now) {
+            let Patience { since, deadline, .. } = patience;
             // Waiting for an attempt that comes too late would only add to the delay.
-            if now < patience.deadline && attempt_at < patience.deadline {
-                return Judged::Waits(token.into_text(), case, None);
+            if now < deadline && attempt_at < deadline {
+                let token = token.into_text();
+                return Judged::Waits(Paused { token, case, since, deadline, miss: None });
             }
             let retry_in = Some(attempt_at.saturating_since(now));
             return Judged::Decided(case.deny(&self.config, Reason::JwksUnavailable, retry_in));
@@ -429,9 +429,10 @@ impl Engine {
                 Judged::Decided(self.authorize(&token, case, now))
             }
             Verification::Failed(token) => {
-                let id = MissId::new(kid.as_deref(), is_kid_known);
-                let miss = Miss { id, is_kid_known, additions: cache.additions() };
-                self.judge_miss(token.into_text(), case, miss, patience, now)
+                let miss = Some(Miss { is_kid_known, additions: cache.additions() });
+                let Patience { since, deadline, .. } = patience;
+                let token = token.into_text();
+                self.judge_miss(Paused { token, case, since, deadline, miss }, now)
             }
         }
     }
@@ -457,40 +458,24 @@ impl Engine {
     }
 
     /// Decides whether a token that no trusted key verifies waits for another key.
-    fn judge_miss(
-        &mut self,
-        token: String,
-        case: Case,
-        miss: Miss,
-        patience: Patience,
-        now: Timestamp,
-    ) -> Judged {
-        let provider = case.provider;
-        // Half of the places are kept for requests that wait for any keys at all.
-        let is_crowded = patience.is_new
-            && self.paused.len().saturating_mul(2) >= self.config.max_paused_requests;
-        let prospect = match self.caches.get_mut(provider) {
-            Some(cache) if !is_crowded => {
-                cache.look_for(miss.id, patience.fetches_begun, patience.deadline, now)
+    fn judge_miss(&mut self, paused: Paused, now: Timestamp) -> Judged {
+        let Paused { case: Case { provider, .. }, since, deadline, miss, .. } = paused;
+        let cache = self.caches.get(provider);
+        match cache.map_or(Prospect::Missing, |cache| cache.look_for(since, deadline, now)) {
+            Prospect::Waits => Judged::Waits(paused),
+            Prospect::Missing => {
+                let is_kid_known = miss.is_some_and(|miss| miss.is_kid_known);
+                let reason =
+                    if is_kid_known { Reason::SignatureInvalid } else { Reason::KeyUnknown };
+                Judged::Decided(paused.case.deny(&self.config, reason, None))
             }
-            _ => Prospect::Suppressed,
-        };
-        let reason = if miss.is_kid_known { Reason::SignatureInvalid } else { Reason::KeyUnknown };
-        let (reason, retry_in) = match prospect {
-            Prospect::Waits => {
-                if patience.is_new {
-                    self.events.push_back(Event::Missed { provider });
-                }
-                return Judged::Waits(token, case, Some(miss));
-            }
-            Prospect::Missing => (reason, None),
-            Prospect::Suppressed => {
+            // Whether the key exists is for the issuer to say, and the issuer has not said it.
+            Prospect::Unavailable { retry_in } => {
                 self.events.push_back(Event::MissSuppressed { provider });
-                (reason, None)
+                let reason = Reason::JwksUnavailable;
+                Judged::Decided(paused.case.deny(&self.config, reason, Some(retry_in)))
             }
-            Prospect::Unavailable { retry_in } => (Reason::JwksUnavailable, Some(retry_in)),
-        };
-        Judged::Decided(case.deny(&self.config, reason, retry_in))
+        }
     }
 }
 

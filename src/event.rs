@@ -2,11 +2,11 @@
 
 use crate::config::Config;
 use crate::jose::SkippedKey;
-use crate::jwks::FetchError;
+use crate::jwks::{FetchError, Outcome};
 use std::time::Duration;
 
 /// Something to count or to log. Nothing in it comes from a token.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Event {
     /// The clock is behind what it showed before.
@@ -48,7 +48,7 @@ pub enum Event {
         /// The index of the provider.
         provider: usize,
     },
-    /// A request was denied for an unknown key that was not looked for again.
+    /// A request was denied because whether its key exists could not be settled in time.
     MissSuppressed {
         /// The index of the provider.
         provider: usize,
@@ -81,6 +81,18 @@ pub enum Level {
 }
 
 impl Event {
+    pub(crate) fn of_fetch(provider: usize, outcome: Outcome) -> Self {
+        match outcome {
+            Outcome::Disagreement { kids } => Self::Inconsistent { provider, kids },
+            Outcome::Failed { error, retry_in, trusted_keys } => {
+                Self::FetchFailed { provider, error, retry_in, trusted_keys }
+            }
+            Outcome::Refreshed { keys, new_keys, skipped } => {
+                Self::Fetched { provider, keys, new_keys, skipped }
+            }
+        }
+    }
+
     /// The line to log, if there is one.
     #[must_use]
     pub fn log_line(&self, config: &Config) -> Option<(Level, String)> {

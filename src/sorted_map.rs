@@ -18,17 +18,6 @@ impl<K: Ord, V> SortedMap<K, V> {
         self.0.len()
     }
 
-    pub(crate) fn clear(&mut self) {
-        self.0.clear();
-    }
-
-    pub(crate) fn contains_key<Q: Ord + ?Sized>(&self, key: &Q) -> bool
-    where
-        K: Borrow<Q>,
-    {
-        self.find(key).is_ok()
-    }
-
     pub(crate) fn get<Q: Ord + ?Sized>(&self, key: &Q) -> Option<&V>
     where
         K: Borrow<Q>,
@@ -87,7 +76,6 @@ mod tests {
                 _ => assert_eq!(map.insert(key, step), tree.insert(key, step)),
             }
             assert_eq!(map.get(&key), tree.get(&key));
-            assert_eq!(map.contains_key(&key), tree.contains_key(&key));
             assert!(map.0.iter().map(|(key, value)| (key, value)).eq(&tree));
             assert_eq!(map.len(), tree.len());
         }

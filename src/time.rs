@@ -1,12 +1,13 @@
 //! The one notion of time in the core: a point on the wall clock, handed in by the caller.
 
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
 /// Nanoseconds since the Unix epoch, as proxy-wasm hosts tell the time.
 ///
 /// The clock behind it may step back or jump ahead, so arithmetic saturates and never panics. The
 /// range ends in the year 2554, which therefore stands for "never" as well.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct Timestamp(u64);
 
 impl Timestamp {

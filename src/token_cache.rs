@@ -196,7 +196,7 @@ mod tests {
     }
 
     fn holds(cache: &TokenCache, token: &Authenticated) -> bool {
-        cache.entries.contains_key(&fingerprint(cache.seed, token.text().as_bytes()))
+        cache.entries.get(&fingerprint(cache.seed, token.text().as_bytes())).is_some()
     }
 
     #[test]

@@ -72,9 +72,17 @@ impl Object {
         default: usize,
         range: RangeInclusive<usize>,
     ) -> Result<usize, ConfigError> {
-        let Some(value) = self.take(name) else { return Ok(default) };
+        Ok(self.optional_count(name, range)?.unwrap_or(default))
+    }
+
+    pub(crate) fn optional_count(
+        &mut self,
+        name: &'static str,
+        range: RangeInclusive<usize>,
+    ) -> Result<Option<usize>, ConfigError> {
+        let Some(value) = self.take(name) else { return Ok(None) };
         match value.as_u64().and_then(|number| usize::try_from(number).ok()) {
-            Some(number) if range.contains(&number) => Ok(number),
+            Some(number) if range.contains(&number) => Ok(Some(number)),
             _ => Err(self.error(
                 name,
                 format!(

@@ -57,6 +57,8 @@ pub struct RemoteJwks {
     pub(crate) cache_duration: Duration,
     pub(crate) stale_duration: Duration,
     pub(crate) refetch_cooldown: Duration,
+    /// How many endpoints the issuer has, if the operator says so.
+    pub(crate) endpoints: Option<u32>,
 }
 
 /// A claim that is handed to the upstream in a header.
@@ -188,6 +190,7 @@ fn remote_jwks(object: &mut Object) -> Result<Option<RemoteJwks>, ConfigError> {
         object.duration("staleDuration", DEFAULT_STALE_DURATION, Duration::ZERO)?;
     let refetch_cooldown =
         object.duration("refetchCooldown", DEFAULT_REFETCH_COOLDOWN, ONE_SECOND)?;
+    let endpoints = object.optional_count("jwksEndpoints", 1..=MAX_JWKS_ENDPOINTS)?;
     let Some(uri) = uri else {
         return match cluster {
             Some(_) => Err(object.error("jwksCluster", "needs a jwksUri beside it")),
@@ -213,6 +216,7 @@ fn remote_jwks(object: &mut Object) -> Result<Option<RemoteJwks>, ConfigError> {
         cache_duration,
         stale_duration,
         refetch_cooldown,
+        endpoints: endpoints.and_then(|endpoints| u32::try_from(endpoints).ok()),
     }))
 }
 
@@ -324,5 +328,7 @@ const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 const DEFAULT_TOKEN_TYPES: [&str; 2] = ["JWT", "at+jwt"];
 /// The host takes 32 bits of milliseconds, and what is left of a longer time may be zero: forever.
 const MAX_TIMEOUT: Duration = Duration::from_hours(1);
+/// For more it would take more answers than there is time for.
+const MAX_JWKS_ENDPOINTS: usize = 16;
 const ONE_MILLISECOND: Duration = Duration::from_millis(1);
 const ONE_SECOND: Duration = Duration::from_secs(1);

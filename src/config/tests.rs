@@ -176,6 +176,11 @@ fn counts_have_bounds() {
         assert_eq!(refusal(&edited(set(pointer, json!(least)))), None);
     }
     assert_refused(vec![(set("/maxTokenBytes", json!(0)), "maxTokenBytes", "0 is not a whole")]);
+    for endpoints in [0, 17] {
+        let mend = &format!("{endpoints} is not a whole number from 1 to 16");
+        let edit = set("/providers/0/jwksEndpoints", json!(endpoints));
+        assert_refused(vec![(edit, "providers[0].jwksEndpoints", mend)]);
+    }
 }
 
 #[test]
@@ -533,6 +538,7 @@ fn the_full_example_means_what_it_says() {
     assert_eq!(jwks.cache_duration, Duration::from_mins(5));
     assert_eq!(jwks.stale_duration, Duration::ZERO);
     assert_eq!(jwks.refetch_cooldown, Duration::from_secs(20));
+    assert_eq!(jwks.endpoints, Some(5));
     assert_eq!(provider.clock_skew, Duration::from_mins(1));
     assert!(!provider.require_expiration);
     assert_eq!(provider.max_lifetime, Some(Duration::from_hours(24)));
@@ -590,6 +596,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(jwks.cache_duration, Duration::from_mins(10));
     assert_eq!(jwks.stale_duration, Duration::from_hours(1));
     assert_eq!(jwks.refetch_cooldown, Duration::from_secs(10));
+    assert_eq!(jwks.endpoints, None);
     assert_eq!(provider.clock_skew, Duration::from_secs(120));
     assert!(provider.require_expiration);
     assert_eq!(provider.max_lifetime, None);
@@ -890,6 +897,7 @@ fn full() -> Value {
             "cacheDuration": "5m",
             "staleDuration": "0s",
             "refetchCooldown": "20s",
+            "jwksEndpoints": 5,
             "clockSkew": "60s",
             "requireExpiration": false,
             "maxLifetime": "24h",

@@ -9,7 +9,7 @@ use jsonwebtoken::jwk::{
     AlgorithmParameters, CommonParameters, Jwk, RSAKeyParameters, RSAKeyType, ThumbprintHash,
 };
 use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use std::cell::OnceCell;
 use std::fmt;
 use std::rc::Rc;
@@ -58,8 +58,13 @@ impl VerifyingKey {
             Some(Value::String(kid)) => Some(kid.clone()),
             Some(_) => return Err("kid is not a string"),
         };
-        let n = unsigned(members, "n").ok_or("n is not base64url without padding")?;
-        let e = unsigned(members, "e").ok_or("e is not base64url without padding")?;
+        Self::new(kid, text("n").unwrap_or_default(), text("e").unwrap_or_default())
+    }
+
+    /// Takes modulus and exponent as Base64urlUInt (RFC 7518 §6.3.1).
+    pub(crate) fn new(kid: Option<String>, n: &str, e: &str) -> Result<Self, &'static str> {
+        let n = unsigned(n).ok_or("n is not base64url without padding")?;
+        let e = unsigned(e).ok_or("e is not base64url without padding")?;
         Self::from_components(kid, &n, &e)
     }
 
@@ -251,8 +256,8 @@ impl fmt::Display for JwkSetError {
 }
 
 /// A Base64urlUInt (RFC 7518 §2), its leading zero octets dropped.
-fn unsigned(members: &Map<String, Value>, name: &str) -> Option<Vec<u8>> {
-    let octets = URL_SAFE_NO_PAD.decode(members.get(name)?.as_str()?).ok()?;
+fn unsigned(text: &str) -> Option<Vec<u8>> {
+    let octets = URL_SAFE_NO_PAD.decode(text).ok().filter(|octets| !octets.is_empty())?;
     Some(octets.into_iter().skip_while(|octet| *octet == 0).collect())
 }
 

@@ -16,7 +16,7 @@ mod spki;
 
 pub use claims::ClaimName;
 pub(crate) use claims::Claims;
-pub(crate) use json::{parse as parse_json, parse_object as parse_json_object};
+pub(crate) use json::parse as parse_json;
 #[cfg(target_arch = "wasm32")]
 pub(crate) use jwk::MAX_JWKS_BYTES;
 pub use jwk::{JwkSetError, SkippedKey, VerifyingKey};

@@ -1,11 +1,12 @@
 //! The answer to a JWKS fetch, and every way in which there is none.
 
 use crate::jose::{JwkSetError, KeySet};
+use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
-/// Names one fetch among all that an engine asks for.
-#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+/// Names one fetch among all of a proxy, by chance.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct FetchId(pub(crate) u64);
 
 /// A response as it came, nothing checked.

@@ -5,9 +5,10 @@
 //! back differ from each other the endpoints disagree, and each of their keys is renewed by it.
 
 use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(super) struct Survey {
     /// The fetches still to come if none brings news; zero when no survey is under way.
     quiet_left: u32,
@@ -80,6 +81,13 @@ impl Survey {
 
     pub(super) fn abandon(&mut self) {
         self.quiet_left = 0;
+    }
+
+    /// Leaves nothing in it that could not have come about by now.
+    pub(super) fn make_plausible(&mut self, latest: Timestamp) {
+        self.left = self.left.min(MAX);
+        self.quiet_left = self.quiet_left.min(QUIET).min(self.left);
+        self.began = self.began.filter(|began| *began <= latest);
     }
 
     pub(super) fn clock_stepped_back(&mut self, by: Duration) {

@@ -23,6 +23,22 @@ unsafe extern "C" {
 
     fn proxy_get_log_level(level: *mut u32) -> u32;
 
+    fn proxy_get_shared_data(
+        key: *const u8,
+        key_size: usize,
+        value: *mut *mut u8,
+        value_size: *mut usize,
+        version: *mut u32,
+    ) -> u32;
+
+    fn proxy_set_shared_data(
+        key: *const u8,
+        key_size: usize,
+        value: *const u8,
+        value_size: usize,
+        version: u32,
+    ) -> u32;
+
     fn proxy_set_property(
         path: *const u8,
         path_size: usize,
@@ -70,6 +86,25 @@ pub(super) fn set_property(name: &str, value: &[u8]) -> Result<(), u32> {
     // SAFETY: the host reads the two slices before it returns.
     let status =
         unsafe { proxy_set_property(name.as_ptr(), name.len(), value.as_ptr(), value.len()) };
+    if status == OK { Ok(()) } else { Err(status) }
+}
+
+/// What stands in the shared data and its version, or the status if that is not "ok".
+pub(super) fn shared_data(key: &str) -> Result<(Vec<u8>, u32), u32> {
+    let (mut data, mut size, mut version) = (ptr::null_mut(), 0, 0);
+    // SAFETY: the host reads the slice, and writes to the other three before it returns.
+    let status = unsafe {
+        proxy_get_shared_data(key.as_ptr(), key.len(), &mut data, &mut size, &mut version)
+    };
+    if status == OK { Ok((take(data, size), version)) } else { Err(status) }
+}
+
+/// Replaces a version of the shared data; the status if that is not "ok".
+pub(super) fn set_shared_data(key: &str, value: &[u8], version: u32) -> Result<(), u32> {
+    // SAFETY: the host reads the two slices before it returns.
+    let status = unsafe {
+        proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), version)
+    };
     if status == OK { Ok(()) } else { Err(status) }
 }
 

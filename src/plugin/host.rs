@@ -5,7 +5,7 @@
 
 use super::abi;
 use crate::config::RemoteJwks;
-use crate::jwks::FetchError;
+use crate::jwks::{FetchError, Written};
 use crate::reply::LocalReply;
 use crate::request::HeaderEdit;
 use crate::time::Timestamp;
@@ -100,17 +100,21 @@ pub(super) fn dispatch(jwks: &RemoteJwks) -> Result<u32, FetchError> {
 
 /// What the VMs of this proxy share under `key`, and the version to replace.
 pub(super) fn shared_data(key: &str) -> (Option<Vec<u8>>, u32) {
-    match hostcalls::get_shared_data(key) {
-        Ok((bytes, Some(version))) => (bytes, version),
+    match abi::shared_data(key) {
         // The host takes zero for "whatever stands there". A version that nothing has makes it
         // write only if nothing stands there.
-        _ => (None, u32::MAX),
+        Ok((_, 0)) | Err(_) => (None, u32::MAX),
+        Ok((bytes, version)) => (Some(bytes), version),
     }
 }
 
-/// Replaces that version of it; an error when another VM was faster.
-pub(super) fn set_shared_data(key: &str, bytes: &[u8], version: u32) -> Result<(), Status> {
-    hostcalls::set_shared_data(key, Some(bytes), Some(version))
+/// Replaces that version of it.
+pub(super) fn set_shared_data(key: &str, bytes: &[u8], version: u32) -> Written {
+    match abi::set_shared_data(key, bytes, version) {
+        Ok(()) => Written::Done,
+        Err(CAS_MISMATCH) => Written::Contended,
+        Err(_) => Written::Unavailable,
+    }
 }
 
 pub(super) fn call_response_body(size: usize) -> Result<Vec<u8>, Status> {
@@ -131,5 +135,7 @@ pub(super) fn record_metric(id: u32, value: u64) -> Result<(), Status> {
     hostcalls::record_metric(id, value)
 }
 
+/// proxy-wasm's status for a version that is not there any more.
+const CAS_MISMATCH: u32 = 8;
 const MIN_TICK: Duration = Duration::from_millis(1);
 const USER_AGENT: &str = concat!("mesh-jwt/", env!("CARGO_PKG_VERSION"));

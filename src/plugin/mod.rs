@@ -1,23 +1,25 @@
 //! The adapter between proxy-wasm and the engine; the only place that knows the host.
 //!
-//! A root context, one per worker thread and configuration, owns the engine. Only it dispatches
+//! A root context, one per worker thread and configuration, owns the driver. Only it dispatches
 //! calls, because the host drops the response to a call of a stream that is gone. Streams share
 //! the engine with it, and wake it with a timer when there is something to do.
 
 mod abi;
 mod crypto;
-mod driver;
+mod filter;
 mod headers;
 mod host;
+mod proxy;
 mod root;
+mod stats;
 mod stream;
 
-use driver::Driver;
+use filter::Filter;
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// The engine of a root context, once it is configured.
-type SharedDriver = Rc<RefCell<Option<Driver>>>;
+/// The filter of a root context, once it is configured.
+type SharedFilter = Rc<RefCell<Option<Filter>>>;
 
 // The macro exports the module's entry point, which Rust counts as unsafe.
 #[allow(unsafe_code, missing_docs, reason = "the expansion of the SDK's entry point macro")]

@@ -1,8 +1,8 @@
 //! The root context: configuration, timer, and the responses to dispatched calls.
 
-use super::driver::Driver;
+use super::filter::Filter;
 use super::stream::Stream;
-use super::{SharedDriver, host};
+use super::{SharedFilter, host};
 use crate::config::{Config, Mode};
 use log::{error, info};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
@@ -10,7 +10,7 @@ use proxy_wasm::types::ContextType;
 
 #[derive(Default)]
 pub(super) struct Root {
-    driver: SharedDriver,
+    filter: SharedFilter,
 }
 
 impl RootContext for Root {
@@ -43,15 +43,15 @@ impl RootContext for Root {
             env!("CARGO_PKG_VERSION"),
             names.join(", ")
         );
-        *self.driver.borrow_mut() = Some(Driver::new(config, host::now()));
+        *self.filter.borrow_mut() = Some(Filter::new(config, host::now()));
         true
     }
 
     fn on_tick(&mut self) {
         // It may change while the proxy runs, and no line is to be made that nobody reads.
         log::set_max_level(host::log_level());
-        if let Some(driver) = self.driver.borrow_mut().as_mut() {
-            driver.handle_tick(host::now());
+        if let Some(filter) = self.filter.borrow_mut().as_mut() {
+            filter.handle_tick(host::now());
         }
     }
 
@@ -60,14 +60,14 @@ impl RootContext for Root {
     }
 
     fn create_http_context(&self, context_id: u32) -> Option<Box<dyn HttpContext>> {
-        Some(Box::new(Stream::new(context_id, SharedDriver::clone(&self.driver))))
+        Some(Box::new(Stream::new(context_id, SharedFilter::clone(&self.filter))))
     }
 }
 
 impl Context for Root {
     fn on_http_call_response(&mut self, token: u32, headers: usize, body_size: usize, _: usize) {
-        if let Some(driver) = self.driver.borrow_mut().as_mut() {
-            driver.handle_call_response(token, headers, body_size, host::now());
+        if let Some(filter) = self.filter.borrow_mut().as_mut() {
+            filter.handle_call_response(token, headers, body_size, host::now());
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The context of one request.
 
 use super::headers::Headers;
-use super::{SharedDriver, driver, host};
+use super::{SharedFilter, host, proxy};
 use crate::engine::{Disposition, StreamId};
 use crate::reply::LocalReply;
 use log::error;
@@ -10,7 +10,7 @@ use proxy_wasm::types::{Action, MapType};
 
 pub(super) struct Stream {
     id: StreamId,
-    driver: SharedDriver,
+    filter: SharedFilter,
     state: State,
 }
 
@@ -18,24 +18,24 @@ pub(super) struct Stream {
 enum State {
     /// Nothing of the request has been seen, or it goes on.
     Open,
-    /// It was paused; the driver knows whether it still is.
+    /// It was paused; the filter knows whether it still is.
     Paused,
     /// It was answered.
     Refused,
 }
 
 impl Stream {
-    pub(super) fn new(context_id: u32, driver: SharedDriver) -> Self {
-        Self { id: StreamId(context_id), driver, state: State::Open }
+    pub(super) fn new(context_id: u32, filter: SharedFilter) -> Self {
+        Self { id: StreamId(context_id), filter, state: State::Open }
     }
 
     /// What may happen to the parts of the request that follow its head. Some hosts are configured
     /// to hand them over although the head was stopped, and to send on both if they are let pass.
     fn follow(&self) -> Action {
-        let driver = self.driver.borrow();
+        let filter = self.filter.borrow();
         match self.state {
             State::Open => Action::Continue,
-            State::Paused if !driver.as_ref().is_some_and(|d| d.holds(self.id)) => Action::Continue,
+            State::Paused if !filter.as_ref().is_some_and(|f| f.holds(self.id)) => Action::Continue,
             State::Paused | State::Refused => Action::Pause,
         }
     }
@@ -43,23 +43,23 @@ impl Stream {
 
 impl HttpContext for Stream {
     fn on_http_request_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
-        let mut driver = self.driver.borrow_mut();
+        let mut filter = self.filter.borrow_mut();
         self.state = State::Refused;
-        let Some(driver) = driver.as_mut() else {
+        let Some(filter) = filter.as_mut() else {
             // A host that was told that the configuration is refused has no business here.
             error!("mesh-jwt: a request came before the configuration");
-            driver::send(&LocalReply::host_failure());
+            proxy::send(&LocalReply::host_failure());
             return Action::Pause;
         };
         let headers = Headers::read(MapType::HttpRequestHeaders);
         let Some(head) = headers.as_ref().and_then(Headers::head) else {
             error!("mesh-jwt: there are no request headers that can be read");
-            driver::send(&LocalReply::host_failure());
+            proxy::send(&LocalReply::host_failure());
             return Action::Pause;
         };
-        match driver.handle_request(self.id, &head, host::now()) {
+        match filter.handle_request(self.id, &head, host::now()) {
             Disposition::Decided(verdict) => {
-                let action = driver.settle(&verdict);
+                let action = filter.carry_out(&verdict);
                 if action == Action::Continue {
                     self.state = State::Open;
                 }
@@ -79,9 +79,9 @@ impl HttpContext for Stream {
     fn on_http_request_trailers(&mut self, _count: usize) -> Action {
         let action = self.follow();
         if action == Action::Continue
-            && let Some(driver) = self.driver.borrow().as_ref()
+            && let Some(filter) = self.filter.borrow().as_ref()
         {
-            driver.strip_trailers();
+            filter.strip_trailers();
         }
         action
     }
@@ -93,9 +93,9 @@ impl Context for Stream {}
 impl Drop for Stream {
     fn drop(&mut self) {
         if self.state == State::Paused
-            && let Some(driver) = self.driver.borrow_mut().as_mut()
+            && let Some(filter) = self.filter.borrow_mut().as_mut()
         {
-            driver.handle_stream_closed(self.id);
+            filter.handle_stream_closed(self.id);
         }
     }
 }

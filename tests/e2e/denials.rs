@@ -200,8 +200,12 @@ fn strict_sidecar() -> Sidecar {
         { "match": { "paths": ["/owners"] }, "claims": { "roles": ["admin", "owner"] } },
         { "match": { "paths": ["/admin"] }, "scopes": ["admin:read", "admin:write"] },
     ]);
-    let config =
-        Config::new().provider("maxLifetime", "1h").add_provider(partner).set("rules", rules);
+    let config = Config::new()
+        .provider("maxLifetime", "1h")
+        // One answer tells that a key is not there.
+        .provider("jwksEndpoints", 1)
+        .add_provider(partner)
+        .set("rules", rules);
     Sidecar::start(&config)
 }
 

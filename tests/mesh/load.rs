@@ -13,10 +13,12 @@
 #[expect(dead_code, reason = "the end-to-end tests need more of it")]
 mod token;
 
-use mesh_jwt::config::Config;
-use mesh_jwt::engine::{Disposition, Engine, Fetch, StreamId};
+use mesh_jwt::config::{Config, RemoteJwks};
+use mesh_jwt::driver::{Driver, Host};
+use mesh_jwt::engine::{Disposition, StreamId};
+use mesh_jwt::event::Event;
 use mesh_jwt::jose::Crypto;
-use mesh_jwt::jwks::{Consultation, FetchError, JwksResponse};
+use mesh_jwt::jwks::{FetchError, JwksResponse, Written};
 use mesh_jwt::time::Timestamp;
 use mesh_jwt::verdict::Verdict;
 use serde_json::json;
@@ -34,6 +36,9 @@ const START: u64 = 1_800_000_000;
 const ROTATION: u64 = HOUR / 2;
 const RETIREMENT: u64 = 2_700;
 const OUTAGE: Range<u64> = HOUR / 2..HOUR / 2 + 600;
+const ATTACK: Range<u64> = HOUR / 2..HOUR / 2 + 60;
+/// The junk tokens that a sidecar under attack gets in a second.
+const JUNK: u32 = 2;
 
 fn main() {
     println!(
@@ -42,7 +47,9 @@ fn main() {
     );
     println!("|---|---|--:|--:|--:|--:|--:|");
     for jitter in [Jitter::Own, Jitter::Same] {
-        for story in stories() {
+        // Who sends the junk chooses the moments.
+        let is_told = |story: &Story| matches!(jitter, Jitter::Own) || story.attacked == 0;
+        for story in stories().into_iter().filter(is_told) {
             Mesh::run(&story, jitter).report();
         }
     }
@@ -65,6 +72,8 @@ struct Story {
     /// Within what time after half an hour each sidecar sees another request, and whether it has the
     /// new key.
     another_request: Option<(f64, bool)>,
+    /// How many sidecars get junk during [`ATTACK`].
+    attacked: usize,
     /// The parts of the hour that are reported.
     parts: Vec<(String, Range<u64>)>,
 }
@@ -79,6 +88,7 @@ fn stories() -> Vec<Story> {
         start_within,
         documents: vec![(0, old())],
         another_request: None,
+        attacked: 0,
         parts: vec![
             (format!("start {name}: first minute"), 0..60),
             ("… the rest of the hour".to_owned(), 60..HOUR),
@@ -97,7 +107,19 @@ fn stories() -> Vec<Story> {
     let mut retirement = rotation("rotation with overlap", 60.0, overlap());
     let part = RETIREMENT..RETIREMENT + 600;
     retirement.parts.push(("… ten minutes from where the old key goes".to_owned(), part));
+    let attack = |attacked: usize| Story {
+        attacked,
+        parts: vec![
+            (format!("{attacked} of them under attack: that minute"), ATTACK),
+            ("… the minute after it".to_owned(), ATTACK.end..ATTACK.end + 60),
+        ],
+        ..start(60.0, "")
+    };
     vec![
+        Story {
+            parts: vec![("idle: the second half of the hour".to_owned(), HOUR / 2..HOUR)],
+            ..start(60.0, "")
+        },
         start(60.0, "spread over a minute"),
         start(0.0, "at the same moment"),
         rotation("rotation with overlap", 1.0, overlap()),
@@ -113,6 +135,8 @@ fn stories() -> Vec<Story> {
             ],
             ..start(60.0, "")
         },
+        attack(10),
+        attack(SIDECARS),
     ]
 }
 
@@ -125,9 +149,14 @@ impl Story {
 
 /// The sidecars, what is to happen to them, and what has happened.
 struct Mesh<'a> {
-    story: &'a Story,
     jitter: Jitter,
     sidecars: Vec<Sidecar<'a>>,
+    around: Around<'a>,
+}
+
+struct Around<'a> {
+    story: &'a Story,
+    now: Timestamp,
     agenda: BinaryHeap<Reverse<(Timestamp, usize, Entry)>>,
     /// The fetches in each second.
     fetches: Vec<u64>,
@@ -138,7 +167,8 @@ struct Mesh<'a> {
 
 #[derive(Clone, Copy, Eq, Ord, PartialEq, PartialOrd)]
 enum Entry {
-    Answer,
+    Answer(u32),
+    Junk(u64),
     Request { is_new_key: bool },
     Timeout,
 }
@@ -146,26 +176,87 @@ enum Entry {
 #[derive(Default)]
 struct Sidecar<'a> {
     /// Of its only VM; there is none before it starts.
-    engine: Option<Engine>,
+    driver: Option<Driver>,
+    own: Own<'a>,
+}
+
+#[derive(Default)]
+struct Own<'a> {
+    calls: u32,
     /// With what the issuer will answer.
-    in_flight: Option<(Fetch, Option<&'a str>)>,
+    in_flight: BTreeMap<u32, Option<&'a str>>,
+    shared: Option<(Vec<u8>, u32)>,
     /// When it is to be woken; other timeouts on the agenda are void.
     wakes_at: Option<Timestamp>,
     paused: BTreeMap<StreamId, Timestamp>,
     requests: u32,
 }
 
+/// The host, as one sidecar sees it.
+struct View<'v, 'a> {
+    around: &'v mut Around<'a>,
+    own: &'v mut Own<'a>,
+    sidecar: usize,
+}
+
+impl Host for View<'_, '_> {
+    fn dispatch(&mut self, _: &RemoteJwks) -> Result<u32, FetchError> {
+        let now = self.around.now;
+        self.around.fetches[index(second(now))] += 1;
+        self.own.calls += 1;
+        let call = self.own.calls;
+        self.own.in_flight.insert(call, self.around.story.document(second(now)));
+        let answer = (now.saturating_add(LATENCY), self.sidecar, Entry::Answer(call));
+        self.around.agenda.push(Reverse(answer));
+        Ok(call)
+    }
+
+    fn read_shared(&mut self, _: &str) -> (Option<Vec<u8>>, u32) {
+        self.own.shared.clone().map_or((None, 0), |(bytes, version)| (Some(bytes), version))
+    }
+
+    fn write_shared(&mut self, _: &str, bytes: &[u8], version: u32) -> Written {
+        self.own.shared = Some((bytes.to_vec(), version + 1));
+        Written::Done
+    }
+
+    fn settle(&mut self, stream: StreamId, verdict: &Verdict) {
+        // Junk is not among them.
+        if let Some(since) = self.own.paused.remove(&stream) {
+            self.around.decided(verdict, since);
+        }
+    }
+
+    fn report(&mut self, _: &Event, _: &Config) {}
+
+    fn set_timer(&mut self, delay: Duration) {
+        let wakes_at = self.around.now.saturating_add(delay.max(MIN_TICK));
+        self.own.wakes_at = Some(wakes_at);
+        self.around.agenda.push(Reverse((wakes_at, self.sidecar, Entry::Timeout)));
+    }
+}
+
+impl Around<'_> {
+    fn decided(&mut self, verdict: &Verdict, since: Timestamp) {
+        self.waits.push((second(since), self.now.saturating_since(since)));
+        if !matches!(verdict, Verdict::Allow(_)) {
+            self.refused.push(second(since));
+        }
+    }
+}
+
 impl<'a> Mesh<'a> {
     fn run(story: &'a Story, jitter: Jitter) -> Self {
-        let mut mesh = Self {
+        let around = Around {
             story,
-            jitter,
-            sidecars: (0..SIDECARS).map(|_| Sidecar::default()).collect(),
+            now: Timestamp::from_secs(START),
             agenda: BinaryHeap::new(),
             fetches: vec![0; index(HOUR)],
             waits: Vec::new(),
             refused: Vec::new(),
         };
+        let sidecars = (0..SIDECARS).map(|_| Sidecar::default()).collect();
+        let mut mesh = Self { jitter, sidecars, around };
         let mut chance = fastrand::Rng::with_seed(1);
         let mut moment = |from: u64, within: f64| {
             let after = Duration::from_secs_f64(within * chance.f64());
@@ -173,101 +264,81 @@ impl<'a> Mesh<'a> {
         };
         for sidecar in 0..SIDECARS {
             let start = moment(0, story.start_within);
-            mesh.agenda.push(Reverse((start, sidecar, Entry::Request { is_new_key: false })));
+            let agenda = &mut mesh.around.agenda;
+            agenda.push(Reverse((start, sidecar, Entry::Request { is_new_key: false })));
             if let Some((within, is_new_key)) = story.another_request {
                 let seen = moment(HOUR / 2, within);
-                mesh.agenda.push(Reverse((seen, sidecar, Entry::Request { is_new_key })));
+                agenda.push(Reverse((seen, sidecar, Entry::Request { is_new_key })));
+            }
+            if sidecar < story.attacked {
+                agenda.push(Reverse((moment(ATTACK.start, 0.1), sidecar, Entry::Junk(0))));
             }
         }
         let tokens = [Key::alpha(), Key::beta()].map(bearer);
-        while let Some(Reverse((now, sidecar, entry))) = mesh.agenda.pop()
+        while let Some(Reverse((now, sidecar, entry))) = mesh.around.agenda.pop()
             && second(now) < HOUR
         {
-            mesh.happen(sidecar, entry, &tokens, now);
+            mesh.around.now = now;
+            mesh.happen(sidecar, entry, &tokens);
         }
         mesh
     }
 
-    fn happen(&mut self, at: usize, entry: Entry, tokens: &[String; 2], now: Timestamp) {
-        let sidecar = &mut self.sidecars[at];
-        let engine = sidecar.engine.get_or_insert_with(|| {
+    fn happen(&mut self, at: usize, entry: Entry, tokens: &[String; 2]) {
+        let now = self.around.now;
+        let Sidecar { driver, own } = &mut self.sidecars[at];
+        let mut view = View { around: &mut self.around, own, sidecar: at };
+        let driver = driver.get_or_insert_with(|| {
             let seed = match self.jitter {
                 Jitter::Own => u64::try_from(at).expect("it fits"),
                 Jitter::Same => 0,
             };
-            Engine::new(config(), Crypto::Module, seed, now)
+            Driver::new(config(), Crypto::Module, seed, &mut view, now)
         });
         match entry {
-            Entry::Answer => {
-                let (fetch, body) = sidecar.in_flight.take().expect("a fetch in flight");
+            Entry::Answer(call) => {
+                let body = view.own.in_flight.remove(&call).expect("a fetch in flight");
                 let response = body.map(|body| JwksResponse {
                     status: 200,
                     body: body.as_bytes(),
                     cache_control: None,
                 });
-                engine.handle_response(fetch.id, response.ok_or(FetchError::NoUpstream), now);
+                let response = response.ok_or(FetchError::NoUpstream);
+                driver.handle_response(call, response, &mut view, now);
+            }
+            Entry::Junk(number) => {
+                let sent = Timestamp::from_secs(START + ATTACK.end);
+                if now < sent {
+                    let next = now.saturating_add(Duration::from_secs(1) / JUNK);
+                    view.around.agenda.push(Reverse((next, at, Entry::Junk(number + 1))));
+                }
+                send(driver, &mut view, &junk(number), now);
             }
             Entry::Request { is_new_key } => {
-                let stream = StreamId(sidecar.requests);
-                sidecar.requests += 1;
                 let token = tokens[usize::from(is_new_key)].as_str();
-                let headers = [(":method", "GET"), (":path", "/"), ("authorization", token)];
-                let head = headers.map(|(name, value)| (name, value.as_bytes()));
-                match engine.handle_request(stream, &head.into_iter().collect(), now) {
-                    Disposition::Decided(verdict) => self.decided(&verdict, now, now),
-                    Disposition::Paused => {
-                        sidecar.paused.insert(stream, now);
-                    }
+                match send(driver, &mut view, token, now) {
+                    (_, Disposition::Decided(verdict)) => view.around.decided(&verdict, now),
+                    (stream, Disposition::Paused) => _ = view.own.paused.insert(stream, now),
                 }
             }
-            Entry::Timeout if sidecar.wakes_at == Some(now) => engine.handle_timeout(now),
-            Entry::Timeout => return,
-        }
-        self.drain(at, now);
-    }
-
-    fn drain(&mut self, at: usize, now: Timestamp) {
-        let sidecar = &mut self.sidecars[at];
-        let Some(engine) = &mut sidecar.engine else { return };
-        while let Some(fetch) = engine.poll_fetch(now) {
-            // There is no other VM.
-            if let Consultation::Lead(_) = engine.handle_shared(&fetch, None, now) {
-                self.fetches[index(second(now))] += 1;
-                sidecar.in_flight = Some((fetch, self.story.document(second(now))));
-                let answered_at = now.saturating_add(LATENCY);
-                self.agenda.push(Reverse((answered_at, at, Entry::Answer)));
+            Entry::Timeout if view.own.wakes_at == Some(now) => {
+                driver.handle_timeout(&mut view, now);
             }
-        }
-        let verdicts: Vec<_> = std::iter::from_fn(|| engine.poll_verdict()).collect();
-        while engine.poll_event().is_some() {}
-        let wakes_at = engine.poll_timeout().map(|(at, _)| at);
-        if wakes_at != sidecar.wakes_at {
-            sidecar.wakes_at = wakes_at;
-            self.agenda.extend(wakes_at.map(|wakes_at| Reverse((wakes_at, at, Entry::Timeout))));
-        }
-        for (stream, verdict) in verdicts {
-            let since = self.sidecars[at].paused.remove(&stream).expect("a paused request");
-            self.decided(&verdict, since, now);
-        }
-    }
-
-    fn decided(&mut self, verdict: &Verdict, since: Timestamp, now: Timestamp) {
-        self.waits.push((second(since), now.saturating_since(since)));
-        if !matches!(verdict, Verdict::Allow(_)) {
-            self.refused.push(second(since));
+            Entry::Timeout => {}
         }
     }
 
     fn report(&self) {
-        for (name, part) in &self.story.parts {
-            let fetches = &self.fetches[index(part.start)..index(part.end)];
+        for (name, part) in &self.around.story.parts {
+            let around = &self.around;
+            let fetches = &around.fetches[index(part.start)..index(part.end)];
             let total: u64 = fetches.iter().sum();
             let mean = total as f64 / fetches.len() as f64;
             let peak = fetches.iter().max().copied().unwrap_or(0);
-            let waits = self.waits.iter().filter(|(since, _)| part.contains(since));
+            let waits = around.waits.iter().filter(|(since, _)| part.contains(since));
             let longest = waits.map(|(_, wait)| wait.as_millis()).max();
             let longest = longest.map_or_else(|| "–".to_owned(), |wait| format!("{wait} ms"));
-            let refused = self.refused.iter().filter(|since| part.contains(since)).count();
+            let refused = around.refused.iter().filter(|since| part.contains(since)).count();
             println!(
                 "| {name} | {:?} | {total} | {mean:.1} | {peak} | {longest} | {refused} |",
                 self.jitter
@@ -282,6 +353,26 @@ fn config() -> Config {
     Config::parse(config.as_bytes()).expect("a good configuration")
 }
 
+fn send(
+    driver: &mut Driver,
+    view: &mut View<'_, '_>,
+    token: &str,
+    now: Timestamp,
+) -> (StreamId, Disposition) {
+    let stream = StreamId(view.own.requests);
+    view.own.requests += 1;
+    let headers = [(":method", "GET"), (":path", "/"), ("authorization", token)];
+    let head = headers.map(|(name, value)| (name, value.as_bytes())).into_iter().collect();
+    (stream, driver.handle_request(stream, &head, view, now))
+}
+
+/// A token under a `kid` that nobody has; nobody checks its signature.
+fn junk(number: u64) -> String {
+    let token =
+        Token::good().header("kid", format!("junk-{number}")).claim("exp", START + 2 * HOUR);
+    format!("Bearer {}", token.compact_with(|_| vec![1]))
+}
+
 fn bearer(key: &'static Key) -> String {
     let token = Token::good().signed_by(key).claim("iat", START).claim("exp", START + 2 * HOUR);
     format!("Bearer {}", token.compact())
@@ -291,6 +382,9 @@ fn set(keys: &[&Key]) -> Option<String> {
     let keys: Vec<_> = keys.iter().map(|key| key.jwk()).collect();
     Some(json!({ "keys": keys }).to_string())
 }
+
+/// The shortest timer that hosts offer.
+const MIN_TICK: Duration = Duration::from_millis(1);
 
 /// The second of the hour.
 fn second(at: Timestamp) -> u64 {

@@ -21,6 +21,10 @@ pub(crate) enum Step {
         vm: usize,
         nth: usize,
     },
+    /// So many writes to the shared data fail, as if another VM had been faster.
+    Contend {
+        writes: u32,
+    },
     /// Something else writes to the shared data.
     Corrupt {
         provider: usize,
@@ -69,10 +73,18 @@ pub(crate) enum End {
 
 #[derive(Clone, Debug)]
 pub(crate) struct Issuer {
-    /// One for each endpoint; fetches reach them in turn.
+    /// One for each endpoint.
     pub(crate) replies: Vec<Reply>,
     /// `None` when it hangs.
     pub(crate) latency: Option<Duration>,
+    pub(crate) balancer: Balancer,
+}
+
+/// Which endpoint a fetch reaches.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Balancer {
+    Random,
+    RoundRobin,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -113,22 +125,28 @@ impl Extent {
 #[derive(Clone, Debug)]
 pub(crate) struct Story {
     pub(crate) vms: usize,
+    /// Of what is random in the world.
+    pub(crate) seed: u64,
     pub(crate) settings: Vec<Settings>,
     pub(crate) steps: Vec<Step>,
 }
 
 pub(crate) fn story(extent: Extent) -> impl Strategy<Value = Story> {
-    (1..=extent.most_vms, vec(settings(), PROVIDERS), vec(step(extent), 1..40))
-        .prop_map(|(vms, settings, steps)| Story { vms, settings, steps })
+    (1..=extent.most_vms, any::<u64>(), vec(settings(), PROVIDERS), vec(step(extent), 1..40))
+        .prop_map(|(vms, seed, settings, steps)| Story { vms, seed, settings, steps })
 }
 
-/// Issuers that always answer, and requests that no key can help.
+/// Issuers that always answer, good requests, and many that no key can help.
 pub(crate) fn flood(
     replies: impl Strategy<Value = Reply> + 'static,
 ) -> impl Strategy<Value = Story> {
     let latency = prop_oneof![Just(0), Just(20), Just(1_500)].prop_map(Duration::from_millis);
-    let issuer = (vec(replies, 1..4), latency)
-        .prop_map(|(replies, latency)| Issuer { replies, latency: Some(latency) });
+    let issuer =
+        (vec(replies, 1..4), latency, balancer()).prop_map(|(replies, latency, balancer)| Issuer {
+            replies,
+            latency: Some(latency),
+            balancer,
+        });
     let issuers = vec(issuer, PROVIDERS).prop_map(|issuers| {
         let steps = issuers.into_iter().enumerate();
         steps.map(|(provider, issuer)| Step::Issuer { provider, issuer }).collect::<Vec<_>>()
@@ -136,6 +154,8 @@ pub(crate) fn flood(
     let token = prop_oneof![
         4 => (0..200_u32).prop_map(|number| Token::Junk { number }),
         1 => (0..KEYS).prop_map(|key| Token::Forged { key }),
+        1 => (0..KEYS).prop_map(|key| Token::Good { key }),
+        1 => (0..KEYS).prop_map(|key| Token::WithoutKid { key }),
     ];
     let request = (0..3_usize, 0..PROVIDERS, token)
         .prop_map(|(vm, provider, token)| Step::Request { vm, provider, token });
@@ -145,10 +165,13 @@ pub(crate) fn flood(
         1 => 4_000..40_000_u64,
     ];
     let pass = pass.prop_map(|millis| Step::Pass(Duration::from_millis(millis)));
-    let steps = vec(prop_oneof![3 => request, 2 => pass], 1..120);
-    (1..=3_usize, vec(settings(), PROVIDERS), issuers, steps).prop_map(
-        |(vms, settings, issuers, steps)| Story {
+    let contend = (1..5_u32).prop_map(|writes| Step::Contend { writes });
+    let restart = (0..4_usize).prop_map(|vm| Step::Restart { vm });
+    let steps = vec(prop_oneof![30 => request, 20 => pass, 2 => contend, 1 => restart], 1..120);
+    (1..=4_usize, any::<u64>(), vec(settings(), PROVIDERS), issuers, steps).prop_map(
+        |(vms, seed, settings, issuers, steps)| Story {
             vms,
+            seed,
             settings,
             steps: issuers.into_iter().chain(steps).collect(),
         },
@@ -158,6 +181,11 @@ pub(crate) fn flood(
 /// The same set at every endpoint, with at least one key.
 pub(crate) fn one_set() -> impl Strategy<Value = Reply> {
     Just(Reply::Set { keys: 0b011, max_age: None })
+}
+
+/// Every key that there is, at every endpoint.
+pub(crate) fn all_keys() -> impl Strategy<Value = Reply> {
+    Just(Reply::Set { keys: (1 << KEYS) - 1, max_age: None })
 }
 
 /// Any set with at least one key.
@@ -183,7 +211,10 @@ fn step(extent: Extent) -> impl Strategy<Value = Step> {
         6 => (provider.clone(), issuer())
             .prop_map(|(provider, issuer)| Step::Issuer { provider, issuer }),
         6 => try_end(vm.clone()),
-        1 => (vm.clone(), 0..8_usize).prop_map(|(vm, nth)| Step::Close { vm, nth }),
+        2 => prop_oneof![
+            (vm.clone(), 0..8_usize).prop_map(|(vm, nth)| Step::Close { vm, nth }),
+            (1..20_u32).prop_map(|writes| Step::Contend { writes }),
+        ],
         2 => (vm.clone(), 0..32_usize, reply())
             .prop_map(|(vm, nth, reply)| Step::Stray { vm, nth, reply }),
         weight(extent.restarts, 1) => vm.prop_map(|vm| Step::Restart { vm }),
@@ -228,10 +259,15 @@ fn issuer() -> impl Strategy<Value = Issuer> {
         3 => vec(reply(), 1..=3),
         1 => failure().prop_map(|failure| vec![failure]),
     ];
-    (replies, latency).prop_map(|(replies, latency)| Issuer {
+    (replies, latency, balancer()).prop_map(|(replies, latency, balancer)| Issuer {
         replies,
         latency: latency.map(Duration::from_millis),
+        balancer,
     })
+}
+
+fn balancer() -> impl Strategy<Value = Balancer> {
+    prop_oneof![Just(Balancer::Random), Just(Balancer::RoundRobin)]
 }
 
 fn reply() -> impl Strategy<Value = Reply> {

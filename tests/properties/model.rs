@@ -13,8 +13,8 @@ pub(crate) struct Model {
     keys: [Option<Published>; KEYS],
     /// Whether the latest fetch brought no JWK Set.
     is_failing: bool,
-    /// The fetch under way, and when it began.
-    asked: Option<(FetchName, Duration)>,
+    /// The fetches under way, and when they began.
+    asked: Vec<(FetchName, Duration)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -35,7 +35,12 @@ pub(crate) enum Doubt {
 
 impl Model {
     pub(crate) fn new(settings: &Settings) -> Self {
-        Self { settings: settings.clone(), keys: [None; KEYS], is_failing: false, asked: None }
+        Self {
+            settings: settings.clone(),
+            keys: [None; KEYS],
+            is_failing: false,
+            asked: Vec::new(),
+        }
     }
 
     /// Some endpoint published it less than `cacheDuration` ago, or less than `staleDuration`
@@ -56,15 +61,16 @@ impl Model {
 
     pub(crate) fn asked(&mut self, fetch: FetchName, now: Duration) {
         self.give_up(now);
-        self.asked = Some((fetch, now));
+        self.asked.push((fetch, now));
     }
 
     pub(crate) fn answered(&mut self, fetch: FetchName, reply: &Reply, now: Duration) {
         self.give_up(now);
-        if self.asked.take_if(|(asked, _)| *asked == fetch).is_none() {
+        let Some(index) = self.asked.iter().position(|(asked, _)| *asked == fetch) else {
             // It is too late.
             return;
-        }
+        };
+        self.asked.remove(index);
         let Reply::Set { keys, .. } = *reply else { return self.begin_failing(now) };
         self.forget_unusable(now);
         self.is_failing = false;
@@ -78,7 +84,7 @@ impl Model {
     }
 
     fn given_up_at(&self) -> Option<Duration> {
-        self.asked.map(|(_, at)| at + GIVE_UP)
+        self.asked.iter().map(|(_, at)| *at + GIVE_UP).min()
     }
 
     fn has_hung(&self, now: Duration) -> bool {
@@ -86,8 +92,8 @@ impl Model {
     }
 
     fn give_up(&mut self, now: Duration) {
-        if let Some(at) = self.given_up_at().filter(|at| *at <= now) {
-            self.asked = None;
+        while let Some(at) = self.given_up_at().filter(|at| *at <= now) {
+            self.asked.retain(|(_, began)| *began + GIVE_UP > at);
             self.begin_failing(at);
         }
     }

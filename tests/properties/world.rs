@@ -1,40 +1,38 @@
 //! The VMs of one proxy in virtual time, and a record of everything that happened.
 //!
 //! There are two clocks here. Real time only moves on, and timers run by it; the wall clock is the
-//! one that the engine is told, and it may be moved.
+//! one that the driver is told, and it may be moved.
 
-use crate::inputs::{Corruption, End, Issuer, Reply, Settings, Step, Story};
+use crate::inputs::{Balancer, Corruption, End, Issuer, Reply, Settings, Step, Story};
 use crate::tokens::{KEYS, Token, issuer, jwk_set, members};
-use mesh_jwt::config::Config;
-use mesh_jwt::engine::{Disposition, Engine, Fetch, MAX_TIMEOUT, StreamId};
+use mesh_jwt::config::{Config, RemoteJwks};
+use mesh_jwt::driver::{Driver, Host};
+use mesh_jwt::engine::{Disposition, StreamId};
+use mesh_jwt::event::Event;
 use mesh_jwt::jose::Crypto;
-use mesh_jwt::jwks::{Consultation, FetchError, FetchId, JwksResponse};
+use mesh_jwt::jwks::{FetchError, JwksResponse, Written};
 use mesh_jwt::time::Timestamp;
+use mesh_jwt::verdict::Verdict;
 use serde_json::json;
+use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::sync::OnceLock;
 use std::time::Duration;
 
 /// Where virtual time begins, in seconds since the epoch.
 pub(crate) const START: u64 = 1_800_000_000;
 pub(crate) const PROVIDERS: usize = 2;
-/// `timeout`, as it is by default.
-pub(crate) const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
-/// When a fetch is given up that the host never answered.
+/// When a fetch is given up that the host never answered: `timeout` by default, and a second.
 pub(crate) const GIVE_UP: Duration = Duration::from_secs(6);
 /// `jwksWaitTimeout`, as it is by default.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
 /// The shortest timer that hosts offer.
 pub(crate) const MIN_TICK: Duration = Duration::from_millis(1);
-/// How often a VM looks whether another one has finished its fetch. It really does so every 10 ms,
-/// which would change nothing but how long these tests take.
-const SHARED_DATA_POLL: Duration = Duration::from_millis(500);
 
 /// Something that happened; VMs and requests have numbers of their own, which are never used again.
 #[derive(Clone, Debug)]
 pub(crate) enum Fact {
     /// `timeout` is how far ahead the next one is.
-    Drained {
+    CarriedOut {
         after_timeout: bool,
         timeout: Duration,
     },
@@ -56,13 +54,6 @@ pub(crate) enum Fact {
     FetchDispatched {
         fetch: FetchName,
     },
-    /// Another VM had answered it.
-    FetchSpared {
-        fetch: FetchName,
-    },
-    FetchWanted {
-        fetch: FetchName,
-    },
     Requested {
         request: u32,
         provider: usize,
@@ -76,50 +67,152 @@ pub(crate) enum Fact {
 pub(crate) struct FetchName {
     pub(crate) vm: u32,
     pub(crate) provider: usize,
-    id: FetchId,
+    call: u32,
+}
+
+impl FetchName {
+    /// Which of all fetches it is.
+    pub(crate) fn number(&self) -> (u32, u32) {
+        (self.vm, self.call)
+    }
 }
 
 pub(crate) struct World {
     settings: Vec<Settings>,
-    issuers: Vec<Issuer>,
-    shared: Vec<Option<Vec<u8>>>,
-    /// What once stood in the shared data.
-    replaced: Vec<Vec<Vec<u8>>>,
-    /// When each key was last published.
-    published_at: [[Duration; KEYS]; PROVIDERS],
     vms: Vec<Vm>,
     vms_started: u32,
     requests: u32,
-    fetches: usize,
-    real: Duration,
-    ahead: Duration,
-    behind: Duration,
     /// Whether stray answers are handed over.
     hears_strays: bool,
     /// How many verified tokens each VM remembers.
     remembered_tokens: usize,
-    pub(crate) facts: Vec<(Duration, Fact)>,
-    /// Everything that the engines handed out, as it prints itself.
-    pub(crate) printed: String,
+    around: Around,
+}
+
+/// What all VMs have in common, and the record.
+struct Around {
+    issuers: Vec<Issuer>,
+    /// By name: what stands there, and its version.
+    shared: BTreeMap<String, (Vec<u8>, u32)>,
+    /// What once stood there.
+    replaced: BTreeMap<String, Vec<Vec<u8>>>,
+    /// How many writes will fail.
+    contended: u32,
+    /// When each key was last published.
+    published_at: [[Duration; KEYS]; PROVIDERS],
+    fetches: usize,
+    chance: fastrand::Rng,
+    real: Duration,
+    ahead: Duration,
+    behind: Duration,
+    facts: Vec<(Duration, Fact)>,
+    printed: String,
 }
 
 struct Vm {
+    driver: Driver,
+    own: Own,
+}
+
+/// What one VM has of the host.
+struct Own {
     number: u32,
-    engine: Engine,
     timer: Duration,
+    calls: u32,
     in_flight: Vec<Call>,
-    /// The fetches that another VM is carrying out.
-    waiting: Vec<Fetch>,
-    /// Everything it ever wanted to fetch.
-    wanted: Vec<FetchId>,
     paused: Vec<u32>,
 }
 
 struct Call {
-    fetch: Fetch,
+    fetch: FetchName,
     reply: Reply,
     /// `None` when the host never answers.
     at: Option<Duration>,
+}
+
+/// The host, as one VM sees it.
+struct View<'a> {
+    around: &'a mut Around,
+    own: &'a mut Own,
+}
+
+impl Host for View<'_> {
+    fn dispatch(&mut self, jwks: &RemoteJwks) -> Result<u32, FetchError> {
+        let provider = (0..PROVIDERS).find(|provider| jwks.cluster == cluster(*provider));
+        let provider = provider.expect("a cluster that there is");
+        self.own.calls += 1;
+        let fetch = FetchName { vm: self.own.number, provider, call: self.own.calls };
+        self.around.note(Fact::FetchDispatched { fetch });
+        let Issuer { replies, latency, balancer } = &self.around.issuers[provider];
+        let endpoint = match balancer {
+            Balancer::Random => self.around.chance.usize(..replies.len()),
+            Balancer::RoundRobin => self.around.fetches % replies.len(),
+        };
+        let reply = replies[endpoint].clone();
+        let at = latency.map(|latency| self.around.real + latency);
+        self.around.fetches += 1;
+        self.own.in_flight.push(Call { fetch, reply, at });
+        Ok(self.own.calls)
+    }
+
+    fn read_shared(&mut self, name: &str) -> (Option<Vec<u8>>, u32) {
+        let shared = self.around.shared.get(name);
+        shared.map_or((None, 0), |(bytes, version)| (Some(bytes.clone()), *version))
+    }
+
+    fn write_shared(&mut self, name: &str, bytes: &[u8], version: u32) -> Written {
+        if self.around.contended > 0 {
+            self.around.contended -= 1;
+            return Written::Contended;
+        }
+        let (_, there) = self.around.shared.get(name).cloned().unwrap_or_default();
+        if there != version {
+            return Written::Contended;
+        }
+        self.around.write(name, bytes.to_vec());
+        Written::Done
+    }
+
+    fn settle(&mut self, StreamId(request): StreamId, verdict: &Verdict) {
+        self.around.print(&verdict);
+        match self.own.paused.iter().position(|waiting| *waiting == request) {
+            Some(at) => {
+                self.own.paused.remove(at);
+                self.around.note(Fact::Decided { request, code: verdict.code() });
+            }
+            None => self.around.note(Fact::VerdictForNobody),
+        }
+    }
+
+    fn report(&mut self, event: &Event, config: &Config) {
+        self.around.print(&event);
+        self.around.print(&event.log_line(config));
+    }
+
+    fn set_timer(&mut self, delay: Duration) {
+        self.own.timer = self.around.real + delay.max(MIN_TICK);
+    }
+}
+
+impl Around {
+    fn write(&mut self, name: &str, bytes: Vec<u8>) {
+        let (old, version) = self.shared.remove(name).unwrap_or_default();
+        self.replaced.entry(name.to_owned()).or_default().push(old);
+        self.shared.insert(name.to_owned(), (bytes, version + 1));
+    }
+
+    fn now(&self) -> Timestamp {
+        let unmoved = Timestamp::from_secs(START).saturating_add(self.real);
+        unmoved.saturating_add(self.ahead).saturating_sub(self.behind)
+    }
+
+    fn note(&mut self, fact: Fact) {
+        self.facts.push((self.real, fact));
+    }
+
+    fn print(&mut self, output: &dyn Debug) {
+        self.printed.push_str(&format!("{output:?}\n"));
+    }
 }
 
 impl World {
@@ -127,29 +220,33 @@ impl World {
         let healthy = Issuer {
             replies: vec![Reply::Set { keys: 0b001, max_age: None }],
             latency: Some(Duration::from_millis(20)),
+            balancer: Balancer::RoundRobin,
         };
         let mut world = Self {
             settings: story.settings.clone(),
-            issuers: vec![healthy; PROVIDERS],
-            shared: vec![None; PROVIDERS],
-            replaced: vec![Vec::new(); PROVIDERS],
-            published_at: [[Duration::ZERO; KEYS]; PROVIDERS],
             vms: Vec::new(),
             vms_started: 0,
             requests: 0,
-            fetches: 0,
-            real: Duration::ZERO,
-            ahead: Duration::ZERO,
-            behind: Duration::ZERO,
             hears_strays: true,
             remembered_tokens,
-            facts: Vec::new(),
-            printed: String::new(),
+            around: Around {
+                issuers: vec![healthy; PROVIDERS],
+                shared: BTreeMap::new(),
+                replaced: BTreeMap::new(),
+                contended: 0,
+                published_at: [[Duration::ZERO; KEYS]; PROVIDERS],
+                fetches: 0,
+                chance: fastrand::Rng::with_seed(story.seed),
+                real: Duration::ZERO,
+                ahead: Duration::ZERO,
+                behind: Duration::ZERO,
+                facts: Vec::new(),
+                printed: String::new(),
+            },
         };
-        for index in 0..story.vms {
+        for _ in 0..story.vms {
             let vm = world.start_vm();
             world.vms.push(vm);
-            world.drain(index, false);
         }
         world
     }
@@ -178,6 +275,15 @@ impl World {
         self
     }
 
+    pub(crate) fn facts(&self) -> &[(Duration, Fact)] {
+        &self.around.facts
+    }
+
+    /// Everything that the drivers handed out, as it prints itself.
+    pub(crate) fn printed(&self) -> &str {
+        &self.around.printed
+    }
+
     pub(crate) fn vms(&self) -> usize {
         self.vms.len()
     }
@@ -187,17 +293,18 @@ impl World {
         match step {
             Step::Close { vm, nth } => {
                 let vm = &mut self.vms[vm % vms];
-                if !vm.paused.is_empty() {
-                    let request = vm.paused.remove(nth % vm.paused.len());
-                    vm.engine.handle_stream_closed(StreamId(request));
-                    self.note(Fact::Closed { request });
+                if !vm.own.paused.is_empty() {
+                    let request = vm.own.paused.remove(nth % vm.own.paused.len());
+                    vm.driver.handle_stream_closed(StreamId(request));
+                    self.around.note(Fact::Closed { request });
                 }
             }
+            Step::Contend { writes } => self.around.contended = *writes,
             Step::Corrupt { provider, how } => self.corrupt(*provider, *how),
-            Step::Issuer { provider, issuer } => self.issuers[*provider] = issuer.clone(),
+            Step::Issuer { provider, issuer } => self.around.issuers[*provider] = issuer.clone(),
             Step::JumpAhead(by) => {
-                self.ahead += *by;
-                self.note(Fact::ClockJumpedAhead);
+                self.around.ahead += *by;
+                self.around.note(Fact::ClockJumpedAhead);
             }
             Step::Pass(duration) => self.pass(*duration),
             Step::Request { vm, provider, token } => {
@@ -207,14 +314,13 @@ impl World {
                 let index = vm % vms;
                 let vm = self.start_vm();
                 let old = std::mem::replace(&mut self.vms[index], vm);
-                for request in old.paused {
-                    self.note(Fact::Closed { request });
+                for request in old.own.paused {
+                    self.around.note(Fact::Closed { request });
                 }
-                self.drain(index, false);
             }
             Step::TurnBack(by) => {
-                self.behind += *by;
-                self.note(Fact::ClockSteppedBack { by: *by });
+                self.around.behind += *by;
+                self.around.note(Fact::ClockSteppedBack { by: *by });
             }
             Step::Stray { vm, nth, reply } => self.stray(vm % vms, *nth, reply),
             Step::TryEnd { vm, provider, key, end, again_after } => {
@@ -223,8 +329,8 @@ impl World {
                     End::Cache => cache,
                     End::Stale => cache + stale,
                 };
-                let end = self.published_at[*provider][*key] + trusted_for;
-                self.pass((end - MIN_TICK).saturating_sub(self.real));
+                let end = self.around.published_at[*provider][*key] + trusted_for;
+                self.pass((end - MIN_TICK).saturating_sub(self.around.real));
                 self.request(vm % vms, *provider, Token::Good { key: *key });
                 self.pass(*again_after);
                 self.request(vm % vms, *provider, Token::Good { key: *key });
@@ -236,25 +342,26 @@ impl World {
     pub(crate) fn request(&mut self, index: usize, provider: usize, token: Token) -> u32 {
         let request = self.requests;
         self.requests += 1;
-        self.note(Fact::Requested { request, provider, token });
+        self.around.note(Fact::Requested { request, provider, token });
         let token = format!("Bearer {}", token.compact(provider));
         let headers = [(":method", "GET"), (":path", "/"), ("authorization", token.as_str())];
         let head = headers.into_iter().map(|(name, value)| (name, value.as_bytes())).collect();
-        let now = self.now();
-        let disposition = self.vms[index].engine.handle_request(StreamId(request), &head, now);
-        self.print(&disposition);
+        let now = self.around.now();
+        let Vm { driver, own } = &mut self.vms[index];
+        let mut view = View { around: &mut self.around, own };
+        let disposition = driver.handle_request(StreamId(request), &head, &mut view, now);
+        self.around.print(&disposition);
         match disposition {
             Disposition::Decided(verdict) => {
-                self.note(Fact::Decided { request, code: verdict.code() });
+                self.around.note(Fact::Decided { request, code: verdict.code() });
             }
-            Disposition::Paused => self.vms[index].paused.push(request),
+            Disposition::Paused => own.paused.push(request),
         }
-        self.drain(index, false);
         request
     }
 
     pub(crate) fn code_of(&self, request: u32) -> Option<&'static str> {
-        self.facts.iter().find_map(|(_, fact)| match fact {
+        self.facts().iter().find_map(|(_, fact)| match fact {
             Fact::Decided { request: decided, code } if *decided == request => Some(*code),
             _ => None,
         })
@@ -262,52 +369,54 @@ impl World {
 
     /// Lets real time pass, with everything that falls into it.
     pub(crate) fn pass(&mut self, duration: Duration) {
-        let end = self.real + duration;
+        let end = self.around.real + duration;
         while let Some((at, index)) = self.next_timer().filter(|(at, _)| *at <= end) {
-            self.real = self.real.max(at);
-            let due = |call: &Call| call.at.is_some_and(|at| at <= self.real);
-            match self.vms[index].in_flight.iter().position(due) {
-                Some(call) => {
-                    let call = self.vms[index].in_flight.remove(call);
-                    self.answer(index, call);
-                    self.drain(index, false);
-                }
+            self.around.real = self.around.real.max(at);
+            let due = |call: &Call| call.at.is_some_and(|at| at <= self.around.real);
+            match self.vms[index].own.in_flight.iter().position(due) {
+                Some(call) => self.answer(index, call),
                 None => self.tick(index),
             }
         }
-        self.real = end;
+        self.around.real = end;
     }
 
     fn next_timer(&self) -> Option<(Duration, usize)> {
-        let times = self.vms.iter().enumerate().map(|(index, vm)| {
-            let answers = vm.in_flight.iter().filter_map(|call| call.at);
-            (answers.chain([vm.timer]).min().unwrap_or(vm.timer), index)
+        let times = self.vms.iter().enumerate().map(|(index, Vm { own, .. })| {
+            let answers = own.in_flight.iter().filter_map(|call| call.at);
+            (answers.chain([own.timer]).min().unwrap_or(own.timer), index)
         });
         times.min()
     }
 
     fn tick(&mut self, index: usize) {
-        let now = self.now();
-        self.vms[index].engine.handle_timeout(now);
-        self.drain(index, true);
+        let now = self.around.now();
+        let Vm { driver, own } = &mut self.vms[index];
+        driver.handle_timeout(&mut View { around: &mut self.around, own }, now);
+        self.note_timeout(index, true);
     }
 
-    fn answer(&mut self, index: usize, Call { fetch, reply, .. }: Call) {
-        let name = self.name(index, &fetch);
-        self.note(Fact::FetchAnswered { fetch: name, reply: reply.clone() });
+    fn answer(&mut self, index: usize, call: usize) {
+        let Call { fetch, reply, .. } = self.vms[index].own.in_flight.remove(call);
+        self.around.note(Fact::FetchAnswered { fetch, reply: reply.clone() });
         if let Reply::Set { keys, .. } = reply {
             for key in members(keys) {
-                self.published_at[fetch.provider][key] = self.real;
+                self.around.published_at[fetch.provider][key] = self.around.real;
             }
         }
-        self.hand_over(index, fetch.id, &reply);
-        let (now, provider) = (self.now(), fetch.provider);
-        let shared = self.shared[provider].as_deref();
-        let news = self.vms[index].engine.publication(provider, shared, now).expect("a provider");
-        self.write(provider, news);
+        self.hand_over(index, fetch.call, &reply);
+        self.note_timeout(index, false);
     }
 
-    fn hand_over(&mut self, index: usize, id: FetchId, reply: &Reply) {
+    fn note_timeout(&mut self, index: usize, after_timeout: bool) {
+        let next = self.vms[index].driver.engine().poll_timeout();
+        let (at, why) = next.expect("something to fetch");
+        let timeout = at.saturating_since(self.around.now());
+        self.around.print(&(timeout, why));
+        self.around.note(Fact::CarriedOut { after_timeout, timeout });
+    }
+
+    fn hand_over(&mut self, index: usize, call: u32, reply: &Reply) {
         let (status, body, cache_control) = match reply {
             Reply::Error => (0, String::new(), None),
             Reply::Garbage => (200, r#"{"keys":"#.to_owned(), None),
@@ -319,38 +428,39 @@ impl World {
         let response =
             JwksResponse { status, body: body.as_bytes(), cache_control: cache_control.as_deref() };
         let result = if *reply == Reply::Error { Err(FetchError::Reset) } else { Ok(response) };
-        let now = self.now();
-        self.vms[index].engine.handle_response(id, result, now);
+        let now = self.around.now();
+        let Vm { driver, own } = &mut self.vms[index];
+        driver.handle_response(call, result, &mut View { around: &mut self.around, own }, now);
     }
 
     /// A tick comes with it, so that only the answer can make a difference.
     fn stray(&mut self, index: usize, nth: usize, reply: &Reply) {
-        let vm = &self.vms[index];
-        let is_awaited = |id: &FetchId| {
-            vm.in_flight.iter().map(|call| &call.fetch).chain(&vm.waiting).any(|f| f.id == *id)
-        };
-        let past: Vec<_> = vm.wanted.iter().copied().filter(|id| !is_awaited(id)).collect();
-        // There is always one more that nobody has wanted yet.
-        let id = past.get(nth % (past.len() + 1)).copied().unwrap_or_else(foreign_fetch);
+        let own = &self.vms[index].own;
+        let is_over = |call: &u32| own.in_flight.iter().all(|other| other.fetch.call != *call);
+        let past: Vec<_> = (1..=own.calls).filter(is_over).collect();
+        // There is always one more that nobody has made yet.
+        let call = past.get(nth % (past.len() + 1)).copied().unwrap_or(u32::MAX);
         if self.hears_strays {
-            self.hand_over(index, id, reply);
+            self.hand_over(index, call, reply);
         }
         self.tick(index);
     }
 
     fn corrupt(&mut self, provider: usize, how: Corruption) {
-        let shared = &mut self.shared[provider];
+        let is_of = |name: &&String| name.contains(&cluster(provider));
+        let Some(name) = self.around.shared.keys().find(is_of).cloned() else { return };
         match how {
             Corruption::Cut => {
-                if let Some(bytes) = shared {
-                    bytes.truncate(bytes.len() / 2);
-                }
+                let bytes = self.around.shared[&name].0.clone();
+                let half = bytes.len() / 2;
+                self.around.write(&name, bytes[..half].to_vec());
             }
-            Corruption::Erase => *shared = None,
-            Corruption::Garbage => *shared = Some(b"\xff{}".to_vec()),
+            Corruption::Erase => _ = self.around.shared.remove(&name),
+            Corruption::Garbage => self.around.write(&name, b"\xff{}".to_vec()),
             Corruption::Replay => {
-                let old = &self.replaced[provider];
-                *shared = old.get(old.len() / 2).cloned();
+                let old = &self.around.replaced[&name];
+                let bytes = old[old.len() / 2].clone();
+                self.around.write(&name, bytes);
             }
         }
     }
@@ -361,6 +471,7 @@ impl World {
                 "name": format!("provider-{provider}"),
                 "issuer": issuer(provider),
                 "jwksUri": format!("https://issuer-{provider}.example.com/jwks"),
+                "jwksCluster": cluster(provider),
                 "cacheDuration": format!("{}s", settings.cache.as_secs()),
                 "staleDuration": format!("{}s", settings.stale.as_secs()),
                 "refetchCooldown": format!("{}s", settings.cooldown.as_secs()),
@@ -371,119 +482,22 @@ impl World {
             "providers": providers.collect::<Vec<_>>(),
             "tokenCache": { "maxEntries": self.remembered_tokens },
         });
-        let config = config.to_string();
-        let config = Config::parse(config.as_bytes()).expect("a good configuration");
+        let config = Config::parse(config.to_string().as_bytes()).expect("a good configuration");
         let number = self.vms_started;
         self.vms_started += 1;
-        self.note(Fact::VmStarted);
-        Vm {
-            number,
-            engine: Engine::new(config, Crypto::Module, u64::from(number), self.now()),
-            timer: self.real,
-            in_flight: Vec::new(),
-            waiting: Vec::new(),
-            wanted: Vec::new(),
-            paused: Vec::new(),
-        }
+        self.around.note(Fact::VmStarted);
+        let now = self.around.now();
+        let timer = self.around.real;
+        let mut own = Own { number, timer, calls: 0, in_flight: Vec::new(), paused: Vec::new() };
+        let mut view = View { around: &mut self.around, own: &mut own };
+        let driver = Driver::new(config, Crypto::Module, u64::from(number), &mut view, now);
+        Vm { driver, own }
     }
+}
 
-    /// Carries out everything that an input has made due, in the order that the contract names.
-    fn drain(&mut self, index: usize, after_timeout: bool) {
-        for fetch in std::mem::take(&mut self.vms[index].waiting) {
-            self.begin(index, fetch);
-        }
-        let now = self.now();
-        while let Some(fetch) = self.vms[index].engine.poll_fetch(now) {
-            self.print(&fetch);
-            let name = self.name(index, &fetch);
-            self.note(Fact::FetchWanted { fetch: name });
-            self.vms[index].wanted.push(fetch.id);
-            self.begin(index, fetch);
-        }
-        while let Some((StreamId(request), verdict)) = self.vms[index].engine.poll_verdict() {
-            self.print(&verdict);
-            let paused = &mut self.vms[index].paused;
-            match paused.iter().position(|waiting| *waiting == request) {
-                Some(at) => {
-                    paused.remove(at);
-                    self.note(Fact::Decided { request, code: verdict.code() });
-                }
-                None => self.note(Fact::VerdictForNobody),
-            }
-        }
-        while let Some(event) = self.vms[index].engine.poll_event() {
-            self.print(&event);
-            let line = event.log_line(self.vms[index].engine.config());
-            self.print(&line);
-        }
-        let (at, why) = self.vms[index].engine.poll_timeout().expect("something to fetch");
-        let timeout = at.saturating_since(now);
-        self.print(&(timeout, why));
-        self.note(Fact::Drained { after_timeout, timeout });
-        let vm = &mut self.vms[index];
-        let next = timeout.clamp(MIN_TICK, MAX_TIMEOUT);
-        vm.timer =
-            self.real + if vm.waiting.is_empty() { next } else { next.min(SHARED_DATA_POLL) };
-    }
-
-    fn begin(&mut self, index: usize, fetch: Fetch) {
-        let (now, provider) = (self.now(), fetch.provider);
-        let name = self.name(index, &fetch);
-        let shared = self.shared[provider].as_deref();
-        match self.vms[index].engine.handle_shared(&fetch, shared, now) {
-            Consultation::Answered => self.note(Fact::FetchSpared { fetch: name }),
-            Consultation::Busy => self.vms[index].waiting.push(fetch),
-            Consultation::Lead(lease) => {
-                self.write(provider, lease);
-                self.note(Fact::FetchDispatched { fetch: name });
-                let issuer = &self.issuers[provider];
-                let reply = issuer.replies[self.fetches % issuer.replies.len()].clone();
-                let at = issuer.latency.map(|latency| self.real + latency);
-                self.fetches += 1;
-                self.vms[index].in_flight.push(Call { fetch, reply, at });
-            }
-        }
-    }
-
-    fn write(&mut self, provider: usize, bytes: Vec<u8>) {
-        self.replaced[provider].extend(self.shared[provider].replace(bytes));
-    }
-
-    fn name(&self, index: usize, fetch: &Fetch) -> FetchName {
-        FetchName { vm: self.vms[index].number, provider: fetch.provider, id: fetch.id }
-    }
-
-    fn now(&self) -> Timestamp {
-        let unmoved = Timestamp::from_secs(START).saturating_add(self.real);
-        unmoved.saturating_add(self.ahead).saturating_sub(self.behind)
-    }
-
-    fn note(&mut self, fact: Fact) {
-        self.facts.push((self.real, fact));
-    }
-
-    fn print(&mut self, output: &dyn Debug) {
-        self.printed.push_str(&format!("{output:?}\n"));
-    }
+fn cluster(provider: usize) -> String {
+    format!("issuer-{provider}")
 }
 
 /// Fewer than the good tokens that there are, so that some have to go.
 const REMEMBERED_TOKENS: usize = 3;
-
-/// The name of a fetch that no engine here will ever want.
-fn foreign_fetch() -> FetchId {
-    static FOREIGN: OnceLock<FetchId> = OnceLock::new();
-    *FOREIGN.get_or_init(|| {
-        let config = br#"{"providers":[{"issuer":"https://x","jwksUri":"https://x/jwks"}]}"#;
-        let mut now = Timestamp::from_secs(START);
-        let mut engine =
-            Engine::new(Config::parse(config).expect("a good one"), Crypto::Module, 0, now);
-        let mut next = || {
-            let fetch = engine.poll_fetch(now).expect("another attempt");
-            engine.handle_response(fetch.id, Err(FetchError::Reset), now);
-            now = now.saturating_add(MAX_TIMEOUT);
-            fetch.id
-        };
-        (0..20_000).map(|_| next()).last().expect("a fetch")
-    })
-}

@@ -7,6 +7,7 @@ use mesh_jwt::request::HeaderEdit;
 use mesh_jwt::verdict::Verdict;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 fn warm(provider: Value, top: Value) -> Sim {
     let mut sim = Sim::new(&config(provider, top));
@@ -91,6 +92,10 @@ fn every_code_is_reachable() {
         let headers = [(":method", "GET"), (":path", path), ("authorization", &authorization)];
         let verdict = sim.send(1, &headers);
         assert_eq!(sim.code_of(1, verdict), expected);
+        if matches!(expected, "key_unknown" | "signature_invalid") {
+            // Until the next key may be looked for as thoroughly.
+            sim.run(Duration::from_secs(10), Sim::answer_again);
+        }
     }
 }
 
@@ -384,12 +389,12 @@ fn nothing_that_is_printed_holds_a_part_of_a_token() {
     assert!(denied.len() > 4, "{denied:?}");
     for token in &tokens {
         for part in token.split('.') {
-            assert!(!sim.printed.contains(part), "{part}");
+            assert!(!sim.world.printed.contains(part), "{part}");
         }
     }
     for claim in ["user-4711", "acme", "users:read", "https://evil"] {
-        assert!(!sim.printed.contains(claim), "{claim}");
+        assert!(!sim.world.printed.contains(claim), "{claim}");
     }
-    assert!(sim.printed.contains(Reason::TokenExpired.code()));
+    assert!(sim.world.printed.contains(Reason::TokenExpired.code()));
     assert!(!ISSUER.is_empty());
 }

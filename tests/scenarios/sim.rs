@@ -1,41 +1,96 @@
 //! A driver for the engine in virtual time, which keeps the contract and checks the engine's side.
 
 use crate::token::{Key, Token};
-use mesh_jwt::config::Config;
-use mesh_jwt::engine::{Disposition, Engine, Fetch, MAX_TIMEOUT, StreamId};
+use mesh_jwt::config::{Config, RemoteJwks};
+use mesh_jwt::driver::{Driver, Host};
+use mesh_jwt::engine::{Disposition, Engine, StreamId};
 use mesh_jwt::event::Event;
 use mesh_jwt::jose::Crypto;
-use mesh_jwt::jwks::{Consultation, FetchError, JwksResponse};
+use mesh_jwt::jwks::{FetchError, JwksResponse, Written};
 use mesh_jwt::time::Timestamp;
 use mesh_jwt::verdict::Verdict;
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::fmt::Debug;
 use std::rc::Rc;
 use std::time::Duration;
 
 /// Where virtual time begins, in seconds since the epoch.
 pub(crate) const START: u64 = 1_800_000_000;
 
-/// What the VMs of one proxy share, by provider.
-pub(crate) type SharedData = Rc<RefCell<BTreeMap<usize, Vec<u8>>>>;
+/// What the VMs of one proxy share, by name, with its version.
+pub(crate) type SharedData = Rc<RefCell<BTreeMap<String, (Vec<u8>, u32)>>>;
 
+/// One VM of a proxy.
 pub(crate) struct Sim {
-    pub(crate) engine: Engine,
+    driver: Driver,
     pub(crate) now: Timestamp,
-    /// The fetches that are not answered yet.
-    pub(crate) in_flight: Vec<Fetch>,
-    /// The fetches that another VM is carrying out.
-    waiting: Vec<Fetch>,
-    shared: SharedData,
+    pub(crate) world: World,
     last_answer: (u16, String),
+}
+
+/// What is around the VM, and a record of what it did.
+pub(crate) struct World {
+    pub(crate) shared: SharedData,
+    now: Timestamp,
+    wakes_at: Timestamp,
+    calls: u32,
+    /// The calls that are not answered yet.
+    pub(crate) in_flight: Vec<u32>,
     /// When each fetch began.
     pub(crate) fetched_at: Vec<Duration>,
     /// The verdicts on paused requests.
-    pub(crate) verdicts: BTreeMap<u32, Verdict>,
+    pub(crate) verdicts: BTreeMap<u32, &'static str>,
     pub(crate) events: Vec<Event>,
     /// Everything that the engine handed out, as it prints itself.
     pub(crate) printed: String,
+}
+
+impl Host for World {
+    fn dispatch(&mut self, jwks: &RemoteJwks) -> Result<u32, FetchError> {
+        self.print(&jwks);
+        self.calls += 1;
+        self.fetched_at.push(elapsed(self.now));
+        self.in_flight.push(self.calls);
+        Ok(self.calls)
+    }
+
+    fn read_shared(&mut self, name: &str) -> (Option<Vec<u8>>, u32) {
+        let shared = self.shared.borrow();
+        shared.get(name).map_or((None, 0), |(bytes, version)| (Some(bytes.clone()), *version))
+    }
+
+    fn write_shared(&mut self, name: &str, bytes: &[u8], version: u32) -> Written {
+        let mut shared = self.shared.borrow_mut();
+        if shared.get(name).map_or(0, |(_, version)| *version) != version {
+            return Written::Contended;
+        }
+        shared.insert(name.to_owned(), (bytes.to_vec(), version + 1));
+        Written::Done
+    }
+
+    fn settle(&mut self, stream: StreamId, verdict: &Verdict) {
+        self.print(&verdict);
+        let earlier = self.verdicts.insert(stream.0, verdict.code());
+        assert!(earlier.is_none(), "two verdicts on one request");
+    }
+
+    fn report(&mut self, event: &Event, config: &Config) {
+        self.print(&event);
+        self.print(&event.log_line(config));
+        self.events.push(event.clone());
+    }
+
+    fn set_timer(&mut self, delay: Duration) {
+        self.wakes_at = self.now.saturating_add(delay.max(MIN_TICK));
+    }
+}
+
+impl World {
+    fn print(&mut self, output: &dyn Debug) {
+        self.printed.push_str(&format!("{output:?}\n"));
+    }
 }
 
 impl Sim {
@@ -43,40 +98,57 @@ impl Sim {
         Self::sharing(config, &SharedData::default(), START)
     }
 
-    /// A VM that starts in a proxy where others may be running.
+    /// A VM that starts in a proxy where others may be running; its first fetch begins.
     pub(crate) fn sharing(config: &Value, shared: &SharedData, start: u64) -> Self {
+        Self::seeded(config, shared, start, 7)
+    }
+
+    pub(crate) fn seeded(config: &Value, shared: &SharedData, start: u64, seed: u64) -> Self {
+        Self::starting_at(Timestamp::from_secs(start), config, shared, seed)
+    }
+
+    pub(crate) fn starting_at(
+        now: Timestamp,
+        config: &Value,
+        shared: &SharedData,
+        seed: u64,
+    ) -> Self {
         let config = Config::parse(config.to_string().as_bytes()).expect("a good configuration");
-        let now = Timestamp::from_secs(start);
-        let mut sim = Self {
-            engine: Engine::new(config, Crypto::Module, 7, now),
-            waiting: Vec::new(),
+        let mut world = World {
             shared: SharedData::clone(shared),
             now,
+            wakes_at: now,
+            calls: 0,
             in_flight: Vec::new(),
-            last_answer: (503, String::new()),
             fetched_at: Vec::new(),
             verdicts: BTreeMap::new(),
             events: Vec::new(),
             printed: String::new(),
         };
-        sim.drain();
+        let driver = Driver::new(config, Crypto::Module, seed, &mut world, now);
+        let mut sim = Self { driver, now, world, last_answer: (503, String::new()) };
+        sim.tick();
         sim
     }
 
-    /// From now on it is a VM of this proxy.
-    pub(crate) fn shared_with(&mut self, shared: &SharedData) {
-        self.shared = SharedData::clone(shared);
+    pub(crate) fn engine(&self) -> &Engine {
+        self.driver.engine()
     }
 
-    /// Sends a request; the verdict, unless it is paused.
+    /// Sends a request; the verdict, unless it is paused. Then the timer is about to run.
     pub(crate) fn send(&mut self, stream: u32, headers: &[(&str, &str)]) -> Option<Verdict> {
+        self.world.now = self.now;
         let request = headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
-        let disposition = self.engine.handle_request(StreamId(stream), &request, self.now);
-        self.print(&disposition);
-        self.drain();
+        let stream = StreamId(stream);
+        let disposition = self.driver.handle_request(stream, &request, &mut self.world, self.now);
+        self.world.print(&disposition);
         match disposition {
             Disposition::Decided(verdict) => Some(verdict),
-            Disposition::Paused => None,
+            Disposition::Paused => {
+                self.now = self.now.saturating_add(A_MOMENT);
+                self.tick();
+                None
+            }
         }
     }
 
@@ -97,8 +169,8 @@ impl Sim {
         if let Some(verdict) = verdict {
             return verdict.code();
         }
-        while self.engine.is_paused(StreamId(stream)) {
-            self.run(Duration::from_millis(100), Self::answer_again);
+        while self.driver.is_paused(StreamId(stream)) {
+            self.run(Duration::from_millis(10), Self::answer_again);
         }
         self.verdict(stream)
     }
@@ -110,91 +182,52 @@ impl Sim {
 
     /// What became of a request that was paused.
     pub(crate) fn verdict(&mut self, stream: u32) -> &'static str {
-        self.verdicts.remove(&stream).map_or("paused", |verdict| verdict.code())
+        self.world.verdicts.remove(&stream).unwrap_or("paused")
     }
 
-    /// Answers the oldest fetch.
+    /// Answers the oldest call.
     pub(crate) fn answer(&mut self, status: u16, cache_control: Option<&str>, body: &str) {
-        let fetch = self.in_flight.remove(0);
         self.last_answer = (status, body.to_owned());
         let response = JwksResponse { status, body: body.as_bytes(), cache_control };
-        self.engine.handle_response(fetch.id, Ok(response), self.now);
-        self.share(&fetch);
-        self.drain();
+        self.respond(Ok(response));
     }
 
-    /// Answers the oldest fetch with a set of these keys.
+    /// Answers the oldest call with a set of these keys.
     pub(crate) fn publish(&mut self, keys: &[&Key]) {
         let keys: Vec<_> = keys.iter().map(|key| key.jwk()).collect();
         self.answer(200, None, &json!({ "keys": keys }).to_string());
     }
 
     pub(crate) fn fail(&mut self) {
-        let fetch = self.in_flight.remove(0);
-        self.engine.handle_response(fetch.id, Err(FetchError::Reset), self.now);
-        self.share(&fetch);
-        self.drain();
+        self.respond(Err(FetchError::Reset));
     }
 
-    fn share(&mut self, fetch: &Fetch) {
-        let mut shared = self.shared.borrow_mut();
-        let before = shared.get(&fetch.provider).map(Vec::as_slice);
-        let after = self.engine.publication(fetch.provider, before, self.now).expect("a provider");
-        shared.insert(fetch.provider, after);
+    fn respond(&mut self, response: Result<JwksResponse<'_>, FetchError>) {
+        let call = self.world.in_flight.remove(0);
+        self.respond_to(call, response);
     }
 
-    fn begin(&mut self, fetch: Fetch) {
-        let mut shared = self.shared.borrow_mut();
-        let before = shared.get(&fetch.provider).map(Vec::as_slice);
-        match self.engine.handle_shared(&fetch, before, self.now) {
-            Consultation::Answered => {}
-            Consultation::Busy => self.waiting.push(fetch),
-            Consultation::Lead(lease) => {
-                shared.insert(fetch.provider, lease);
-                self.fetched_at.push(self.elapsed());
-                self.in_flight.push(fetch);
-            }
-        }
-    }
-
-    /// Looks whether another VM has finished its fetch, or has keys when this one has none.
-    pub(crate) fn poll_shared(&mut self) {
-        for fetch in std::mem::take(&mut self.waiting) {
-            self.begin(fetch);
-        }
-        let lacking: Vec<_> = self.engine.lacking_keys(self.now).collect();
-        for provider in lacking {
-            if let Some(shared) = self.shared.borrow().get(&provider) {
-                self.engine.handle_news(provider, shared, self.now);
-            }
-        }
-        self.drain();
+    pub(crate) fn respond_to(&mut self, call: u32, response: Result<JwksResponse<'_>, FetchError>) {
+        self.world.now = self.now;
+        self.driver.handle_response(call, response, &mut self.world, self.now);
     }
 
     /// Lets time pass; `on_fetch` answers the fetches that begin meanwhile.
     pub(crate) fn run(&mut self, duration: Duration, mut on_fetch: impl FnMut(&mut Self)) {
         let end = self.now.saturating_add(duration);
         loop {
-            while !self.in_flight.is_empty() {
-                let before = self.in_flight.len();
+            while !self.world.in_flight.is_empty() {
+                let before = self.world.in_flight.clone();
                 on_fetch(self);
-                if self.in_flight.len() >= before {
+                if self.world.in_flight.starts_with(&before) {
                     break;
                 }
             }
-            let tick = self.now.saturating_add(MAX_TIMEOUT);
-            match self.engine.poll_timeout() {
-                Some((at, _)) if at.min(tick) <= end => self.now = self.now.max(at.min(tick)),
-                _ => break,
+            if self.world.wakes_at > end {
+                break;
             }
-            self.engine.handle_timeout(self.now);
-            self.drain();
-            let next = self.engine.poll_timeout();
-            assert!(
-                next.is_none_or(|(at, _)| at > self.now) || !self.in_flight.is_empty(),
-                "a busy loop: {next:?} at {:?}",
-                self.now
-            );
+            self.now = self.now.max(self.world.wakes_at);
+            self.tick();
         }
         self.now = end;
     }
@@ -207,41 +240,39 @@ impl Sim {
     /// Moves the clock, as an administrator would.
     pub(crate) fn set_clock(&mut self, now: Timestamp) {
         self.now = now;
-        self.engine.handle_timeout(now);
-        self.drain();
+        self.tick();
+    }
+
+    /// The timer runs out.
+    pub(crate) fn tick(&mut self) {
+        self.world.now = self.now;
+        self.driver.handle_timeout(&mut self.world, self.now);
+        let next = self.engine().poll_timeout();
+        assert!(
+            next.is_none_or(|(at, _)| at > self.now),
+            "a busy loop: {next:?} at {:?}",
+            self.now
+        );
     }
 
     pub(crate) fn close(&mut self, stream: u32) {
-        self.engine.handle_stream_closed(StreamId(stream));
-        self.drain();
+        self.driver.handle_stream_closed(StreamId(stream));
+        self.tick();
     }
 
     pub(crate) fn elapsed(&self) -> Duration {
-        self.now.saturating_since(Timestamp::from_secs(START))
-    }
-
-    fn drain(&mut self) {
-        while let Some(fetch) = self.engine.poll_fetch(self.now) {
-            self.print(&fetch);
-            self.begin(fetch);
-        }
-        while let Some((stream, verdict)) = self.engine.poll_verdict() {
-            self.print(&verdict);
-            let earlier = self.verdicts.insert(stream.0, verdict);
-            assert!(earlier.is_none(), "two verdicts on one request");
-        }
-        while let Some(event) = self.engine.poll_event() {
-            self.print(&event);
-            let line = event.log_line(self.engine.config());
-            self.print(&line);
-            self.events.push(event);
-        }
-    }
-
-    fn print(&mut self, output: &dyn std::fmt::Debug) {
-        self.printed.push_str(&format!("{output:?}\n"));
+        elapsed(self.now)
     }
 }
+
+fn elapsed(now: Timestamp) -> Duration {
+    now.saturating_since(Timestamp::from_secs(START))
+}
+
+/// The shortest timer that hosts offer.
+const MIN_TICK: Duration = Duration::from_millis(1);
+/// Between a request and what it causes.
+const A_MOMENT: Duration = Duration::from_micros(1);
 
 /// One provider with fetched keys, and these fields beside.
 pub(crate) fn config(provider: Value, top: Value) -> Value {

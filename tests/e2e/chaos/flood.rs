@@ -12,7 +12,6 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::UNDISTURBED;
 use crate::harness::config::Config;
 use crate::harness::connection::Connection;
-use crate::harness::http::Request;
 use crate::harness::issuer::Answer;
 use crate::harness::sidecar::Sidecar;
 use crate::harness::token::{Key, Token};
@@ -29,12 +28,10 @@ fn of_junk_kids_is_harmless_on_four_workers() {
     assert_flood_is_harmless(4);
 }
 
-/// The flood spends the ration of searches, so a new key may have to wait for the next one; the
-/// known one goes on.
+/// A new key is looked for all the time while the flood lasts.
 #[test]
-fn of_junk_kids_keeps_a_new_key_out_for_one_cooldown_at_most() {
-    let config = Config::new().provider("refetchCooldown", "2s");
-    let sidecar = Sidecar::start_with(&config, Answer::Keys(vec![Key::alpha().jwk()]), 4);
+fn of_junk_kids_keeps_no_new_key_out() {
+    let sidecar = Sidecar::start_with(&Config::new(), Answer::Keys(vec![Key::alpha().jwk()]), 4);
     let traffic = Traffic::start(sidecar.address(), &[Token::good()]);
     let stopped = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -44,24 +41,23 @@ fn of_junk_kids_keeps_a_new_key_out_for_one_cooldown_at_most() {
             let kids = kids.take_while(|_| !stopped.load(Ordering::SeqCst));
             scope.spawn(|| refuse_each(sidecar.address(), kids));
         }
-        wait::until("the flood has spent its first ration", FLOOD_LIMIT, || {
-            (sidecar.issuer.fetches().len() > 3).then_some(())
+        wait::until("the flood has spent the burst", FLOOD_LIMIT, || {
+            (sidecar.issuer.fetches().len() > 30).then_some(())
         });
 
         let keys = [Key::alpha(), Key::beta()].map(Key::jwk);
         sidecar.issuer.answer(Answer::Keys(keys.into()));
 
-        let new = Request::get("/").bearer(&Token::good().signed_by(Key::beta()).compact());
-        wait::until("every worker knows the new key", NEW_KEY_LIMIT, || {
-            (0..20).all(|_| sidecar.send(&new).status == 200).then_some(())
-        });
+        for _ in 0..20 {
+            sidecar.assert_passes(&Token::good().signed_by(Key::beta()));
+        }
     });
     traffic.assert_undisturbed(UNDISTURBED);
 }
 
 fn assert_flood_is_harmless(workers: u32) {
-    // Longer than the test, so that one ration has to do.
-    let config = Config::new().provider("refetchCooldown", "1m");
+    // Forty fetches a minute, and a wait that is too short to tell.
+    let config = Config::new().provider("refetchCooldown", "1m").set("jwksWaitTimeout", "100ms");
     let sidecar = Sidecar::start_with(&config, Answer::Keys(vec![Key::alpha().jwk()]), workers);
     let traffic = Traffic::start(sidecar.address(), &[Token::good()]);
     traffic.flow(20);
@@ -73,7 +69,8 @@ fn assert_flood_is_harmless(workers: u32) {
     let after_two = sidecar.resident_bytes();
 
     let caused = sidecar.issuer.fetches().len() - fetches;
-    assert!((1..=3).contains(&caused), "{caused} fetches");
+    // The burst, what a minute adds, and the probes after the start.
+    assert!((1..=30 + 40 + 4).contains(&caused), "{caused} fetches");
     let grown = after_two.saturating_sub(after_one);
     assert!(grown < GROWTH_LIMIT, "grown by {grown} bytes, from {after_one}");
     assert_eq!(sidecar.stat("paused"), 0);
@@ -94,7 +91,8 @@ fn refuse_each(address: SocketAddr, kids: impl Iterator<Item = usize>) {
     let mut connection = Connection::new(address);
     for kid in kids {
         let response = connection.get(&junk(kid)).expect("an answer in time");
-        assert_eq!(response.json()["code"], "key_unknown");
+        let code = &response.json()["code"];
+        assert!(code == "key_unknown" || code == "jwks_unavailable", "{code}");
     }
 }
 
@@ -115,12 +113,9 @@ fn junk(kid: usize) -> String {
     format!("{}.{}.{signature}", part(token.header_text()), part(token.payload_text()))
 }
 
-const KIDS: usize = 5000;
-const FLOOD_CLIENTS: usize = 8;
-const KID_BYTES: usize = 2000;
+const KIDS: usize = 2000;
+const FLOOD_CLIENTS: usize = 32;
+const KID_BYTES: usize = 4000;
 /// Less than the `kid`s of one flood.
 const GROWTH_LIMIT: u64 = 6 * 1024 * 1024;
-/// Two cooldowns are enough for the first ration.
-const FLOOD_LIMIT: Duration = Duration::from_secs(4);
-/// One cooldown, and the time for a busy machine to notice.
-const NEW_KEY_LIMIT: Duration = Duration::from_secs(4);
+const FLOOD_LIMIT: Duration = Duration::from_secs(10);

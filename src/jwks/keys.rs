@@ -1,0 +1,230 @@
+//! Which keys are trusted until when.
+//!
+//! Trust is per key, not per set: each key is trusted until `cacheDuration` after an endpoint last
+//! published it. A withdrawn key so lives no longer than in a plain cache, and endpoints that
+//! publish different sets do not evict each other's keys.
+
+use crate::jose::{KeySet, MAX_KEYS, VerifyingKey};
+use crate::time::Timestamp;
+use std::time::Duration;
+
+/// The keys of one provider, those that were published last first.
+#[derive(Debug)]
+pub(super) struct TrustedKeys {
+    keys: Vec<PublishedKey>,
+    /// Whether the keys are the configured ones, which the first fetched set replaces.
+    are_initial: bool,
+    /// How often there were more keys to try than before.
+    additions: u64,
+}
+
+/// A key, and what is known of its publication.
+#[derive(Clone, Debug)]
+pub(super) struct PublishedKey {
+    pub(super) key: VerifyingKey,
+    /// When an endpoint last published it; [`Timestamp::MAX`] when it is configured.
+    pub(super) published_at: Timestamp,
+    /// Whether all endpoints have stopped publishing it: then an outage does not prolong its time.
+    pub(super) is_withdrawn: bool,
+}
+
+/// How long keys are trusted after they were published, and how much longer in an outage.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lifetime {
+    pub(super) fresh_for: Duration,
+    pub(super) stale_for: Duration,
+}
+
+/// What a published set changed.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Renewal {
+    /// How many of its keys were not trusted before.
+    pub(super) new_keys: usize,
+    /// Whether it lacks a key that an endpoint published lately.
+    pub(super) lacks_trusted_key: bool,
+}
+
+impl Lifetime {
+    /// Configured keys are trusted for good.
+    pub(super) const FOREVER: Self = Self { fresh_for: Duration::MAX, stale_for: Duration::ZERO };
+
+    fn end(self, key: &PublishedKey) -> Timestamp {
+        let stale_for = if key.is_withdrawn { Duration::ZERO } else { self.stale_for };
+        self.fresh_until(key).saturating_add(stale_for)
+    }
+
+    fn fresh_until(self, key: &PublishedKey) -> Timestamp {
+        key.published_at.saturating_add(self.fresh_for)
+    }
+}
+
+impl TrustedKeys {
+    /// The configured keys; `until_fetched` if the first fetched set replaces them.
+    pub(super) fn new(configured: Option<&KeySet>, until_fetched: bool) -> Self {
+        let keys = configured.into_iter().flat_map(|set| set.keys.iter().cloned());
+        let keys =
+            keys.map(|key| PublishedKey { key, published_at: Timestamp::MAX, is_withdrawn: false });
+        Self {
+            keys: keys.collect(),
+            are_initial: configured.is_some() && until_fetched,
+            additions: 0,
+        }
+    }
+
+    pub(super) fn trusted(
+        &self,
+        lifetime: Lifetime,
+        now: Timestamp,
+    ) -> impl Iterator<Item = &VerifyingKey> {
+        let is_trusted = move |key: &&PublishedKey| now < lifetime.end(key);
+        self.keys.iter().filter(is_trusted).map(|published| &published.key)
+    }
+
+    /// Whether a key that is trusted is so only because refreshes fail.
+    pub(super) fn is_stale(&self, key: &VerifyingKey, lifetime: Lifetime, now: Timestamp) -> bool {
+        let mut same = self.keys.iter().filter(|own| own.key.thumbprint() == key.thumbprint());
+        !lifetime.stale_for.is_zero() && same.all(|own| lifetime.fresh_until(own) <= now)
+    }
+
+    /// When the last of the keys ends that are trusted now.
+    pub(super) fn trusted_until(&self, lifetime: Lifetime, now: Timestamp) -> Option<Timestamp> {
+        self.keys.iter().map(|key| lifetime.end(key)).filter(|end| now < *end).max()
+    }
+
+    /// A number that changes whenever there are more keys to try.
+    pub(super) fn additions(&self) -> u64 {
+        self.additions
+    }
+
+    /// Takes up a set that was just published: it renews the keys that it holds, and leaves the
+    /// others to their own time.
+    pub(super) fn renew(
+        &mut self,
+        mut set: Vec<VerifyingKey>,
+        lifetime: Lifetime,
+        now: Timestamp,
+    ) -> Renewal {
+        self.replace_initial();
+        let mut new_keys: usize = 0;
+        let mut come_forward = false;
+        for key in &mut set {
+            match self.keys.iter().position(|old| old.key.is_same(key)) {
+                Some(place) => {
+                    let Some(old) = self.keys.get(place) else { continue };
+                    // It has its verifier already, and need not be told from itself.
+                    *key = old.key.clone();
+                    let is_trusted = now < lifetime.end(old);
+                    new_keys = new_keys.saturating_add(usize::from(!is_trusted));
+                    // Only the first few are tried with a token.
+                    come_forward |= place >= MAX_CANDIDATES;
+                }
+                None => new_keys = new_keys.saturating_add(1),
+            }
+        }
+        come_forward &= set.len() < MAX_CANDIDATES;
+        self.additions = self.additions.saturating_add(u64::from(new_keys > 0 || come_forward));
+        self.keys.retain(|old| {
+            now < lifetime.fresh_until(old) && !set.iter().any(|key| key.is_same(&old.key))
+        });
+        let lacks_trusted_key = !self.keys.is_empty();
+
+        // The newest come first, and the oldest go when the union grows too large.
+        let renewed =
+            set.into_iter().map(|key| PublishedKey { key, published_at: now, is_withdrawn: false });
+        self.keys.splice(0..0, renewed);
+        self.keys.truncate(MAX_KEYS);
+        Renewal { new_keys, lacks_trusted_key }
+    }
+
+    /// Takes note that no endpoint publishes the keys any more that were not published just now.
+    pub(super) fn withdraw_unpublished(&mut self, now: Timestamp) {
+        for key in self.keys.iter_mut().filter(|key| key.published_at < now) {
+            key.is_withdrawn = true;
+        }
+    }
+
+    /// Keys whose time was up by now stay so, however long others live from now on.
+    pub(super) fn drop_ended(&mut self, lifetime: Lifetime, now: Timestamp) {
+        self.keys.retain(|key| now < lifetime.end(key));
+    }
+
+    /// Adds what another VM has got, so that each key has the later time of publication.
+    pub(super) fn merge(&mut self, shared: Vec<PublishedKey>, lifetime: Lifetime, now: Timestamp) {
+        let mut has_more = false;
+        for shared in shared {
+            if now >= lifetime.end(&shared) {
+                continue;
+            }
+            self.replace_initial();
+            match self.keys.iter_mut().position(|known| known.key.is_same(&shared.key)) {
+                None => {
+                    has_more = true;
+                    self.insert(shared);
+                }
+                Some(place) => has_more |= self.bring_up_to_date(place, shared, lifetime, now),
+            }
+        }
+        self.keys.truncate(MAX_KEYS);
+        self.additions = self.additions.saturating_add(u64::from(has_more));
+    }
+
+    /// Takes up what another VM knows of a key; tells whether that makes it one more to try.
+    fn bring_up_to_date(
+        &mut self,
+        place: usize,
+        shared: PublishedKey,
+        lifetime: Lifetime,
+        now: Timestamp,
+    ) -> bool {
+        let Some(known) = self.keys.get_mut(place) else { return false };
+        if known.published_at < shared.published_at {
+            let was_tried = now < lifetime.end(known) && place < MAX_CANDIDATES;
+            let key = known.key.clone();
+            self.keys.remove(place);
+            self.insert(PublishedKey { key, ..shared });
+            return !was_tried;
+        }
+        let is_as_old = known.published_at == shared.published_at;
+        known.is_withdrawn |= shared.is_withdrawn && is_as_old;
+        false
+    }
+
+    fn insert(&mut self, key: PublishedKey) {
+        let place = self.keys.partition_point(|other| other.published_at > key.published_at);
+        self.keys.insert(place, key);
+    }
+
+    /// What to tell other VMs: all but configured keys.
+    pub(super) fn published(&self) -> impl Iterator<Item = &PublishedKey> {
+        self.keys.iter().filter(|key| key.published_at != Timestamp::MAX)
+    }
+
+    /// The key that this thumbprint and this `kid` belong to, if it is known.
+    pub(super) fn find(&self, thumbprint: &str, kid: Option<&str>) -> Option<VerifyingKey> {
+        let mut keys = self.keys.iter().map(|published| &published.key);
+        keys.find(|key| key.thumbprint() == thumbprint && key.kid() == kid).cloned()
+    }
+
+    /// The `kid`s of all keys, in their order.
+    pub(super) fn kids(&self) -> impl Iterator<Item = Option<&str>> {
+        self.keys.iter().map(|published| published.key.kid())
+    }
+
+    /// Moves every time of publication after the clock has stepped back, so that no key lasts
+    /// longer than it was meant to.
+    pub(super) fn clock_stepped_back(&mut self, by: Duration) {
+        for key in self.keys.iter_mut().filter(|key| key.published_at != Timestamp::MAX) {
+            key.published_at = key.published_at.saturating_sub(by);
+        }
+    }
+
+    fn replace_initial(&mut self) {
+        if std::mem::take(&mut self.are_initial) {
+            self.keys.clear();
+        }
+    }
+}
+
+/// The most signatures that are checked for one token, when several keys share its `kid` or it
+/// has none: a check is the dearest thing that a request without a valid token can cause.
+pub(super) const MAX_CANDIDATES: usize = 8;

@@ -1,0 +1,398 @@
+//! How the VMs of a proxy share one provider's fetches.
+//!
+//! Every worker thread has a VM of its own. What they have in common stands in the proxy's shared
+//! data, and each VM has a copy of it. A VM that wants to fetch, or has an answer, reads it, changes
+//! its copy and writes it back with compare-and-swap: only then does the fetch begin. When another
+//! VM was faster it begins again with what that one wrote.
+
+use super::fetch::{FetchError, FetchId};
+use super::keys::{Lifetime, Renewal, TrustedKeys};
+use super::schedule::{Claim, Completion, FetchReason, Quest, Schedule, Terms};
+use super::search::Evidence;
+use super::snapshot::Document;
+use super::survey::Finding;
+use super::{Outcome, Step, Written};
+use crate::jose::{JwkSetError, KeySet, VerifyingKey};
+use crate::time::Timestamp;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::time::Duration;
+
+/// The fetches of one provider, as one VM takes part in them.
+#[derive(Debug)]
+pub(super) struct Remote {
+    pub(super) terms: Terms,
+    /// As it stands in the shared data, as far as this VM knows.
+    pub(super) schedule: Schedule,
+    /// The fetches that this VM carries out.
+    calls: Vec<Claim>,
+    /// The answers to them that have not been looked at.
+    answers: Vec<(Claim, Answer)>,
+    /// What came of them, as far as the other VMs have not been told.
+    unpublished: Vec<(Claim, Completion)>,
+    outcomes: Vec<Outcome>,
+    asked: Option<Asked>,
+    /// Whether requests wait for any key of this provider.
+    pub(super) has_waiting: bool,
+    exchange: Exchange,
+    read_at: Timestamp,
+    /// Each provider has its own, so that none changes what another does.
+    chance: fastrand::Rng,
+    /// A number in 0..1 that spreads what many proxies would do at the same moment.
+    jitter: f64,
+}
+
+type Answer = Result<(KeySet, Option<Duration>), FetchError>;
+
+/// A key that was not there.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    since: Timestamp,
+    /// [`TrustedKeys::additions`] at that time.
+    additions: u64,
+}
+
+/// Where an exchange with the other VMs stands.
+#[derive(Debug)]
+enum Exchange {
+    /// There is nothing to read.
+    Idle,
+    /// The shared data is to be read.
+    Wanted { tries: u32 },
+    /// It is being read.
+    Reading { tries: u32 },
+    /// A draft is to be written in place of what was read.
+    Drafted { draft: Box<Draft>, bytes: Vec<u8>, version: u32 },
+    /// It is being written.
+    Writing { draft: Box<Draft> },
+    /// Fetches are to begin.
+    Agreed { claims: Vec<Claim> },
+}
+
+/// What counts once it is written.
+#[derive(Debug)]
+struct Draft {
+    schedule: Schedule,
+    claims: Vec<Claim>,
+    tries: u32,
+}
+
+impl Remote {
+    pub(super) fn new(terms: Terms, seed: u64, now: Timestamp) -> Self {
+        let mut chance = fastrand::Rng::with_seed(seed);
+        Self {
+            jitter: chance.f64(),
+            chance,
+            terms,
+            schedule: Schedule::new(now),
+            calls: Vec::new(),
+            answers: Vec::new(),
+            unpublished: Vec::new(),
+            outcomes: Vec::new(),
+            asked: None,
+            has_waiting: false,
+            exchange: Exchange::Idle,
+            read_at: Timestamp::EPOCH,
+        }
+    }
+
+    pub(super) fn lifetime(&self) -> Lifetime {
+        self.schedule.lifetime(&self.terms.jwks)
+    }
+
+    /// Takes note that a key is not there, for a request that came at this time.
+    pub(super) fn ask(&mut self, since: Timestamp, additions: u64) {
+        self.asked = Some(Asked { since, additions });
+    }
+
+    /// Gives up what was asked for, if it may have been found.
+    pub(super) fn forget_found(&mut self, additions: u64) {
+        self.asked.take_if(|asked| asked.additions != additions);
+    }
+
+    /// What this VM is looking for. The search goes on when its requests were answered otherwise,
+    /// so that the next one finds the key there, unless the issuer fails.
+    fn quest(&self) -> Option<Quest> {
+        let Asked { since, .. } = self.asked?;
+        match self.has_waiting {
+            true => Some(Quest { since, aim: Evidence::Ample }),
+            false if self.schedule.is_failing() => None,
+            false => Some(Quest { since, aim: Evidence::Enough }),
+        }
+    }
+
+    /// When something is to be done next, and what.
+    pub(super) fn next_timeout(&self, has_keys: bool) -> (Timestamp, &'static str) {
+        if !matches!(self.exchange, Exchange::Idle) {
+            return (Timestamp::EPOCH, "the shared data is to be read or written");
+        }
+        let quest = self.quest();
+        let is_elsewhere = self.schedule.in_flight() > self.calls.len();
+        let look_in = if self.has_waiting || quest.is_some() {
+            Some(SHARED_POLL)
+        } else if is_elsewhere {
+            Some(ELSEWHERE_POLL)
+        } else {
+            (!has_keys).then_some(NEWS_POLL)
+        };
+        let look = look_in.map(|look_in| {
+            (self.read_at.saturating_add(look_in), "another VM may have got an answer")
+        });
+        let overdue = self.calls.iter().map(|call| (call.until, "a fetch was never answered"));
+        let (at, _, why) = self.schedule.next_fetch(quest, self.terms.pace, self.jitter);
+        let why = match why {
+            FetchReason::Due => "a fetch is due",
+            FetchReason::Search => "a key is looked for",
+        };
+        overdue.chain(look).fold((at, why), Ord::min)
+    }
+
+    /// Takes note of the time.
+    pub(super) fn handle_timeout(&mut self, has_keys: bool, now: Timestamp) {
+        let overdue: Vec<_> =
+            self.calls.iter().filter(|call| call.until <= now).map(|call| call.id).collect();
+        for id in overdue {
+            self.handle_answer(id, Err(FetchError::Timeout));
+        }
+        let is_idle = matches!(self.exchange, Exchange::Idle);
+        if is_idle && self.next_timeout(has_keys).0 <= now {
+            self.exchange = Exchange::Wanted { tries: 0 };
+        }
+    }
+
+    /// Whether this fetch is one of this VM's and not over.
+    pub(super) fn awaits(&self, id: FetchId) -> bool {
+        self.calls.iter().any(|call| call.id == id)
+    }
+
+    /// Takes the answer to a fetch, if it is one of this VM's that is not over.
+    pub(super) fn handle_answer(&mut self, id: FetchId, answer: Answer) {
+        let Some(index) = self.calls.iter().position(|call| call.id == id) else { return };
+        self.answers.push((self.calls.swap_remove(index), answer));
+        if matches!(self.exchange, Exchange::Idle) {
+            self.exchange = Exchange::Wanted { tries: 0 };
+        }
+    }
+
+    /// What is to be done outside.
+    pub(super) fn poll_step(&mut self) -> Option<Step> {
+        match std::mem::replace(&mut self.exchange, Exchange::Idle) {
+            Exchange::Wanted { tries } => {
+                self.exchange = Exchange::Reading { tries };
+                Some(Step::Read)
+            }
+            Exchange::Drafted { draft, bytes, version } => {
+                self.exchange = Exchange::Writing { draft };
+                Some(Step::Write { bytes, version })
+            }
+            Exchange::Agreed { mut claims } => {
+                let claim = claims.pop();
+                self.exchange = match (claims.is_empty(), self.answers.is_empty()) {
+                    (false, _) => Exchange::Agreed { claims },
+                    // Its call failed at once.
+                    (true, false) => Exchange::Wanted { tries: 0 },
+                    (true, true) => Exchange::Idle,
+                };
+                claim.map(|claim| Step::Start(claim.id))
+            }
+            waits => {
+                self.exchange = waits;
+                None
+            }
+        }
+    }
+
+    /// Takes what stands in the shared data, and makes a draft if there is something to change.
+    /// Tells whether that ended the exchange.
+    pub(super) fn handle_shared(
+        &mut self,
+        keys: &mut TrustedKeys,
+        shared: Option<&[u8]>,
+        version: u32,
+        now: Timestamp,
+    ) -> bool {
+        let Exchange::Reading { tries } = self.exchange else { return false };
+        self.read_at = now;
+        self.adopt(keys, shared, now);
+        for (claim, answer) in std::mem::take(&mut self.answers) {
+            let completion = self.evaluate(keys, answer, now);
+            self.unpublished.push((claim, completion));
+        }
+        let mut schedule = self.schedule.clone();
+        self.complete(&mut schedule, keys, now);
+        schedule.drop_abandoned(now);
+        let claims = self.plan(&mut schedule, now);
+        if claims.is_empty() && self.unpublished.is_empty() {
+            self.schedule = schedule;
+            self.exchange = Exchange::Idle;
+            return true;
+        }
+        schedule.revision = schedule.revision.saturating_add(1);
+        let bytes = Document::of(&schedule, keys, now).encode();
+        let draft = Box::new(Draft { schedule, claims, tries });
+        self.exchange = Exchange::Drafted { draft, bytes, version };
+        false
+    }
+
+    /// Takes the outcome of a write. Tells whether that ended the exchange.
+    pub(super) fn handle_written(&mut self, written: Written) -> bool {
+        let draft = match std::mem::replace(&mut self.exchange, Exchange::Idle) {
+            Exchange::Writing { draft } => draft,
+            other => {
+                self.exchange = other;
+                return false;
+            }
+        };
+        if written == Written::Contended && draft.tries < MAX_CONTENTION {
+            // What came of the fetches is told again, of what the other VM wrote.
+            self.outcomes.retain(|outcome| !matches!(outcome, Outcome::Disagreement { .. }));
+            self.exchange = Exchange::Wanted { tries: draft.tries.saturating_add(1) };
+            return false;
+        }
+        // Without shared data every VM is on its own.
+        let Draft { schedule, claims, .. } = *draft;
+        self.schedule = schedule;
+        self.unpublished.clear();
+        self.calls.extend(&claims);
+        if !claims.is_empty() {
+            self.exchange = Exchange::Agreed { claims };
+        } else if !self.answers.is_empty() {
+            self.exchange = Exchange::Wanted { tries: 0 };
+        }
+        true
+    }
+
+    /// What came of the fetches of an exchange that ended. A search ends with it that nobody waits
+    /// for, once it has shown enough or nobody has asked for long.
+    pub(super) fn end(&mut self, now: Timestamp) -> Vec<Outcome> {
+        let (schedule, pace) = (&self.schedule, self.terms.pace);
+        let is_over = |asked: &mut Asked| {
+            now >= asked.since.saturating_add(INTEREST)
+                || schedule.evidence(asked.since, pace) >= Evidence::Enough
+        };
+        if !self.has_waiting {
+            self.asked.take_if(is_over);
+        }
+        std::mem::take(&mut self.outcomes)
+    }
+
+    pub(super) fn clock_stepped_back(&mut self, by: Duration) {
+        self.schedule.clock_stepped_back(by);
+        let answers = self.answers.iter_mut().map(|(claim, _)| claim);
+        let unpublished = self.unpublished.iter_mut().map(|(claim, _)| claim);
+        for claim in self.calls.iter_mut().chain(answers).chain(unpublished) {
+            claim.clock_stepped_back(by);
+        }
+        if let Some(asked) = &mut self.asked {
+            asked.since = asked.since.saturating_sub(by);
+        }
+        self.read_at = self.read_at.saturating_sub(by);
+        // A draft is from before.
+        if let Exchange::Drafted { .. } | Exchange::Writing { .. } = self.exchange {
+            self.exchange = Exchange::Wanted { tries: 0 };
+        }
+    }
+
+    /// Takes over what other VMs have written since. The shared data keeps the times that it has
+    /// when the clock steps back: what is known of it already would undo what was just moved.
+    fn adopt(&mut self, keys: &mut TrustedKeys, shared: Option<&[u8]>, now: Timestamp) {
+        let Some(document) = shared.and_then(|bytes| Document::parse(bytes, now)) else { return };
+        if document.revision() <= self.schedule.revision {
+            return;
+        }
+        let Some((mut schedule, shared_keys)) = document.read(keys, now) else { return };
+        if schedule.is_failing() && !self.schedule.is_failing() {
+            keys.drop_ended(self.lifetime(), now);
+        }
+        schedule.make_plausible(&self.terms, now);
+        self.schedule = schedule;
+        keys.merge(shared_keys, self.lifetime(), now);
+    }
+
+    /// Takes up what an answer says of the keys.
+    fn evaluate(&mut self, keys: &mut TrustedKeys, answer: Answer, now: Timestamp) -> Completion {
+        let lifetime = self.lifetime();
+        match answer {
+            Ok((KeySet { keys: set, skipped }, max_age)) => {
+                let (fingerprint, count) = (fingerprint(&set), set.len());
+                let Renewal { new_keys, lacks_trusted_key } = keys.renew(set, lifetime, now);
+                self.outcomes.push(Outcome::Refreshed { keys: count, new_keys, skipped });
+                Completion::Fetched { set: fingerprint, new_keys, lacks_trusted_key, max_age }
+            }
+            Err(error) => {
+                // A set without a usable key is an answer, and withdraws the keys it lacks.
+                let is_answer =
+                    matches!(error, FetchError::Invalid(JwkSetError::NoUsableKey { .. }));
+                keys.drop_ended(lifetime, now);
+                let lifetime = Lifetime {
+                    stale_for: if is_answer {
+                        Duration::ZERO
+                    } else {
+                        self.terms.jwks.stale_duration
+                    },
+                    ..lifetime
+                };
+                let trusted_until = keys.trusted_until(lifetime, now);
+                let trusted_keys = keys.trusted(lifetime, now).count();
+                self.outcomes.push(Outcome::Failed {
+                    error,
+                    retry_in: Duration::ZERO,
+                    trusted_keys,
+                });
+                Completion::Failed { is_answer, trusted_until }
+            }
+        }
+    }
+
+    /// Has a draft say what came of this VM's fetches.
+    fn complete(&mut self, schedule: &mut Schedule, keys: &mut TrustedKeys, now: Timestamp) {
+        let jitter = self.chance.f64();
+        for (claim, completion) in &self.unpublished {
+            match schedule.complete(claim, completion, &self.terms, jitter, now) {
+                Some(Finding::Disagreement) => {
+                    let kids = keys.kids().map(|kid| kid.unwrap_or("(none)").to_owned());
+                    self.outcomes.push(Outcome::Disagreement { kids: kids.collect() });
+                }
+                Some(Finding::Withdrawal) => keys.withdraw_unpublished(now),
+                None => {}
+            }
+        }
+        let next = schedule.due_at().saturating_since(now);
+        for outcome in &mut self.outcomes {
+            if let Outcome::Failed { retry_in, .. } = outcome {
+                *retry_in = next;
+            }
+        }
+    }
+
+    /// The fetches that begin now, if the draft is written.
+    fn plan(&mut self, schedule: &mut Schedule, now: Timestamp) -> Vec<Claim> {
+        let (at, count, why) = schedule.next_fetch(self.quest(), self.terms.pace, self.jitter);
+        if now < at {
+            return Vec::new();
+        }
+        self.jitter = self.chance.f64();
+        let ids: Vec<_> = (0..count).map(|_| FetchId(self.chance.u64(..))).collect();
+        schedule.claim(&ids, why, &self.terms, now)
+    }
+}
+
+/// Tells one set from another, whatever the order of its keys.
+fn fingerprint(set: &[VerifyingKey]) -> u64 {
+    let of_key = |key: &VerifyingKey| {
+        let mut hasher = DefaultHasher::new();
+        (key.thumbprint(), key.kid()).hash(&mut hasher);
+        hasher.finish()
+    };
+    set.iter().map(of_key).fold(0, u64::wrapping_add)
+}
+
+/// How often a VM looks for answers of others while requests wait, or a key is looked for.
+const SHARED_POLL: Duration = Duration::from_millis(20);
+/// How often it looks whether the fetch of another is over.
+const ELSEWHERE_POLL: Duration = Duration::from_millis(200);
+/// How often a VM without keys looks whether another one has got some.
+const NEWS_POLL: Duration = Duration::from_millis(500);
+/// For how long a key is looked for that nobody has asked for again.
+const INTEREST: Duration = Duration::from_secs(15);
+/// How often a write to the shared data is tried; it fails only when another VM was faster.
+const MAX_CONTENTION: u32 = 100;

@@ -1,0 +1,359 @@
+//! When the next fetch begins. This is what the VMs of a proxy have in common: each of them plans
+//! on a copy, and its plan counts once the shared data has it.
+
+use super::fetch::FetchId;
+use super::keys::Lifetime;
+use super::search::{Evidence, Pace, Search};
+use super::survey::{Finding, Observation, Survey};
+use crate::config::RemoteJwks;
+use crate::time::Timestamp;
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+/// The fetches of one provider.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+pub(super) struct Schedule {
+    /// How often it was changed: of two copies, the one that was changed more often counts.
+    pub(super) revision: u64,
+    /// When the next refresh begins, or the next attempt after a failure.
+    due_at: Timestamp,
+    /// Failures since the last success; drives the back-off.
+    failures: u32,
+    failed_at: Timestamp,
+    /// Whether the latest fetch brought no JWK Set. Only then do keys live on as stale: a set that
+    /// was published without them withdraws them.
+    is_failing: bool,
+    in_flight: Vec<Claim>,
+    /// The set that was fetched last.
+    last_set: Option<u64>,
+    /// How many fetches are to follow soon, to see other endpoints.
+    probes_left: u32,
+    search: Search,
+    survey: Survey,
+}
+
+/// A fetch that one of the VMs carries out.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize)]
+pub(super) struct Claim {
+    pub(super) id: FetchId,
+    pub(super) began: Timestamp,
+    /// When it is given up, whether or not its VM is still there.
+    pub(super) until: Timestamp,
+    /// Whether it was not due but looks for a key.
+    is_search: bool,
+}
+
+/// What came of a fetch.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Completion {
+    /// Which may be an answer all the same: a set without any usable key.
+    Failed {
+        is_answer: bool,
+        trusted_until: Option<Timestamp>,
+    },
+    Fetched {
+        set: u64,
+        new_keys: usize,
+        lacks_trusted_key: bool,
+        max_age: Option<Duration>,
+    },
+}
+
+/// What a VM wants to know of a key that is missing.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Quest {
+    /// When it was asked for last.
+    pub(super) since: Timestamp,
+    /// How much is to be known before it is given up.
+    pub(super) aim: Evidence,
+}
+
+/// How a provider is fetched from, as its operator has it.
+#[derive(Clone, Debug)]
+pub(super) struct Terms {
+    pub(super) jwks: RemoteJwks,
+    pub(super) pace: Pace,
+}
+
+impl Claim {
+    pub(super) fn clock_stepped_back(&mut self, by: Duration) {
+        for time in [&mut self.began, &mut self.until] {
+            *time = time.saturating_sub(by);
+        }
+    }
+}
+
+impl Terms {
+    fn give_up_at(&self, began: Timestamp) -> Timestamp {
+        began.saturating_add(self.jwks.timeout).saturating_add(GRACE)
+    }
+}
+
+impl Schedule {
+    /// The first fetch is due at once.
+    pub(super) fn new(now: Timestamp) -> Self {
+        Self {
+            revision: 0,
+            due_at: now,
+            failures: 0,
+            failed_at: Timestamp::EPOCH,
+            is_failing: false,
+            in_flight: Vec::new(),
+            last_set: None,
+            probes_left: 0,
+            search: Search::new(),
+            survey: Survey::default(),
+        }
+    }
+
+    /// How long keys are trusted, as things are.
+    pub(super) fn lifetime(&self, jwks: &RemoteJwks) -> Lifetime {
+        Lifetime {
+            fresh_for: jwks.cache_duration,
+            stale_for: if self.is_failing { jwks.stale_duration } else { Duration::ZERO },
+        }
+    }
+
+    /// Whether the latest fetch brought no JWK Set.
+    pub(super) fn is_failing(&self) -> bool {
+        self.is_failing
+    }
+
+    /// How many fetches are under way, in all VMs.
+    pub(super) fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    pub(super) fn evidence(&self, since: Timestamp, pace: Pace) -> Evidence {
+        self.search.evidence(since, pace)
+    }
+
+    /// When the answer to a fetch may come next, at the earliest: the past if one is under way.
+    pub(super) fn next_attempt(&self, quest: Option<Quest>, pace: Pace) -> Timestamp {
+        match self.in_flight.as_slice() {
+            [] => self.next_fetch(quest, pace, 0.5).0,
+            [..] => Timestamp::EPOCH,
+        }
+    }
+
+    /// When the next fetches may begin, how many, and why. `quest` is what else this VM wants to
+    /// know; nothing begins while the fetches under way may tell.
+    pub(super) fn next_fetch(
+        &self,
+        quest: Option<Quest>,
+        pace: Pace,
+        jitter: f64,
+    ) -> (Timestamp, u32, FetchReason) {
+        let last_ends = self.in_flight.iter().map(|claim| claim.until).max();
+        let due = self.due_at.max(last_ends.unwrap_or(Timestamp::EPOCH));
+        let refresh = (due, 1, FetchReason::Due);
+        let Some(Quest { since, aim }) = quest else { return refresh };
+        let under_way = self.in_flight.iter().filter(|claim| claim.began > since).count();
+        let is_needless = under_way >= self.search.lacking(aim, since, pace);
+        let (at, draws) = self.search.next(since, pace, self.failures, jitter);
+        let room = MAX_IN_FLIGHT.saturating_sub(self.in_flight.len());
+        let has_room = usize::try_from(draws).is_ok_and(|draws| draws <= room);
+        if !is_needless && has_room && at < due {
+            (at, draws, FetchReason::Search)
+        } else {
+            refresh
+        }
+    }
+
+    /// Has fetches begin now.
+    pub(super) fn claim(
+        &mut self,
+        ids: &[FetchId],
+        why: FetchReason,
+        terms: &Terms,
+        now: Timestamp,
+    ) -> Vec<Claim> {
+        let is_search = why == FetchReason::Search;
+        if is_search {
+            let draws = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+            self.search.draw(draws, terms.pace, now);
+        }
+        let until = terms.give_up_at(now);
+        let claims: Vec<_> =
+            ids.iter().map(|id| Claim { id: *id, began: now, until, is_search }).collect();
+        self.in_flight.extend(&claims);
+        claims
+    }
+
+    /// Forgets fetches whose VMs have died.
+    pub(super) fn drop_abandoned(&mut self, now: Timestamp) {
+        self.in_flight.retain(|claim| now < claim.until);
+    }
+
+    /// Takes note of what came of a fetch, and schedules the next refresh or attempt.
+    ///
+    /// `jitter` is a number in 0..1 that spreads what many proxies would do at the same moment.
+    pub(super) fn complete(
+        &mut self,
+        claim: &Claim,
+        completion: &Completion,
+        terms: &Terms,
+        jitter: f64,
+        now: Timestamp,
+    ) -> Option<Finding> {
+        self.in_flight.retain(|other| other.id != claim.id);
+        match *completion {
+            Completion::Failed { is_answer, trusted_until } => {
+                self.fail(claim, trusted_until, jitter, now);
+                self.is_failing = !is_answer;
+                None
+            }
+            Completion::Fetched { set, new_keys, lacks_trusted_key, max_age } => {
+                let has_new_key = new_keys > 0;
+                self.failures = 0;
+                self.is_failing = false;
+                self.search.answer(claim.began, set, has_new_key, now);
+                let seen = Observation {
+                    lacks_trusted_key,
+                    has_new_key,
+                    differs_from_last: self.last_set != Some(set),
+                };
+                self.count_probe(claim);
+                self.last_set = Some(set);
+                let finding = self.survey.observe(seen, terms.jwks.cache_duration, now);
+                let refresh_in = self.refresh_in(has_new_key, max_age, &terms.jwks, jitter);
+                self.due_at = now.saturating_add(refresh_in);
+                finding
+            }
+        }
+    }
+
+    /// A first set, or a refresh, is followed by a few more fetches: so that another endpoint's key
+    /// is there before the first user of it.
+    fn count_probe(&mut self, claim: &Claim) {
+        self.probes_left = match self.probes_left {
+            _ if self.last_set.is_none() => PROBES_AT_START,
+            left if claim.is_search || self.survey.is_under_way() => left,
+            0 => PROBES_AT_REFRESH,
+            left => left.saturating_sub(1),
+        };
+    }
+
+    fn refresh_in(
+        &self,
+        has_new_key: bool,
+        max_age: Option<Duration>,
+        jwks: &RemoteJwks,
+        jitter: f64,
+    ) -> Duration {
+        let interval = max_age
+            .map_or(jwks.cache_duration, |max_age| max_age.max(MIN_MAX_AGE))
+            .min(jwks.cache_duration);
+        let soon = interval.mul_f64(PROBE_SPREAD * (0.5 + 0.5 * jitter));
+        if self.survey.is_under_way() && has_new_key {
+            // Where there is one new key there may be more. But all proxies see a rotation at once.
+            AT_ONCE.mul_f64(jitter).min(soon)
+        } else if self.survey.is_under_way() || self.probes_left > 0 {
+            // None is in a hurry to be sure: what requests wait for is looked for anyway.
+            soon
+        } else {
+            interval.mul_f64(REFRESH_AT - REFRESH_SPREAD * jitter)
+        }
+    }
+
+    /// Schedules the next attempt: exponential back-off with equal jitter.
+    ///
+    /// Without keys every request fails, so the cap is lower then, and the moment at which the
+    /// last key ends is not slept through.
+    fn fail(
+        &mut self,
+        claim: &Claim,
+        trusted_until: Option<Timestamp>,
+        jitter: f64,
+        now: Timestamp,
+    ) {
+        // Fetches that were under way at the same time are one failure.
+        if self.failures == 0 || claim.began >= self.failed_at {
+            self.failures = self.failures.saturating_add(1);
+        }
+        self.failed_at = now;
+        // What clients have caused does not bring an attempt forward that comes out of no budget.
+        if claim.is_search {
+            return;
+        }
+        self.survey.abandon();
+        self.probes_left = 0;
+        let doublings = self.failures.saturating_sub(1).min(MAX_DOUBLINGS);
+        let doubled = MIN_BACKOFF.saturating_mul(1 << doublings);
+        let spread = |backoff: Duration| backoff.mul_f64(1.0 - 0.5 * jitter);
+        let soon = spread(doubled.min(MAX_BACKOFF_WITHOUT_KEYS));
+        let retry_in = match trusted_until {
+            Some(end) => spread(doubled.min(MAX_BACKOFF)).min(end.saturating_since(now).max(soon)),
+            None => soon,
+        };
+        self.due_at = now.saturating_add(retry_in);
+    }
+
+    /// When the next refresh or attempt is due.
+    pub(super) fn due_at(&self) -> Timestamp {
+        self.due_at
+    }
+
+    /// Moves every point in time by the same amount after the clock has stepped back.
+    pub(super) fn clock_stepped_back(&mut self, by: Duration) {
+        for claim in &mut self.in_flight {
+            claim.clock_stepped_back(by);
+        }
+        for time in [&mut self.due_at, &mut self.failed_at] {
+            *time = time.saturating_sub(by);
+        }
+        self.search.clock_stepped_back(by);
+        self.survey.clock_stepped_back(by);
+    }
+
+    /// Leaves nothing in it that could not have come about by now. Another plugin of the proxy may
+    /// have written it, or a VM before the clock stepped back.
+    pub(super) fn make_plausible(&mut self, terms: &Terms, now: Timestamp) {
+        let latest = now.saturating_add(TOLERANCE);
+        self.due_at = self.due_at.min(latest.saturating_add(terms.jwks.cache_duration));
+        self.failed_at = self.failed_at.min(latest);
+        let longest = terms.give_up_at(latest);
+        self.in_flight.retain(|claim| claim.began <= latest && claim.until <= longest);
+        self.in_flight.truncate(MAX_IN_FLIGHT);
+        self.probes_left = self.probes_left.min(PROBES_AT_START);
+        self.search.make_plausible(terms.pace, latest);
+        self.survey.make_plausible(latest);
+    }
+}
+
+/// Why a fetch begins.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum FetchReason {
+    /// The keys are to be refreshed, or the last attempt failed.
+    Due,
+    /// A key is looked for.
+    Search,
+}
+
+/// How much later than ours the time of another VM may be: how long a callback may last, which
+/// sees one time only.
+pub(super) const TOLERANCE: Duration = Duration::from_secs(1);
+/// How much longer than the call's own timeout an answer is waited for.
+const GRACE: Duration = Duration::from_secs(1);
+/// The longest pause between attempts while keys are trusted.
+const MAX_BACKOFF: Duration = Duration::from_mins(1);
+/// The longest pause between attempts while there are none.
+const MAX_BACKOFF_WITHOUT_KEYS: Duration = Duration::from_secs(10);
+const MAX_DOUBLINGS: u32 = 16;
+/// The most fetches at once, however slow the issuer is.
+pub(super) const MAX_IN_FLIGHT: usize = 8;
+/// The first pause after a failure.
+const MIN_BACKOFF: Duration = Duration::from_secs(1);
+/// The least that `Cache-Control: max-age` can shorten the refresh interval to.
+const MIN_MAX_AGE: Duration = Duration::from_secs(30);
+/// With two endpoints, five draws miss one of them in 3 % of all starts.
+const PROBES_AT_START: u32 = 4;
+const PROBES_AT_REFRESH: u32 = 2;
+/// Within what time the endpoints are asked again that have just shown a new key.
+const AT_ONCE: Duration = Duration::from_millis(500);
+/// The share of the interval within which the next probe comes.
+const PROBE_SPREAD: f64 = 0.01;
+/// A refresh comes at the latest when this share of the interval has passed, and up to
+/// [`REFRESH_SPREAD`] earlier.
+const REFRESH_AT: f64 = 0.9;
+const REFRESH_SPREAD: f64 = 0.2;

@@ -1,0 +1,134 @@
+//! The driver in the proxy, as the contexts of the SDK use it.
+
+use super::headers::Headers;
+use super::proxy::Proxy;
+use super::{crypto, host};
+use crate::config::{Config, HostCrypto};
+use crate::driver::Driver;
+use crate::engine::{Disposition, StreamId};
+use crate::jose::{Crypto, MAX_JWKS_BYTES};
+use crate::jwks::{FetchError, JwksResponse};
+use crate::request::RequestHead;
+use crate::time::Timestamp;
+use crate::verdict::Verdict;
+use log::error;
+use proxy_wasm::types::{Action, MapType};
+use std::hash::{BuildHasher as _, RandomState};
+
+pub(super) struct Filter {
+    driver: Driver,
+    proxy: Proxy,
+}
+
+impl Filter {
+    pub(super) fn new(config: Config, now: Timestamp) -> Self {
+        let mut proxy = Proxy::new(&config);
+        let crypto = match config.host_crypto {
+            HostCrypto::Auto => crypto::probe().map_or(Crypto::Module, Crypto::Host),
+            HostCrypto::Off => Crypto::Module,
+        };
+        // Workers start at the same moment; each is to choose moments of its own.
+        let seed = RandomState::new().hash_one(());
+        Self { driver: Driver::new(config, crypto, seed, &mut proxy, now), proxy }
+    }
+
+    pub(super) fn handle_request(
+        &mut self,
+        stream: StreamId,
+        request: &RequestHead<'_>,
+        now: Timestamp,
+    ) -> Disposition {
+        let disposition = self.driver.handle_request(stream, request, &mut self.proxy, now);
+        if matches!(disposition, Disposition::Paused) {
+            self.report_gauges(now);
+        }
+        disposition
+    }
+
+    /// Carries out a verdict on the selected stream, whose head is still held.
+    pub(super) fn carry_out(&self, verdict: &Verdict) -> Action {
+        self.proxy.carry_out(verdict)
+    }
+
+    /// Whether the request waits for a verdict, or the verdict was to refuse it.
+    pub(super) fn holds(&self, stream: StreamId) -> bool {
+        self.driver.is_paused(stream) || self.proxy.has_refused(stream)
+    }
+
+    /// Removes from the trailers what only the filter may say.
+    pub(super) fn strip_trailers(&self) {
+        let trailers = Headers::read(MapType::HttpRequestTrailers);
+        let Some(head) = trailers.as_ref().and_then(Headers::head) else {
+            error!("mesh-jwt: there are no request trailers that can be read");
+            return;
+        };
+        let edits = self.driver.strip_trailers(&head);
+        if let Err(status) = host::apply(MapType::HttpRequestTrailers, &edits) {
+            error!("mesh-jwt: the host refused to edit trailers: {status:?}");
+        }
+    }
+
+    pub(super) fn handle_stream_closed(&mut self, stream: StreamId) {
+        self.driver.handle_stream_closed(stream);
+        self.proxy.handle_stream_closed(stream);
+        self.report_gauges(host::now());
+    }
+
+    pub(super) fn handle_tick(&mut self, now: Timestamp) {
+        self.driver.handle_timeout(&mut self.proxy, now);
+        self.report_gauges(now);
+    }
+
+    pub(super) fn handle_call_response(
+        &mut self,
+        token: u32,
+        headers: usize,
+        body_size: usize,
+        now: Timestamp,
+    ) {
+        let response = read_response(headers, body_size);
+        let response = response.as_ref().map(OwnedResponse::as_response).map_err(Clone::clone);
+        self.driver.handle_response(token, response, &mut self.proxy, now);
+        self.report_gauges(now);
+    }
+
+    fn report_gauges(&mut self, now: Timestamp) {
+        self.proxy.stats().report_gauges(self.driver.engine(), now);
+    }
+}
+
+struct OwnedResponse {
+    status: u16,
+    cache_control: Option<String>,
+    body: Vec<u8>,
+}
+
+impl OwnedResponse {
+    fn as_response(&self) -> JwksResponse<'_> {
+        JwksResponse {
+            status: self.status,
+            body: &self.body,
+            cache_control: self.cache_control.as_deref(),
+        }
+    }
+}
+
+/// Reads the response to the call whose callback is running.
+fn read_response(headers: usize, body_size: usize) -> Result<OwnedResponse, FetchError> {
+    // The host reports a reset as a response without headers.
+    if headers == 0 {
+        return Err(FetchError::Reset);
+    }
+    let headers = Headers::read(MapType::HttpCallResponseHeaders).ok_or(FetchError::Reset)?;
+    let head = headers.head().ok_or(FetchError::Reset)?;
+    let text = |name: &str| str::from_utf8(head.values(name).next()?).ok();
+    let status = text(":status").and_then(|status| status.parse().ok());
+    if body_size > MAX_JWKS_BYTES {
+        return Err(FetchError::too_large(body_size));
+    }
+    Ok(OwnedResponse {
+        status: status.ok_or(FetchError::Reset)?,
+        cache_control: text("cache-control").map(str::to_owned),
+        body: host::call_response_body(body_size).map_err(|_| FetchError::Reset)?,
+    })
+}

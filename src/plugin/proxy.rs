@@ -1,0 +1,144 @@
+//! The proxy as the driver's host: calls, shared data, verdicts, counters and logs.
+
+use super::host;
+use super::stats::Stats;
+use crate::config::{Config, RemoteJwks};
+use crate::driver::Host;
+use crate::engine::StreamId;
+use crate::event::{Event, Level};
+use crate::jwks::{FetchError, Written};
+use crate::reply::LocalReply;
+use crate::request::HeaderEdit;
+use crate::verdict::{PassReason, Verdict};
+use log::{debug, error, info, warn};
+use proxy_wasm::types::{Action, MapType};
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+/// What the filter does in the proxy, and what it has to remember of it.
+pub(super) struct Proxy {
+    stats: Stats,
+    /// By provider.
+    names: Vec<String>,
+    /// The requests that were paused and then refused, until they are closed.
+    refused: BTreeSet<StreamId>,
+}
+
+impl Proxy {
+    pub(super) fn new(config: &Config) -> Self {
+        Self {
+            stats: Stats::define(config),
+            names: config.providers.iter().map(|provider| provider.name.clone()).collect(),
+            refused: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn stats(&mut self) -> &mut Stats {
+        &mut self.stats
+    }
+
+    /// Whether a request was refused that had waited.
+    pub(super) fn has_refused(&self, stream: StreamId) -> bool {
+        self.refused.contains(&stream)
+    }
+
+    pub(super) fn handle_stream_closed(&mut self, stream: StreamId) {
+        self.refused.remove(&stream);
+    }
+
+    /// Carries out a verdict on the selected stream, whose head is still held.
+    pub(super) fn carry_out(&self, verdict: &Verdict) -> Action {
+        self.report_verdict(verdict);
+        let edits = match verdict {
+            Verdict::Allow(allow) => &allow.edits,
+            Verdict::Pass(pass) => &pass.edits,
+            Verdict::Deny(denial) => {
+                send(&denial.reply);
+                return Action::Pause;
+            }
+        };
+        apply(edits)
+    }
+
+    fn report_verdict(&self, verdict: &Verdict) {
+        self.stats.count_verdict(verdict);
+        let provider = verdict.provider().and_then(|index| self.names.get(index));
+        let provider = provider.map(String::as_str);
+        let code = verdict.code();
+        let mut state = host::set_filter_state(CODE_STATE, code);
+        if let Some(provider) = provider {
+            state = state.and_then(|()| host::set_filter_state(PROVIDER_STATE, provider));
+        }
+        if let Err(status) = state {
+            error!("mesh-jwt: the host refused filter state: {status:?}");
+        }
+        let provider = provider.unwrap_or("-");
+        match verdict {
+            Verdict::Deny(_) => debug!("mesh-jwt: denied code={code} provider={provider}"),
+            Verdict::Pass(pass) if matches!(pass.why, PassReason::Reported { .. }) => {
+                info!("mesh-jwt: would be denied code={code} provider={provider}");
+            }
+            Verdict::Allow(_) | Verdict::Pass(_) => {}
+        }
+    }
+}
+
+impl Host for Proxy {
+    fn dispatch(&mut self, jwks: &RemoteJwks) -> Result<u32, FetchError> {
+        host::dispatch(jwks)
+    }
+
+    fn read_shared(&mut self, name: &str) -> (Option<Vec<u8>>, u32) {
+        host::shared_data(name)
+    }
+
+    fn write_shared(&mut self, name: &str, bytes: &[u8], version: u32) -> Written {
+        host::set_shared_data(name, bytes, version)
+    }
+
+    fn settle(&mut self, stream: StreamId, verdict: &Verdict) {
+        if host::select_stream(stream.0).is_err() {
+            debug!("mesh-jwt: a paused request is gone");
+        } else if self.carry_out(verdict) != Action::Continue {
+            self.refused.insert(stream);
+        } else if let Err(status) = host::resume_request() {
+            error!("mesh-jwt: the host refused to resume a request: {status:?}");
+        }
+    }
+
+    fn report(&mut self, event: &Event, config: &Config) {
+        self.stats.count_event(event);
+        match event.log_line(config) {
+            Some((Level::Debug, line)) => debug!("mesh-jwt: {line}"),
+            Some((Level::Info, line)) => info!("mesh-jwt: {line}"),
+            Some((Level::Warn, line)) => warn!("mesh-jwt: {line}"),
+            None => {}
+        }
+    }
+
+    fn set_timer(&mut self, delay: Duration) {
+        host::set_timer(delay);
+    }
+}
+
+/// Edits the head of the selected stream, or refuses the request where the host does not let it.
+fn apply(edits: &[HeaderEdit]) -> Action {
+    match host::apply(MapType::HttpRequestHeaders, edits) {
+        Ok(()) => Action::Continue,
+        Err(status) => {
+            error!("mesh-jwt: the host refused to edit headers: {status:?}");
+            send(&LocalReply::host_failure());
+            Action::Pause
+        }
+    }
+}
+
+/// Answers the selected stream.
+pub(super) fn send(reply: &LocalReply) {
+    if let Err(status) = host::send(reply) {
+        error!("mesh-jwt: the host refused a local reply: {status:?}");
+    }
+}
+
+const CODE_STATE: &str = "mesh_jwt.code";
+const PROVIDER_STATE: &str = "mesh_jwt.provider";

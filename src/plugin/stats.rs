@@ -1,0 +1,69 @@
+//! Counters and gauges, by the ids that the host gave them.
+
+use super::host;
+use crate::config::Config;
+use crate::engine::Engine;
+use crate::event::Event;
+use crate::metrics::{JwksMetric, Metric};
+use crate::sorted_map::SortedMap;
+use crate::time::Timestamp;
+use crate::verdict::Verdict;
+use log::error;
+
+pub(super) struct Stats {
+    ids: SortedMap<Metric, u32>,
+    /// The gauges as they were last reported.
+    reported_paused: usize,
+    reported_keys: Vec<usize>,
+}
+
+impl Stats {
+    pub(super) fn define(config: &Config) -> Self {
+        let mut ids = SortedMap::new();
+        for metric in Metric::all(config) {
+            match host::define_metric(metric.is_gauge(), &metric.name(config)) {
+                Ok(id) => _ = ids.insert(metric, id),
+                Err(status) => error!("mesh-jwt: the host refused a metric: {status:?}"),
+            }
+        }
+        Self { ids, reported_paused: 0, reported_keys: vec![0; config.providers.len()] }
+    }
+
+    pub(super) fn count_verdict(&self, verdict: &Verdict) {
+        self.add(Metric::of_verdict(verdict), 1);
+    }
+
+    pub(super) fn count_event(&self, event: &Event) {
+        if let Some(metric) = Metric::of_event(event) {
+            self.add(metric, 1);
+        }
+    }
+
+    /// Workers share gauges: each adds its own share of the paused requests, while all of them
+    /// hold the same keys.
+    pub(super) fn report_gauges(&mut self, engine: &Engine, now: Timestamp) {
+        let paused = engine.paused();
+        if paused != self.reported_paused {
+            let (is, was) = (i64::try_from(paused), i64::try_from(self.reported_paused));
+            self.add(Metric::Paused, is.unwrap_or(0).saturating_sub(was.unwrap_or(0)));
+            self.reported_paused = paused;
+        }
+        for (provider, reported) in self.reported_keys.iter_mut().enumerate() {
+            let keys = engine.trusted_keys(provider, now);
+            if keys != *reported
+                && let Some(id) = self.ids.get(&Metric::Jwks(provider, JwksMetric::Keys))
+                && host::record_metric(*id, u64::try_from(keys).unwrap_or(u64::MAX)).is_ok()
+            {
+                *reported = keys;
+            }
+        }
+    }
+
+    fn add(&self, metric: Metric, offset: i64) {
+        if let Some(id) = self.ids.get(&metric)
+            && let Err(status) = host::increment_metric(*id, offset)
+        {
+            error!("mesh-jwt: the host refused to count: {status:?}");
+        }
+    }
+}

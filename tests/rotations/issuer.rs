@@ -1,0 +1,111 @@
+//! An issuer's pods, and the balancer of the proxy in front of them.
+
+use crate::keys::{Key, Naming};
+use serde_json::json;
+use std::time::Duration;
+
+/// How Envoy chooses an endpoint (`lb_policy`).
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Balancer {
+    /// Of two at random, the one with fewer requests under way.
+    LeastRequest,
+    Random,
+    /// Each worker has its own turn, which other requests move on as well.
+    RoundRobin,
+}
+
+pub(crate) struct IssuerPods {
+    naming: Naming,
+    balancer: Balancer,
+    pods: Vec<Pod>,
+    /// Of each worker.
+    turns: Vec<usize>,
+    next_pod: u32,
+}
+
+struct Pod {
+    id: u32,
+    key: Key,
+    under_way: usize,
+}
+
+/// Which pod a fetch reached.
+#[derive(Clone, Copy)]
+pub(crate) struct PodId(u32);
+
+impl IssuerPods {
+    pub(crate) fn new(
+        naming: Naming,
+        balancer: Balancer,
+        keys: impl IntoIterator<Item = Key>,
+        workers: usize,
+        chance: &mut fastrand::Rng,
+    ) -> Self {
+        let mut issuer = Self {
+            naming,
+            balancer,
+            pods: Vec::new(),
+            turns: (0..workers).map(|_| chance.usize(..1000)).collect(),
+            next_pod: 0,
+        };
+        for key in keys {
+            issuer.add(key);
+        }
+        issuer
+    }
+
+    pub(crate) fn keys(&self) -> Vec<Key> {
+        self.pods.iter().map(|pod| pod.key).collect()
+    }
+
+    /// A pod restarts with another key.
+    pub(crate) fn restart(&mut self, pod: usize, key: Key) {
+        self.pods[pod] = self.new_pod(key);
+    }
+
+    pub(crate) fn add(&mut self, key: Key) {
+        let pod = self.new_pod(key);
+        self.pods.push(pod);
+    }
+
+    fn new_pod(&mut self, key: Key) -> Pod {
+        self.next_pod += 1;
+        Pod { id: self.next_pod, key, under_way: 0 }
+    }
+
+    pub(crate) fn remove(&mut self, pod: usize) {
+        self.pods.remove(pod);
+    }
+
+    /// A worker's fetch reaches a pod.
+    pub(crate) fn reach(&mut self, worker: usize, chance: &mut fastrand::Rng) -> PodId {
+        let pods = self.pods.len();
+        let at = match self.balancer {
+            Balancer::LeastRequest => {
+                let (first, second) = (chance.usize(..pods), chance.usize(..pods));
+                let is_better = self.pods[second].under_way < self.pods[first].under_way;
+                if is_better { second } else { first }
+            }
+            Balancer::Random => chance.usize(..pods),
+            Balancer::RoundRobin => {
+                self.turns[worker] += 1 + chance.usize(..3) / 2;
+                self.turns[worker] % pods
+            }
+        };
+        self.pods[at].under_way += 1;
+        PodId(self.pods[at].id)
+    }
+
+    /// What the pod answers; nothing if it has gone meanwhile.
+    pub(crate) fn answer(&mut self, PodId(id): PodId) -> Option<String> {
+        let pod = self.pods.iter_mut().find(|pod| pod.id == id)?;
+        pod.under_way -= 1;
+        Some(json!({ "keys": [self.naming.jwk(pod.key)] }).to_string())
+    }
+
+    /// Between 5 and 50 ms, and now and then much longer.
+    pub(crate) fn latency(chance: &mut fastrand::Rng) -> Duration {
+        let millis = if chance.u8(..50) == 0 { chance.u64(200..600) } else { chance.u64(5..50) };
+        Duration::from_millis(millis)
+    }
+}

@@ -1,0 +1,246 @@
+//! What happens to an issuer's pods while good requests come, and junk beside them.
+
+use crate::issuer::{Balancer, IssuerPods};
+use crate::keys::{Key, Naming, junk};
+use crate::proxy::{ISSUER, OTHER_ISSUER, Outcome, Proxy};
+use std::time::Duration;
+
+/// One row of the table; what it leaves open is drawn for each seed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Story {
+    pub(crate) event: Event,
+    pub(crate) balancer: Balancer,
+    pub(crate) pods: u32,
+    pub(crate) junk: Junk,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Event {
+    /// A proxy starts, and the tokens of all pods are used at once.
+    ColdStart,
+    /// One pod restarts with a key of its own.
+    RestartOfOne,
+    /// All pods do, one after the other.
+    RollingRestart,
+    /// One pod comes, and another goes.
+    Scaling,
+}
+
+/// What somebody sends meanwhile.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Junk {
+    Nothing,
+    /// A bad signature under a known `kid`, every so many seconds.
+    BadSignature {
+        every: u64,
+    },
+    /// Made-up `kid`s, so many in a second.
+    Kids {
+        per_second: u64,
+    },
+    /// Bad signatures under the `kid` of the new key, so many in a second.
+    NewKid {
+        per_second: u64,
+    },
+    /// Requests that wait for an issuer that hangs, of another provider.
+    Elsewhere {
+        requests: u32,
+    },
+}
+
+/// What one seed showed.
+pub(crate) struct Shown {
+    /// Of good requests.
+    pub(crate) outcomes: Vec<Outcome>,
+    /// In the time in which new keys are used.
+    pub(crate) fetches: usize,
+    pub(crate) time: Duration,
+    /// The most in any minute.
+    pub(crate) peak: usize,
+}
+
+const GOOD: u64 = 1;
+const BAD: u64 = 0;
+const SECOND: Duration = Duration::from_secs(1);
+/// All probes after the start are over by then.
+const WARM: Duration = Duration::from_secs(26);
+/// For how long junk comes before the first new key.
+const LEAD: Duration = Duration::from_secs(10);
+/// For how long each new key is watched.
+const WATCHED: Duration = Duration::from_secs(8);
+/// Between good requests of one key.
+const PAUSE: Duration = Duration::from_millis(100);
+
+impl Story {
+    pub(crate) fn tell(self, seed: u64) -> Shown {
+        Telling::begin(self, seed).tell()
+    }
+}
+
+struct Telling {
+    story: Story,
+    naming: Naming,
+    proxy: Proxy,
+    next_key: u32,
+    junk_sent: u32,
+    junk_at: Option<Duration>,
+    requests_at: Duration,
+}
+
+impl Telling {
+    fn begin(story: Story, seed: u64) -> Self {
+        let mut chance = fastrand::Rng::with_seed(seed);
+        let naming = match story.junk {
+            Junk::BadSignature { .. } => Naming::SharedKid,
+            Junk::NewKid { .. } => Naming::OwnKids,
+            _ => [Naming::NoKid, Naming::OwnKids, Naming::SharedKid][chance.usize(..3)],
+        };
+        let workers = [1, 2, 4][chance.usize(..3)];
+        let keys = (0..story.pods).map(Key);
+        let issuer = IssuerPods::new(naming, story.balancer, keys, workers, &mut chance);
+        let wait = if matches!(story.junk, Junk::Elsewhere { .. }) { "5s" } else { "3s" };
+        Self {
+            story,
+            naming,
+            proxy: Proxy::start(issuer, workers, wait, seed),
+            next_key: story.pods,
+            junk_sent: 0,
+            junk_at: None,
+            requests_at: Duration::ZERO,
+        }
+    }
+
+    fn tell(mut self) -> Shown {
+        if self.story.event == Event::ColdStart {
+            self.watch(WATCHED);
+            return self.end(Duration::ZERO);
+        }
+        self.proxy.run_until(WARM);
+        self.requests_at = WARM;
+        self.begin_junk();
+        self.watch(LEAD);
+        let from = self.proxy.now();
+        match self.story.event {
+            Event::ColdStart => {}
+            Event::RestartOfOne => {
+                let pod = self.any_pod();
+                let key = self.new_key();
+                self.proxy.issuer().restart(pod, key);
+            }
+            Event::RollingRestart => {
+                // From 1 to 30 seconds, and mostly short.
+                let gap = SECOND.mul_f64(1.0 + 29.0 * self.proxy.chance().f64().powi(3));
+                for pod in 0..self.pods() {
+                    if pod > 0 {
+                        self.watch(gap);
+                    }
+                    let key = self.new_key();
+                    self.proxy.issuer().restart(pod, key);
+                }
+            }
+            Event::Scaling => {
+                let key = self.new_key();
+                self.proxy.issuer().add(key);
+                self.watch(WATCHED);
+                let pod = self.any_pod();
+                self.proxy.issuer().remove(pod);
+            }
+        }
+        self.watch(WATCHED);
+        self.end(from)
+    }
+
+    fn end(mut self, from: Duration) -> Shown {
+        let now = self.proxy.now();
+        // Whoever still waits is answered.
+        self.proxy.run_until(now + 6 * SECOND);
+        let good = self.proxy.outcomes().iter().filter(|(tag, _)| *tag == GOOD);
+        let fetched_at = self.proxy.fetched_at();
+        let within = |begin: Duration, end: Duration| {
+            fetched_at.iter().filter(|at| (begin..end).contains(at)).count()
+        };
+        Shown {
+            outcomes: good.map(|(_, outcome)| *outcome).collect(),
+            fetches: within(from, now),
+            time: now - from,
+            peak: fetched_at.iter().map(|at| within(*at, *at + 60 * SECOND)).max().unwrap_or(0),
+        }
+    }
+
+    fn pods(&mut self) -> usize {
+        self.proxy.issuer().keys().len()
+    }
+
+    fn any_pod(&mut self) -> usize {
+        let pods = self.pods();
+        self.proxy.chance().usize(..pods)
+    }
+
+    fn new_key(&mut self) -> Key {
+        self.next_key += 1;
+        Key(self.next_key - 1)
+    }
+
+    fn begin_junk(&mut self) {
+        self.junk_at = Some(self.proxy.now());
+        if let Junk::Elsewhere { requests } = self.story.junk {
+            self.proxy.hang();
+            for number in 0..requests {
+                self.proxy.send(&junk(number, OTHER_ISSUER), BAD);
+            }
+        }
+    }
+
+    /// Sends good requests with every key that a pod has, and junk, for so long.
+    fn watch(&mut self, duration: Duration) {
+        let end = self.proxy.now() + duration;
+        self.requests_at = self.requests_at.max(self.proxy.now());
+        loop {
+            let next = self.junk_at.map_or(self.requests_at, |junk| junk.min(self.requests_at));
+            if next > end {
+                break;
+            }
+            self.proxy.run_until(next);
+            if self.requests_at <= next {
+                self.send_good();
+            } else {
+                self.send_junk();
+            }
+        }
+        self.proxy.run_until(end);
+    }
+
+    fn send_good(&mut self) {
+        for key in self.proxy.issuer().keys() {
+            let token = self.naming.token(key, ISSUER);
+            self.proxy.send(&token, GOOD);
+        }
+        self.requests_at += PAUSE;
+    }
+
+    fn send_junk(&mut self) {
+        self.junk_sent += 1;
+        let number = self.junk_sent;
+        let (token, pause) = match self.story.junk {
+            Junk::Nothing => {
+                self.junk_at = None;
+                return;
+            }
+            Junk::BadSignature { every } => {
+                let key = self.proxy.issuer().keys()[0];
+                (
+                    self.naming.forgery(key, number, ISSUER),
+                    SECOND * u32::try_from(every).expect("few"),
+                )
+            }
+            Junk::Kids { per_second } => (junk(number, ISSUER), SECOND.div_f64(per_second as f64)),
+            Junk::NewKid { per_second } => {
+                let key = Key(self.next_key.max(self.story.pods + 1) - 1);
+                (self.naming.forgery(key, number, ISSUER), SECOND.div_f64(per_second as f64))
+            }
+            Junk::Elsewhere { .. } => (junk(1_000_000 + number, OTHER_ISSUER), PAUSE),
+        };
+        self.proxy.send(&token, BAD);
+        self.junk_at = self.junk_at.map(|at| at + pause);
+    }
+}
