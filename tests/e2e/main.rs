@@ -29,6 +29,7 @@ mod key_lifetime;
 mod owned_headers;
 mod paths;
 mod preflight;
+mod rotations;
 mod rules;
 mod secrecy;
 mod token_cache;

@@ -1,5 +1,6 @@
 //! Things go wrong while good traffic goes on, and not one good request may fail for it.
 
+mod crowd;
 mod federation;
 mod flood;
 mod issuers;

@@ -17,6 +17,27 @@ pub(crate) struct Bootstrap {
     pub(crate) log_level: &'static str,
 }
 
+/// Which of a cluster's endpoints Envoy sends a request to.
+#[derive(Clone, Copy)]
+pub(crate) enum Balancer {
+    /// Istio's default: the less busy one of two that are drawn.
+    LeastRequest,
+    Random,
+    /// Envoy's default.
+    RoundRobin,
+}
+
+impl Balancer {
+    /// As Envoy's configuration calls it.
+    pub(crate) fn policy(self) -> &'static str {
+        match self {
+            Self::LeastRequest => "LEAST_REQUEST",
+            Self::Random => "RANDOM",
+            Self::RoundRobin => "ROUND_ROBIN",
+        }
+    }
+}
+
 impl Bootstrap {
     pub(crate) fn new(upstream: SocketAddr) -> Self {
         Self {
@@ -71,14 +92,28 @@ impl Bootstrap {
         self
     }
 
-    pub(crate) fn cluster(mut self, name: &str, address: SocketAddr) -> Self {
+    pub(crate) fn cluster(self, name: &str, address: SocketAddr) -> Self {
+        self.balanced_cluster(name, &[address], Balancer::RoundRobin)
+    }
+
+    /// A cluster of several endpoints.
+    pub(crate) fn balanced_cluster(
+        mut self,
+        name: &str,
+        addresses: &[SocketAddr],
+        balancer: Balancer,
+    ) -> Self {
+        let endpoint =
+            |address: &SocketAddr| json!({ "endpoint": { "address": socket(*address) } });
+        let endpoints: Vec<_> = addresses.iter().map(endpoint).collect();
         self.clusters.push(json!({
             "name": name,
             "type": "STATIC",
             "connect_timeout": "1s",
+            "lb_policy": balancer.policy(),
             "load_assignment": {
                 "cluster_name": name,
-                "endpoints": [{ "lb_endpoints": [{ "endpoint": { "address": socket(address) } }] }],
+                "endpoints": [{ "lb_endpoints": endpoints }],
             },
         }));
         self

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -47,7 +47,7 @@ pub(crate) struct Issuer {
 
 impl Issuer {
     pub(crate) fn start(answer: Answer) -> Self {
-        let state = State { answer, fetches: Vec::new(), stopped: false };
+        let state = State { answer, fetches: Vec::new(), times: Vec::new(), stopped: false };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let server = Server::start({
             let shared = Arc::clone(&shared);
@@ -70,6 +70,11 @@ impl Issuer {
     pub(crate) fn fetches(&self) -> Vec<Message> {
         self.shared.lock().fetches.clone()
     }
+
+    /// When each of them arrived.
+    pub(crate) fn fetch_times(&self) -> Vec<Instant> {
+        self.shared.lock().times.clone()
+    }
 }
 
 impl Drop for Issuer {
@@ -87,6 +92,7 @@ struct Shared {
 struct State {
     answer: Answer,
     fetches: Vec<Message>,
+    times: Vec<Instant>,
     stopped: bool,
 }
 
@@ -98,6 +104,7 @@ impl Shared {
     fn answer(&self, request: &Message, stream: &mut TcpStream) -> io::Result<()> {
         let mut state = self.lock();
         state.fetches.push(request.clone());
+        state.times.push(Instant::now());
         let fetch = state.fetches.len();
         let state = self
             .changed

@@ -8,6 +8,7 @@ pub(crate) mod forgery;
 pub(crate) mod http;
 pub(crate) mod issuer;
 pub(crate) mod module;
+pub(crate) mod pods;
 pub(crate) mod server;
 pub(crate) mod sidecar;
 pub(crate) mod token;

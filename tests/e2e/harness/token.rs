@@ -43,6 +43,29 @@ impl Key {
         GAMMA.get_or_init(|| Self::load("gamma", include_str!("../../keys/gamma.pem")))
     }
 
+    /// Those that issuers' pods come and go with.
+    pub(crate) fn pods() -> &'static [Self] {
+        static KEYS: OnceLock<Vec<Key>> = OnceLock::new();
+        KEYS.get_or_init(|| {
+            [
+                ("pod-1", include_str!("../../keys/pod-1.pem")),
+                ("pod-2", include_str!("../../keys/pod-2.pem")),
+                ("pod-3", include_str!("../../keys/pod-3.pem")),
+                ("pod-4", include_str!("../../keys/pod-4.pem")),
+                ("pod-5", include_str!("../../keys/pod-5.pem")),
+                ("pod-6", include_str!("../../keys/pod-6.pem")),
+                ("pod-7", include_str!("../../keys/pod-7.pem")),
+                ("pod-8", include_str!("../../keys/pod-8.pem")),
+                ("pod-9", include_str!("../../keys/pod-9.pem")),
+                ("pod-10", include_str!("../../keys/pod-10.pem")),
+                ("pod-11", include_str!("../../keys/pod-11.pem")),
+                ("pod-12", include_str!("../../keys/pod-12.pem")),
+            ]
+            .map(|(name, pem)| Self::load(name, pem))
+            .into()
+        })
+    }
+
     /// One of other sizes and exponents than issuers usually have: `exponent-3`, say.
     pub(crate) fn unusual(name: &str) -> &'static Self {
         let key = Self::all_unusual().iter().find(|key| key.name == name);
