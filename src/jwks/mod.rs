@@ -147,10 +147,13 @@ impl Cache {
     ) -> Prospect {
         let Some(remote) = &self.remote else { return Prospect::Missing };
         let pace = remote.terms.pace;
+        let evidence = remote.schedule.evidence(since, pace);
+        if evidence == Evidence::Ample {
+            return Prospect::Missing;
+        }
         let quest = Quest { since, aim: Evidence::Ample };
         let attempt = remote.schedule.next_attempt(Some(quest), pace);
-        match remote.schedule.evidence(since, pace) {
-            Evidence::Ample => Prospect::Missing,
+        match evidence {
             _ if now < deadline && attempt < deadline => Prospect::Waits,
             Evidence::Enough => Prospect::Missing,
             _ => Prospect::Unavailable { retry_in: attempt.saturating_since(now) },

@@ -35,6 +35,8 @@ pub(super) struct Remote {
     pub(super) has_waiting: bool,
     exchange: Exchange,
     read_at: Timestamp,
+    /// Of what was read then; 0 when nothing was.
+    read_version: u32,
     /// Each provider has its own, so that none changes what another does.
     chance: fastrand::Rng,
     /// A number in 0..1 that spreads what many proxies would do at the same moment.
@@ -92,6 +94,7 @@ impl Remote {
             has_waiting: false,
             exchange: Exchange::Idle,
             read_at: Timestamp::EPOCH,
+            read_version: 0,
         }
     }
 
@@ -212,7 +215,10 @@ impl Remote {
     ) -> bool {
         let Exchange::Reading { tries } = self.exchange else { return false };
         self.read_at = now;
-        self.adopt(keys, shared, now);
+        if self.read_version != version {
+            self.read_version = version;
+            self.adopt(keys, shared, now);
+        }
         for (claim, answer) in std::mem::take(&mut self.answers) {
             let completion = self.evaluate(keys, answer, now);
             self.unpublished.push((claim, completion));

@@ -52,7 +52,8 @@ pub(super) enum Evidence {
     None,
     /// An endpoint may have been missed.
     Some,
-    /// An endpoint that has it was missed with a probability below 1/1000.
+    /// An endpoint that has it was missed with a probability below 1/1000; below 1/10,000 where more
+    /// endpoints are known than usual, since there may be even more.
     Enough,
     /// The same with 1/100,000.
     Ample,
@@ -101,10 +102,13 @@ impl Search {
     fn draws(&self, since: Timestamp, pace: Pace) -> (usize, usize) {
         let from = self.answers.partition_point(|answer| answer.began <= since);
         let answers = self.answers.get(from..).unwrap_or_default();
-        let is_first_of_its_kind = |(index, answer): &(usize, &Answer)| {
-            !answers.iter().take(*index).any(|earlier| earlier.set == answer.set)
-        };
-        let sets = answers.iter().enumerate().filter(is_first_of_its_kind).count();
+        let mut sets = Vec::new();
+        for answer in answers {
+            if !sets.contains(&answer.set) {
+                sets.push(answer.set);
+            }
+        }
+        let sets = sets.len();
         let seen = sets.saturating_add(1);
         let endpoints = match pace.endpoints.and_then(|told| usize::try_from(told).ok()) {
             Some(told) if sets <= told => told,
@@ -182,7 +186,8 @@ fn needed(evidence: Evidence, endpoints: usize) -> usize {
     let improbable: f64 = match evidence {
         Evidence::None => return 0,
         Evidence::Some => return 1,
-        Evidence::Enough => 1e-3,
+        Evidence::Enough if endpoints <= USUAL_ENDPOINTS => 1e-3,
+        Evidence::Enough => 1e-4,
         Evidence::Ample => 1e-5,
     };
     let missed = 1.0 - 1.0 / endpoints.max(1) as f64;
@@ -253,7 +258,7 @@ mod tests {
         let enough = [1, 2, 3, 4, 5, 6].map(|endpoints| needed(Evidence::Enough, endpoints));
         let ample = [1, 2, 3, 4, 5, 6].map(|endpoints| needed(Evidence::Ample, endpoints));
 
-        assert_eq!(enough, [1, 10, 18, 25, 31, 38]);
+        assert_eq!(enough, [1, 10, 18, 33, 42, 51]);
         assert_eq!(ample, [1, 17, 29, 41, 52, 64]);
         assert!(needed(Evidence::Ample, MAX_ENDPOINTS) <= MAX_ANSWERS);
     }
@@ -283,12 +288,12 @@ mod tests {
         }
 
         // Four sets, so the key would be at a fifth.
-        assert_eq!(search.lacking(Evidence::Enough, EARLIER, PACE), 1);
+        assert_eq!(search.lacking(Evidence::Enough, EARLIER, PACE), 12);
         let told = Pace { endpoints: Some(6), ..PACE };
-        assert_eq!(search.lacking(Evidence::Enough, EARLIER, told), 8);
+        assert_eq!(search.lacking(Evidence::Enough, EARLIER, told), 21);
         // There are more of them than the operator knows.
         let told = Pace { endpoints: Some(1), ..PACE };
-        assert_eq!(search.lacking(Evidence::Enough, EARLIER, told), 1);
+        assert_eq!(search.lacking(Evidence::Enough, EARLIER, told), 12);
     }
 
     const EARLIER: Timestamp = Timestamp::from_secs(999);
