@@ -8,7 +8,7 @@ use crate::engine::{Disposition, Engine, MAX_TIMEOUT, Output, StreamId};
 use crate::event::Event;
 use crate::jose::Crypto;
 use crate::jwks::{FetchError, FetchId, JwksResponse, Written};
-use crate::request::{HeaderEdit, RequestHead};
+use crate::request::RequestHead;
 use crate::time::Timestamp;
 use crate::verdict::Verdict;
 use std::time::Duration;
@@ -86,19 +86,8 @@ impl Driver {
         disposition
     }
 
-    /// Whether this request waits for a verdict.
-    #[must_use]
-    pub fn is_paused(&self, stream: StreamId) -> bool {
-        self.engine.is_paused(stream)
-    }
-
-    /// What is to be removed from the trailers of a request.
-    #[must_use]
-    pub fn strip_trailers(&self, trailers: &RequestHead<'_>) -> Vec<HeaderEdit> {
-        self.engine.strip_trailers(trailers)
-    }
-
-    /// Takes the end of a request that nobody waits for any more.
+    /// Takes the end of a request that nobody waits for any more. The timer may stay as it is: nothing
+    /// becomes due earlier by it.
     pub fn handle_stream_closed(&mut self, stream: StreamId) {
         self.engine.handle_stream_closed(stream);
     }

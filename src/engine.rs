@@ -88,8 +88,6 @@ pub enum Output {
 pub struct Fetch {
     /// To be handed back with the response.
     pub id: FetchId,
-    /// The index of the provider.
-    pub provider: usize,
     /// What to call, and how long to wait.
     pub jwks: RemoteJwks,
 }
@@ -180,17 +178,17 @@ impl Engine {
         let patience = Patience { since: now, deadline, is_new: true };
         match self.judge(candidate, patience, now) {
             Judged::Decided(verdict) => Disposition::Decided(verdict),
-            Judged::Waits(paused) => self.pause(stream, paused),
+            Judged::Waits(paused) => self.pause(stream, paused, now),
         }
     }
 
     /// Lets a request wait, if there is room.
-    fn pause(&mut self, stream: StreamId, paused: Paused) -> Disposition {
+    fn pause(&mut self, stream: StreamId, paused: Paused, now: Timestamp) -> Disposition {
         let provider = paused.case.provider;
         let cache = self.caches.get(provider);
         let is_doubtful = |oldest: &Paused| {
             oldest.miss.is_some()
-                && cache.is_some_and(|cache| cache.has_answered_since(oldest.since))
+                && cache.is_some_and(|cache| cache.has_answered_since(oldest.since, now))
         };
         match self.waiting.make_room(provider, is_doubtful) {
             Room::Free => {}
@@ -295,7 +293,7 @@ impl Engine {
                 Some(Step::Start(id)) => {
                     let provided = self.config.providers.get(provider);
                     let jwks = provided.and_then(|provider| provider.remote_jwks())?.clone();
-                    return Some(Output::Fetch(Fetch { id, provider, jwks }));
+                    return Some(Output::Fetch(Fetch { id, jwks }));
                 }
                 None => {}
             }
@@ -327,7 +325,7 @@ impl Engine {
             return;
         }
         for cache in &mut self.caches {
-            cache.clock_stepped_back(by);
+            cache.clock_stepped_back(by, now);
         }
         self.waiting.clock_stepped_back(by);
         if by >= NOTABLE_CLOCK_STEP {
@@ -349,15 +347,19 @@ impl Engine {
     /// Tells a provider's keys who waits for them.
     fn tell_who_waits(&mut self, provider: usize) {
         let Some(cache) = self.caches.get_mut(provider) else { return };
-        let is_any = self.waiting.of(provider).next().is_some();
-        let last_miss = self.waiting.of(provider).find(|paused| paused.miss.is_some());
-        cache.set_waiting(is_any, last_miss.map(|paused| paused.since));
+        let newest = self.waiting.newest(provider);
+        // Where it is no miss, there are no keys for any of them.
+        let last_miss = newest.filter(|paused| paused.miss.is_some()).map(|paused| paused.since);
+        cache.set_waiting(newest.is_some(), last_miss);
     }
 
     /// Judges a token that has waited; its signature only if there are more keys than before.
     fn judge_again(&mut self, paused: Paused, now: Timestamp) -> Judged {
-        let additions = self.caches.get(paused.case.provider).map(jwks::Cache::additions);
-        if paused.miss.is_some_and(|miss| Some(miss.additions) == additions) {
+        let cache = self.caches.get(paused.case.provider);
+        let has_tried_all = |miss: &Miss| {
+            cache.is_some_and(|cache| cache.fingerprint(miss.kid.as_deref(), now) == miss.tried)
+        };
+        if paused.miss.as_ref().is_some_and(has_tried_all) {
             return self.judge_miss(paused, now);
         }
         let Paused { token, case, since, deadline, .. } = paused;
@@ -429,7 +431,8 @@ impl Engine {
                 Judged::Decided(self.authorize(&token, case, now))
             }
             Verification::Failed(token) => {
-                let miss = Some(Miss { is_kid_known, additions: cache.additions() });
+                let tried = cache.fingerprint(kid.as_deref(), now);
+                let miss = Some(Miss { kid: kid.map(Into::into), is_kid_known, tried });
                 let Patience { since, deadline, .. } = patience;
                 let token = token.into_text();
                 self.judge_miss(Paused { token, case, since, deadline, miss }, now)
@@ -459,12 +462,12 @@ impl Engine {
 
     /// Decides whether a token that no trusted key verifies waits for another key.
     fn judge_miss(&mut self, paused: Paused, now: Timestamp) -> Judged {
-        let Paused { case: Case { provider, .. }, since, deadline, miss, .. } = paused;
+        let Paused { case: Case { provider, .. }, since, deadline, .. } = paused;
         let cache = self.caches.get(provider);
         match cache.map_or(Prospect::Missing, |cache| cache.look_for(since, deadline, now)) {
             Prospect::Waits => Judged::Waits(paused),
             Prospect::Missing => {
-                let is_kid_known = miss.is_some_and(|miss| miss.is_kid_known);
+                let is_kid_known = paused.miss.as_ref().is_some_and(|miss| miss.is_kid_known);
                 let reason =
                     if is_kid_known { Reason::SignatureInvalid } else { Reason::KeyUnknown };
                 Judged::Decided(paused.case.deny(&self.config, reason, None))

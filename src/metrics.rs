@@ -45,7 +45,7 @@ pub enum JwksMetric {
     Keys,
     /// Requests that waited for an unknown key to be looked for.
     Miss,
-    /// Requests that were denied for an unknown key without looking for it again.
+    /// Requests that were denied because whether their key exists could not be settled in time.
     MissSuppressed,
     /// Requests that were allowed by a key past its time, because refreshes fail.
     StaleServed,

@@ -32,11 +32,11 @@ pub(crate) struct Paused {
 }
 
 /// That no key fits, of those that there were.
-#[derive(Clone, Copy)]
 pub(crate) struct Miss {
+    pub(crate) kid: Option<Box<str>>,
     pub(crate) is_kid_known: bool,
-    /// [`crate::jwks::Cache::additions`] at that time.
-    pub(crate) additions: u64,
+    /// [`crate::jwks::Cache::fingerprint`] of what was tried.
+    pub(crate) tried: u64,
 }
 
 /// Who has to go when a request comes and there is no room.
@@ -82,7 +82,8 @@ impl Waiting {
         }
         let len = |index: usize| self.queues.get(index).map_or(0, BTreeMap::len);
         let longest = (0..self.queues.len()).max_by_key(|index| len(*index)).unwrap_or(provider);
-        let gives = if len(longest) > len(provider).saturating_add(1) { longest } else { provider };
+        let is_unfair = len(longest) > len(provider).saturating_add(1) || len(provider) == 0;
+        let gives = if is_unfair { longest } else { provider };
         let oldest = self.queues.get(gives).and_then(BTreeMap::first_key_value);
         let Some((_, (stream, paused))) = oldest else { return Room::Full };
         if gives == provider && !is_doubtful(paused) {
@@ -124,10 +125,9 @@ impl Waiting {
         }
     }
 
-    /// The requests of a provider, the newest first.
-    pub(crate) fn of(&self, provider: usize) -> impl Iterator<Item = &Paused> {
-        let queue = self.queues.get(provider).into_iter().flatten();
-        queue.rev().map(|(_, (_, paused))| paused)
+    /// The request of a provider that came last.
+    pub(crate) fn newest(&self, provider: usize) -> Option<&Paused> {
+        self.queues.get(provider)?.last_key_value().map(|(_, (_, paused))| paused)
     }
 
     /// When the first request of each provider has waited long enough.

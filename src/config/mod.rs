@@ -15,7 +15,9 @@ mod tests;
 
 pub use error::ConfigError;
 pub(crate) use object::Object;
-pub(crate) use provider::{ClaimHeader, Encoding, KeySource, is_visible_ascii, normal_token_type};
+pub(crate) use provider::{
+    ClaimHeader, Encoding, KeySource, MAX_TIMEOUT, is_visible_ascii, normal_token_type,
+};
 pub use provider::{Provider, RemoteJwks};
 
 use crate::header_name::OwnedHeaders;

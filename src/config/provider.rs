@@ -327,7 +327,7 @@ const DEFAULT_STALE_DURATION: Duration = Duration::from_hours(1);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 const DEFAULT_TOKEN_TYPES: [&str; 2] = ["JWT", "at+jwt"];
 /// The host takes 32 bits of milliseconds, and what is left of a longer time may be zero: forever.
-const MAX_TIMEOUT: Duration = Duration::from_hours(1);
+pub(crate) const MAX_TIMEOUT: Duration = Duration::from_hours(1);
 /// For more it would take more answers than there is time for.
 const MAX_JWKS_ENDPOINTS: usize = 16;
 const ONE_MILLISECOND: Duration = Duration::from_millis(1);

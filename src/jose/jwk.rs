@@ -12,6 +12,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
 use serde_json::Value;
 use std::cell::OnceCell;
 use std::fmt;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::rc::Rc;
 
 /// The largest JWK Set document that is read, in bytes.
@@ -26,6 +27,7 @@ pub struct VerifyingKey(Rc<Parts>);
 struct Parts {
     kid: Option<String>,
     thumbprint: String,
+    fingerprint: u64,
     decoding_key: DecodingKey,
     /// Made at the first check: what it computes from the key alone is not computed again.
     verifier: OnceCell<Option<Box<dyn JwtVerifier>>>,
@@ -95,7 +97,16 @@ impl VerifyingKey {
         let thumbprint =
             jwk.thumbprint(ThumbprintHash::SHA256).map_err(|_| "it has no thumbprint")?;
         let decoding_key = DecodingKey::from_rsa_raw_components(n, e);
-        Ok(Self(Rc::new(Parts { kid, thumbprint, decoding_key, verifier: OnceCell::new() })))
+        let mut hasher = DefaultHasher::new();
+        (&thumbprint, &kid).hash(&mut hasher);
+        let fingerprint = hasher.finish();
+        let verifier = OnceCell::new();
+        Ok(Self(Rc::new(Parts { kid, thumbprint, fingerprint, decoding_key, verifier })))
+    }
+
+    /// Tells this key under this `kid` from others, short of collisions: for what need not be sure.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        self.0.fingerprint
     }
 
     /// The key's `kid`; not unique, and not every key has one.

@@ -14,7 +14,7 @@ pub(super) struct TrustedKeys {
     keys: Vec<PublishedKey>,
     /// Whether the keys are the configured ones, which the first fetched set replaces.
     are_initial: bool,
-    /// How often there were more keys to try than before.
+    /// How often there were keys that had not been trusted before.
     additions: u64,
 }
 
@@ -91,7 +91,7 @@ impl TrustedKeys {
         self.keys.iter().map(|key| lifetime.end(key)).filter(|end| now < *end).max()
     }
 
-    /// A number that changes whenever there are more keys to try.
+    /// A number that changes whenever there are new keys.
     pub(super) fn additions(&self) -> u64 {
         self.additions
     }
@@ -106,23 +106,16 @@ impl TrustedKeys {
     ) -> Renewal {
         self.replace_initial();
         let mut new_keys: usize = 0;
-        let mut come_forward = false;
         for key in &mut set {
-            match self.keys.iter().position(|old| old.key.is_same(key)) {
-                Some(place) => {
-                    let Some(old) = self.keys.get(place) else { continue };
-                    // It has its verifier already, and need not be told from itself.
-                    *key = old.key.clone();
-                    let is_trusted = now < lifetime.end(old);
-                    new_keys = new_keys.saturating_add(usize::from(!is_trusted));
-                    // Only the first few are tried with a token.
-                    come_forward |= place >= MAX_CANDIDATES;
-                }
-                None => new_keys = new_keys.saturating_add(1),
+            let known = self.keys.iter().find(|old| old.key.is_same(key));
+            let is_trusted = known.is_some_and(|old| now < lifetime.end(old));
+            new_keys = new_keys.saturating_add(usize::from(!is_trusted));
+            if let Some(old) = known {
+                // It has its verifier already, and need not be told from itself.
+                *key = old.key.clone();
             }
         }
-        come_forward &= set.len() < MAX_CANDIDATES;
-        self.additions = self.additions.saturating_add(u64::from(new_keys > 0 || come_forward));
+        self.additions = self.additions.saturating_add(u64::from(new_keys > 0));
         self.keys.retain(|old| {
             now < lifetime.fresh_until(old) && !set.iter().any(|key| key.is_same(&old.key))
         });
@@ -150,47 +143,37 @@ impl TrustedKeys {
 
     /// Adds what another VM has got, so that each key has the later time of publication.
     pub(super) fn merge(&mut self, shared: Vec<PublishedKey>, lifetime: Lifetime, now: Timestamp) {
-        let mut has_more = false;
-        for shared in shared {
+        let mut has_new = false;
+        for mut shared in shared {
             if now >= lifetime.end(&shared) {
                 continue;
             }
             self.replace_initial();
-            match self.keys.iter_mut().position(|known| known.key.is_same(&shared.key)) {
-                None => {
-                    has_more = true;
-                    self.insert(shared);
-                }
-                Some(place) => has_more |= self.bring_up_to_date(place, shared, lifetime, now),
+            let place = self.keys.iter().position(|known| known.key.is_same(&shared.key));
+            let Some(known) = place.and_then(|place| self.keys.get_mut(place)) else {
+                has_new = true;
+                self.insert(shared);
+                continue;
+            };
+            if known.published_at == shared.published_at {
+                known.is_withdrawn |= shared.is_withdrawn;
+            }
+            if known.published_at < shared.published_at
+                && let Some(place) = place
+            {
+                has_new |= lifetime.end(known) <= now;
+                shared.key = known.key.clone();
+                self.keys.remove(place);
+                self.insert(shared);
             }
         }
         self.keys.truncate(MAX_KEYS);
-        self.additions = self.additions.saturating_add(u64::from(has_more));
+        self.additions = self.additions.saturating_add(u64::from(has_new));
     }
 
-    /// Takes up what another VM knows of a key; tells whether that makes it one more to try.
-    fn bring_up_to_date(
-        &mut self,
-        place: usize,
-        shared: PublishedKey,
-        lifetime: Lifetime,
-        now: Timestamp,
-    ) -> bool {
-        let Some(known) = self.keys.get_mut(place) else { return false };
-        if known.published_at < shared.published_at {
-            let was_tried = now < lifetime.end(known) && place < MAX_CANDIDATES;
-            let key = known.key.clone();
-            self.keys.remove(place);
-            self.insert(PublishedKey { key, ..shared });
-            return !was_tried;
-        }
-        let is_as_old = known.published_at == shared.published_at;
-        known.is_withdrawn |= shared.is_withdrawn && is_as_old;
-        false
-    }
-
+    /// After those that were published as late: a set keeps its order.
     fn insert(&mut self, key: PublishedKey) {
-        let place = self.keys.partition_point(|other| other.published_at > key.published_at);
+        let place = self.keys.partition_point(|other| other.published_at >= key.published_at);
         self.keys.insert(place, key);
     }
 
@@ -228,3 +211,89 @@ impl TrustedKeys {
 /// The most signatures that are checked for one token, when several keys share its `kid` or it
 /// has none: a check is the dearest thing that a request without a valid token can cause.
 pub(super) const MAX_CANDIDATES: usize = 8;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    const LIFETIME: Lifetime =
+        Lifetime { fresh_for: Duration::from_secs(600), stale_for: Duration::ZERO };
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_secs(1000).saturating_add(Duration::from_secs(seconds))
+    }
+
+    /// Keys of these names, without any `kid`.
+    fn set(names: &[char]) -> Vec<VerifyingKey> {
+        let jwk = |name: &char| {
+            let modulus = format!("_{name}{}w", "_".repeat(339));
+            VerifyingKey::parse(&json!({"kty": "RSA", "n": modulus, "e": "AQAB"})).unwrap()
+        };
+        names.iter().map(jwk).collect()
+    }
+
+    fn fetched(sets: &[&[char]]) -> TrustedKeys {
+        let mut keys = TrustedKeys::new(None, true);
+        for (second, names) in (0..).zip(sets) {
+            keys.renew(set(names), LIFETIME, at(second));
+        }
+        keys
+    }
+
+    fn order(keys: &TrustedKeys) -> Vec<&str> {
+        keys.trusted(LIFETIME, at(10)).map(VerifyingKey::thumbprint).collect()
+    }
+
+    fn thumbprints(names: &[char]) -> Vec<String> {
+        set(names).iter().map(|key| key.thumbprint().to_owned()).collect()
+    }
+
+    #[test]
+    fn the_latest_set_comes_first_and_keeps_its_order() {
+        let keys = fetched(&[&['a', 'b', 'c'], &['d'], &['c', 'b']]);
+
+        assert_eq!(order(&keys), thumbprints(&['c', 'b', 'd', 'a']));
+    }
+
+    #[test]
+    fn another_vm_has_the_keys_in_the_same_order() {
+        for sets in [&[&['a', 'b', 'c', 'd'][..]][..], &[&['a', 'b'], &['c'], &['b', 'd']]] {
+            let keys = fetched(sets);
+            let mut other = TrustedKeys::new(None, true);
+            other.merge(keys.published().cloned().collect(), LIFETIME, at(5));
+            assert_eq!(order(&other), order(&keys));
+
+            let mut behind = fetched(&sets[..1]);
+            behind.merge(keys.published().cloned().collect(), LIFETIME, at(5));
+            assert_eq!(order(&behind), order(&keys));
+        }
+    }
+
+    #[test]
+    fn only_keys_that_were_not_trusted_are_additions() {
+        let mut keys = fetched(&[&['a'], &['b']]);
+        let before = keys.additions();
+
+        assert_eq!(keys.renew(set(&['a']), LIFETIME, at(2)).new_keys, 0);
+        keys.merge(fetched(&[&['a', 'b']]).published().cloned().collect(), LIFETIME, at(3));
+        assert_eq!(keys.additions(), before);
+
+        assert_eq!(keys.renew(set(&['a']), LIFETIME, at(602)).new_keys, 1);
+        assert_eq!(keys.additions(), before + 1);
+    }
+
+    #[test]
+    fn a_key_that_was_withdrawn_elsewhere_is_withdrawn_here_unless_it_was_published_since() {
+        let mut elsewhere = fetched(&[&['a', 'b'], &['b']]);
+        elsewhere.withdraw_unpublished(at(1));
+        let withdrawn =
+            |keys: &TrustedKeys| keys.keys.iter().filter(|key| key.is_withdrawn).count();
+
+        for (sets, expected) in [(&[&['a', 'b'][..]][..], 1), (&[&[][..], &[], &['a']], 0)] {
+            let mut keys = fetched(sets);
+            keys.merge(elsewhere.published().cloned().collect(), LIFETIME, at(3));
+            assert_eq!(withdrawn(&keys), expected);
+        }
+    }
+}

@@ -1,9 +1,10 @@
 //! A provider's keys over time: which are trusted until when, and when to fetch them again.
 //!
 //! This is a state machine without I/O, made of four: trust of keys (`keys`), when to fetch
-//! (`schedule`, with `survey`), looking for a key that is missing (`search`), and what the VMs of a
-//! proxy share of it (`remote`).
+//! (`schedule`, with `survey`), looking for a key that is missing (`search`, `evidence`), and what the
+//! VMs of a proxy share of it (`remote`).
 
+mod evidence;
 mod fetch;
 mod keys;
 mod remote;
@@ -17,10 +18,11 @@ pub use fetch::{FetchError, FetchId, JwksResponse};
 use crate::config::KeySource;
 use crate::jose::{SkippedKey, VerifyingKey};
 use crate::time::Timestamp;
+use evidence::Evidence;
 use keys::{Lifetime, MAX_CANDIDATES, TrustedKeys};
 use remote::Remote;
 use schedule::{Quest, Terms};
-use search::{Evidence, Pace};
+use search::Pace;
 use std::time::Duration;
 
 /// The keys of one provider.
@@ -111,9 +113,10 @@ impl Cache {
         named.chain(unnamed).take(MAX_CANDIDATES)
     }
 
-    /// A number that changes whenever there are more keys to try.
-    pub(crate) fn additions(&self) -> u64 {
-        self.keys.additions()
+    /// Tells these candidates from others, in whatever order.
+    pub(crate) fn fingerprint(&self, kid: Option<&str>, now: Timestamp) -> u64 {
+        let fingerprints = self.candidates(kid, now).map(VerifyingKey::fingerprint);
+        fingerprints.fold(0, u64::wrapping_add)
     }
 
     /// The number of keys that are trusted.
@@ -135,7 +138,7 @@ impl Cache {
     pub(crate) fn awaits_keys(&self, now: Timestamp) -> Option<Timestamp> {
         let remote = self.remote.as_ref()?;
         let has_keys = self.trusted(now).next().is_some();
-        (!has_keys).then(|| remote.schedule.next_attempt(None, remote.terms.pace))
+        (!has_keys).then(|| remote.schedule.next_attempt(None, &remote.terms))
     }
 
     /// Tells a request that came `since` whether to wait for a key that is not known.
@@ -146,13 +149,12 @@ impl Cache {
         now: Timestamp,
     ) -> Prospect {
         let Some(remote) = &self.remote else { return Prospect::Missing };
-        let pace = remote.terms.pace;
-        let evidence = remote.schedule.evidence(since, pace);
+        let evidence = remote.evidence(since, now);
         if evidence == Evidence::Ample {
             return Prospect::Missing;
         }
         let quest = Quest { since, aim: Evidence::Ample };
-        let attempt = remote.schedule.next_attempt(Some(quest), pace);
+        let attempt = remote.schedule.next_attempt(Some(quest), &remote.terms);
         match evidence {
             _ if now < deadline && attempt < deadline => Prospect::Waits,
             Evidence::Enough => Prospect::Missing,
@@ -161,16 +163,14 @@ impl Cache {
     }
 
     /// Whether an endpoint has answered that was asked after this time.
-    pub(crate) fn has_answered_since(&self, since: Timestamp) -> bool {
-        self.remote.as_ref().is_some_and(|remote| {
-            remote.schedule.evidence(since, remote.terms.pace) > Evidence::None
-        })
+    pub(crate) fn has_answered_since(&self, since: Timestamp, now: Timestamp) -> bool {
+        self.remote.as_ref().is_some_and(|remote| remote.evidence(since, now) > Evidence::None)
     }
 
     /// Takes note of who waits: whether any request does, and when the last of those came that wait
     /// for a key which is not among the known ones.
     pub(crate) fn set_waiting(&mut self, is_any: bool, last_miss: Option<Timestamp>) {
-        let additions = self.additions();
+        let additions = self.keys.additions();
         let Some(remote) = &mut self.remote else { return };
         remote.has_waiting = is_any;
         match last_miss {
@@ -212,16 +212,15 @@ impl Cache {
         self.remote.as_mut()?.poll_step()
     }
 
-    /// Takes what stands in the shared data. Whatever came of fetches, if that ends the exchange.
+    /// Takes what stands in the shared data. Whatever came of fetches, if that ends the exchange and
+    /// brought any news.
     pub(crate) fn handle_shared(
         &mut self,
         shared: Option<&[u8]>,
         version: u32,
         now: Timestamp,
     ) -> Option<Vec<Outcome>> {
-        let remote = self.remote.as_mut()?;
-        let is_over = remote.handle_shared(&mut self.keys, shared, version, now);
-        is_over.then(|| remote.end(now))
+        self.remote.as_mut()?.handle_shared(&mut self.keys, shared, version, now)
     }
 
     /// Takes the outcome of a write. Whatever came of fetches, if that ends the exchange.
@@ -230,17 +229,15 @@ impl Cache {
         written: Written,
         now: Timestamp,
     ) -> Option<Vec<Outcome>> {
-        let remote = self.remote.as_mut()?;
-        let is_over = remote.handle_written(written);
-        is_over.then(|| remote.end(now))
+        self.remote.as_mut()?.handle_written(&mut self.keys, written, now)
     }
 
     /// Moves every point in time by the same amount after the clock has stepped back, so that
     /// nothing lasts longer than it was meant to.
-    pub(crate) fn clock_stepped_back(&mut self, by: Duration) {
+    pub(crate) fn clock_stepped_back(&mut self, by: Duration, now: Timestamp) {
         self.keys.clock_stepped_back(by);
         if let Some(remote) = &mut self.remote {
-            remote.clock_stepped_back(by);
+            remote.clock_stepped_back(by, now);
         }
     }
 

@@ -5,16 +5,15 @@
 //! its copy and writes it back with compare-and-swap: only then does the fetch begin. When another
 //! VM was faster it begins again with what that one wrote.
 
+use super::evidence::{Evidence, TOLERANCE};
 use super::fetch::{FetchError, FetchId};
 use super::keys::{Lifetime, Renewal, TrustedKeys};
 use super::schedule::{Claim, Completion, FetchReason, Quest, Schedule, Terms};
-use super::search::Evidence;
 use super::snapshot::Document;
 use super::survey::Finding;
 use super::{Outcome, Step, Written};
 use crate::jose::{JwkSetError, KeySet, VerifyingKey};
 use crate::time::Timestamp;
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
 
 /// The fetches of one provider, as one VM takes part in them.
@@ -37,6 +36,8 @@ pub(super) struct Remote {
     read_at: Timestamp,
     /// Of what was read then; 0 when nothing was.
     read_version: u32,
+    /// Fetches that began before are not told from those that began before the clock stepped back.
+    certain_since: Timestamp,
     /// Each provider has its own, so that none changes what another does.
     chance: fastrand::Rng,
     /// A number in 0..1 that spreads what many proxies would do at the same moment.
@@ -75,6 +76,9 @@ enum Exchange {
 struct Draft {
     schedule: Schedule,
     claims: Vec<Claim>,
+    /// Whether all endpoints have turned out to publish the same.
+    withdraws: bool,
+    drafted_at: Timestamp,
     tries: u32,
 }
 
@@ -95,6 +99,7 @@ impl Remote {
             exchange: Exchange::Idle,
             read_at: Timestamp::EPOCH,
             read_version: 0,
+            certain_since: Timestamp::EPOCH,
         }
     }
 
@@ -112,10 +117,15 @@ impl Remote {
         self.asked.take_if(|asked| asked.additions != additions);
     }
 
+    /// What is known of a key that a request wants which came at this time.
+    pub(super) fn evidence(&self, since: Timestamp, now: Timestamp) -> Evidence {
+        self.schedule.evidence(since.max(self.certain_since), self.terms.pace, now)
+    }
+
     /// What this VM is looking for. The search goes on when its requests were answered otherwise,
     /// so that the next one finds the key there, unless the issuer fails.
     fn quest(&self) -> Option<Quest> {
-        let Asked { since, .. } = self.asked?;
+        let since = self.asked?.since.max(self.certain_since);
         match self.has_waiting {
             true => Some(Quest { since, aim: Evidence::Ample }),
             false if self.schedule.is_failing() => None,
@@ -141,7 +151,7 @@ impl Remote {
             (self.read_at.saturating_add(look_in), "another VM may have got an answer")
         });
         let overdue = self.calls.iter().map(|call| (call.until, "a fetch was never answered"));
-        let (at, _, why) = self.schedule.next_fetch(quest, self.terms.pace, self.jitter);
+        let (at, _, why) = self.schedule.next_fetch(quest, &self.terms, self.jitter);
         let why = match why {
             FetchReason::Due => "a fetch is due",
             FetchReason::Search => "a key is looked for",
@@ -204,59 +214,69 @@ impl Remote {
         }
     }
 
-    /// Takes what stands in the shared data, and makes a draft if there is something to change.
-    /// Tells whether that ended the exchange.
+    /// Takes what stands in the shared data, and makes a draft if there is something to change. What
+    /// came of fetches, if that ended the exchange and brought anything.
     pub(super) fn handle_shared(
         &mut self,
         keys: &mut TrustedKeys,
         shared: Option<&[u8]>,
         version: u32,
         now: Timestamp,
-    ) -> bool {
-        let Exchange::Reading { tries } = self.exchange else { return false };
+    ) -> Option<Vec<Outcome>> {
+        let Exchange::Reading { tries } = self.exchange else { return None };
         self.read_at = now;
+        let mut is_news = false;
         if self.read_version != version {
             self.read_version = version;
-            self.adopt(keys, shared, now);
+            is_news = self.adopt(keys, shared, now);
         }
         for (claim, answer) in std::mem::take(&mut self.answers) {
             let completion = self.evaluate(keys, answer, now);
             self.unpublished.push((claim, completion));
         }
         let mut schedule = self.schedule.clone();
-        self.complete(&mut schedule, keys, now);
+        let withdraws = self.complete(&mut schedule, keys, now);
         schedule.drop_abandoned(now);
         let claims = self.plan(&mut schedule, now);
         if claims.is_empty() && self.unpublished.is_empty() {
             self.schedule = schedule;
             self.exchange = Exchange::Idle;
-            return true;
+            self.end_search(now);
+            return is_news.then(Vec::new);
         }
         schedule.revision = schedule.revision.saturating_add(1);
         let bytes = Document::of(&schedule, keys, now).encode();
-        let draft = Box::new(Draft { schedule, claims, tries });
+        let draft = Box::new(Draft { schedule, claims, withdraws, drafted_at: now, tries });
         self.exchange = Exchange::Drafted { draft, bytes, version };
-        false
+        None
     }
 
-    /// Takes the outcome of a write. Tells whether that ended the exchange.
-    pub(super) fn handle_written(&mut self, written: Written) -> bool {
+    /// Takes the outcome of a write. What came of fetches, if that ended the exchange.
+    pub(super) fn handle_written(
+        &mut self,
+        keys: &mut TrustedKeys,
+        written: Written,
+        now: Timestamp,
+    ) -> Option<Vec<Outcome>> {
         let draft = match std::mem::replace(&mut self.exchange, Exchange::Idle) {
             Exchange::Writing { draft } => draft,
             other => {
                 self.exchange = other;
-                return false;
+                return None;
             }
         };
         if written == Written::Contended && draft.tries < MAX_CONTENTION {
             // What came of the fetches is told again, of what the other VM wrote.
             self.outcomes.retain(|outcome| !matches!(outcome, Outcome::Disagreement { .. }));
             self.exchange = Exchange::Wanted { tries: draft.tries.saturating_add(1) };
-            return false;
+            return None;
         }
         // Without shared data every VM is on its own.
-        let Draft { schedule, claims, .. } = *draft;
+        let Draft { schedule, claims, withdraws, drafted_at, .. } = *draft;
         self.schedule = schedule;
+        if withdraws {
+            keys.withdraw_unpublished(drafted_at);
+        }
         self.unpublished.clear();
         self.calls.extend(&claims);
         if !claims.is_empty() {
@@ -264,25 +284,24 @@ impl Remote {
         } else if !self.answers.is_empty() {
             self.exchange = Exchange::Wanted { tries: 0 };
         }
-        true
+        self.end_search(now);
+        Some(std::mem::take(&mut self.outcomes))
     }
 
-    /// What came of the fetches of an exchange that ended. A search ends with it that nobody waits
-    /// for, once it has shown enough or nobody has asked for long.
-    pub(super) fn end(&mut self, now: Timestamp) -> Vec<Outcome> {
-        let (schedule, pace) = (&self.schedule, self.terms.pace);
-        let is_over = |asked: &mut Asked| {
-            now >= asked.since.saturating_add(INTEREST)
-                || schedule.evidence(asked.since, pace) >= Evidence::Enough
-        };
-        if !self.has_waiting {
-            self.asked.take_if(is_over);
+    /// Ends a search that nobody waits for, once it has shown enough or nobody has asked for long.
+    fn end_search(&mut self, now: Timestamp) {
+        let Some(Asked { since, .. }) = self.asked else { return };
+        let is_over =
+            now >= since.saturating_add(INTEREST) || self.evidence(since, now) >= Evidence::Enough;
+        if is_over && !self.has_waiting {
+            self.asked = None;
         }
-        std::mem::take(&mut self.outcomes)
     }
 
-    pub(super) fn clock_stepped_back(&mut self, by: Duration) {
+    pub(super) fn clock_stepped_back(&mut self, by: Duration, now: Timestamp) {
         self.schedule.clock_stepped_back(by);
+        // What another VM wrote just before is not dated ahead of the clock by more than that.
+        self.certain_since = now.saturating_add(by.min(TOLERANCE));
         let answers = self.answers.iter_mut().map(|(claim, _)| claim);
         let unpublished = self.unpublished.iter_mut().map(|(claim, _)| claim);
         for claim in self.calls.iter_mut().chain(answers).chain(unpublished) {
@@ -298,20 +317,22 @@ impl Remote {
         }
     }
 
-    /// Takes over what other VMs have written since. The shared data keeps the times that it has
+    /// Takes over what other VMs have written since; tells whether they have. The shared data keeps the times that it has
     /// when the clock steps back: what is known of it already would undo what was just moved.
-    fn adopt(&mut self, keys: &mut TrustedKeys, shared: Option<&[u8]>, now: Timestamp) {
-        let Some(document) = shared.and_then(|bytes| Document::parse(bytes, now)) else { return };
-        if document.revision() <= self.schedule.revision {
-            return;
-        }
-        let Some((mut schedule, shared_keys)) = document.read(keys, now) else { return };
+    fn adopt(&mut self, keys: &mut TrustedKeys, shared: Option<&[u8]>, now: Timestamp) -> bool {
+        let document = shared.and_then(|bytes| Document::parse(bytes, now));
+        let is_news = |document: &Document| document.revision() > self.schedule.revision;
+        let document = document.filter(is_news);
+        let Some((mut schedule, shared_keys)) = document.and_then(|d| d.read(keys, now)) else {
+            return false;
+        };
         if schedule.is_failing() && !self.schedule.is_failing() {
             keys.drop_ended(self.lifetime(), now);
         }
         schedule.make_plausible(&self.terms, now);
         self.schedule = schedule;
         keys.merge(shared_keys, self.lifetime(), now);
+        true
     }
 
     /// Takes up what an answer says of the keys.
@@ -349,30 +370,32 @@ impl Remote {
         }
     }
 
-    /// Has a draft say what came of this VM's fetches.
-    fn complete(&mut self, schedule: &mut Schedule, keys: &mut TrustedKeys, now: Timestamp) {
+    /// Has a draft say what came of this VM's fetches; tells whether it withdraws keys.
+    fn complete(&mut self, schedule: &mut Schedule, keys: &TrustedKeys, now: Timestamp) -> bool {
         let jitter = self.chance.f64();
+        let mut withdraws = false;
         for (claim, completion) in &self.unpublished {
             match schedule.complete(claim, completion, &self.terms, jitter, now) {
                 Some(Finding::Disagreement) => {
                     let kids = keys.kids().map(|kid| kid.unwrap_or("(none)").to_owned());
                     self.outcomes.push(Outcome::Disagreement { kids: kids.collect() });
                 }
-                Some(Finding::Withdrawal) => keys.withdraw_unpublished(now),
+                Some(Finding::Withdrawal) => withdraws = true,
                 None => {}
             }
         }
-        let next = schedule.due_at().saturating_since(now);
+        let (next, ..) = schedule.next_fetch(self.quest(), &self.terms, self.jitter);
         for outcome in &mut self.outcomes {
             if let Outcome::Failed { retry_in, .. } = outcome {
-                *retry_in = next;
+                *retry_in = next.saturating_since(now);
             }
         }
+        withdraws
     }
 
     /// The fetches that begin now, if the draft is written.
     fn plan(&mut self, schedule: &mut Schedule, now: Timestamp) -> Vec<Claim> {
-        let (at, count, why) = schedule.next_fetch(self.quest(), self.terms.pace, self.jitter);
+        let (at, count, why) = schedule.next_fetch(self.quest(), &self.terms, self.jitter);
         if now < at {
             return Vec::new();
         }
@@ -384,12 +407,7 @@ impl Remote {
 
 /// Tells one set from another, whatever the order of its keys.
 fn fingerprint(set: &[VerifyingKey]) -> u64 {
-    let of_key = |key: &VerifyingKey| {
-        let mut hasher = DefaultHasher::new();
-        (key.thumbprint(), key.kid()).hash(&mut hasher);
-        hasher.finish()
-    };
-    set.iter().map(of_key).fold(0, u64::wrapping_add)
+    set.iter().map(VerifyingKey::fingerprint).fold(0, u64::wrapping_add)
 }
 
 /// How often a VM looks for answers of others while requests wait, or a key is looked for.

@@ -1,11 +1,12 @@
 //! When the next fetch begins. This is what the VMs of a proxy have in common: each of them plans
 //! on a copy, and its plan counts once the shared data has it.
 
+use super::evidence::{Draws, Evidence, Pending, TOLERANCE};
 use super::fetch::FetchId;
 use super::keys::Lifetime;
-use super::search::{Evidence, Pace, Search};
+use super::search::{Pace, Search};
 use super::survey::{Finding, Observation, Survey};
-use crate::config::RemoteJwks;
+use crate::config::{MAX_TIMEOUT, RemoteJwks};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -17,13 +18,15 @@ pub(super) struct Schedule {
     pub(super) revision: u64,
     /// When the next refresh begins, or the next attempt after a failure.
     due_at: Timestamp,
-    /// Failures since the last success; drives the back-off.
+    /// When a fetch last brought a set.
+    fetched_at: Timestamp,
+    /// Refreshes that failed since then; drives the back-off.
     failures: u32,
-    failed_at: Timestamp,
     /// Whether the latest fetch brought no JWK Set. Only then do keys live on as stale: a set that
     /// was published without them withdraws them.
     is_failing: bool,
     in_flight: Vec<Claim>,
+    draws: Draws,
     /// The set that was fetched last.
     last_set: Option<u64>,
     /// How many fetches are to follow soon, to see other endpoints.
@@ -95,10 +98,11 @@ impl Schedule {
         Self {
             revision: 0,
             due_at: now,
+            fetched_at: Timestamp::EPOCH,
             failures: 0,
-            failed_at: Timestamp::EPOCH,
             is_failing: false,
             in_flight: Vec::new(),
+            draws: Draws::default(),
             last_set: None,
             probes_left: 0,
             search: Search::new(),
@@ -124,14 +128,18 @@ impl Schedule {
         self.in_flight.len()
     }
 
-    pub(super) fn evidence(&self, since: Timestamp, pace: Pace) -> Evidence {
-        self.search.evidence(since, pace)
+    /// What is known of a key that has been missing since then.
+    pub(super) fn evidence(&self, since: Timestamp, pace: Pace, now: Timestamp) -> Evidence {
+        let oldest = self.in_flight.iter().map(|claim| claim.began).min();
+        let fetches = self.in_flight.len();
+        let pending = oldest.map(|oldest| Pending { fetches, oldest, now });
+        self.draws.tally(since, pending, pace.endpoints).evidence()
     }
 
     /// When the answer to a fetch may come next, at the earliest: the past if one is under way.
-    pub(super) fn next_attempt(&self, quest: Option<Quest>, pace: Pace) -> Timestamp {
+    pub(super) fn next_attempt(&self, quest: Option<Quest>, terms: &Terms) -> Timestamp {
         match self.in_flight.as_slice() {
-            [] => self.next_fetch(quest, pace, 0.5).0,
+            [] => self.next_fetch(quest, terms, 0.5).0,
             [..] => Timestamp::EPOCH,
         }
     }
@@ -141,22 +149,38 @@ impl Schedule {
     pub(super) fn next_fetch(
         &self,
         quest: Option<Quest>,
-        pace: Pace,
+        terms: &Terms,
         jitter: f64,
     ) -> (Timestamp, u32, FetchReason) {
         let last_ends = self.in_flight.iter().map(|claim| claim.until).max();
-        let due = self.due_at.max(last_ends.unwrap_or(Timestamp::EPOCH));
+        let due = self.due_at(terms).max(last_ends.unwrap_or(Timestamp::EPOCH));
         let refresh = (due, 1, FetchReason::Due);
         let Some(Quest { since, aim }) = quest else { return refresh };
-        let under_way = self.in_flight.iter().filter(|claim| claim.began > since).count();
-        let is_needless = under_way >= self.search.lacking(aim, since, pace);
-        let (at, draws) = self.search.next(since, pace, self.failures, jitter);
+        let tally = self.draws.tally(since, None, terms.pace.endpoints);
+        let needed = tally.needed(Evidence::Ample);
+        let (at, draws) = self.search.next(since, needed, terms.pace, jitter);
         let room = MAX_IN_FLIGHT.saturating_sub(self.in_flight.len());
         let has_room = usize::try_from(draws).is_ok_and(|draws| draws <= room);
-        if !is_needless && has_room && at < due {
+        if at < due && has_room && self.under_way(since) < tally.lacking(aim) {
             (at, draws, FetchReason::Search)
         } else {
             refresh
+        }
+    }
+
+    /// How many fetches are under way that began after this time.
+    fn under_way(&self, since: Timestamp) -> usize {
+        self.in_flight.iter().filter(|claim| claim.began > since).count()
+    }
+
+    /// When the next refresh or attempt is due. Another configuration of the proxy that fetches the
+    /// same may have planned it, whose keys live longer.
+    pub(super) fn due_at(&self, Terms { jwks, .. }: &Terms) -> Timestamp {
+        let latest = self.fetched_at.saturating_add(jwks.cache_duration.mul_f64(REFRESH_AT));
+        if self.failures == 0 && self.fetched_at > Timestamp::EPOCH {
+            self.due_at.min(latest)
+        } else {
+            self.due_at
         }
     }
 
@@ -199,15 +223,22 @@ impl Schedule {
         self.in_flight.retain(|other| other.id != claim.id);
         match *completion {
             Completion::Failed { is_answer, trusted_until } => {
-                self.fail(claim, trusted_until, jitter, now);
+                self.draws.add(claim.began, now, None);
                 self.is_failing = !is_answer;
+                self.fail(claim, trusted_until, jitter, now);
                 None
             }
             Completion::Fetched { set, new_keys, lacks_trusted_key, max_age } => {
                 let has_new_key = new_keys > 0;
+                self.fetched_at = now;
                 self.failures = 0;
                 self.is_failing = false;
-                self.search.answer(claim.began, set, has_new_key, now);
+                self.search.succeed();
+                // Another VM may have found it first.
+                if has_new_key && !self.draws.hold(set) {
+                    self.search.find(now);
+                }
+                self.draws.add(claim.began, now, Some(set));
                 let seen = Observation {
                     lacks_trusted_key,
                     has_new_key,
@@ -267,19 +298,15 @@ impl Schedule {
         jitter: f64,
         now: Timestamp,
     ) {
-        // Fetches that were under way at the same time are one failure.
-        if self.failures == 0 || claim.began >= self.failed_at {
-            self.failures = self.failures.saturating_add(1);
-        }
-        self.failed_at = now;
         // What clients have caused does not bring an attempt forward that comes out of no budget.
         if claim.is_search {
+            self.search.fail();
             return;
         }
+        let doubled = MIN_BACKOFF.saturating_mul(1 << self.failures.min(MAX_DOUBLINGS));
+        self.failures = self.failures.saturating_add(1);
         self.survey.abandon();
         self.probes_left = 0;
-        let doublings = self.failures.saturating_sub(1).min(MAX_DOUBLINGS);
-        let doubled = MIN_BACKOFF.saturating_mul(1 << doublings);
         let spread = |backoff: Duration| backoff.mul_f64(1.0 - 0.5 * jitter);
         let soon = spread(doubled.min(MAX_BACKOFF_WITHOUT_KEYS));
         let retry_in = match trusted_until {
@@ -289,17 +316,14 @@ impl Schedule {
         self.due_at = now.saturating_add(retry_in);
     }
 
-    /// When the next refresh or attempt is due.
-    pub(super) fn due_at(&self) -> Timestamp {
-        self.due_at
-    }
-
-    /// Moves every point in time by the same amount after the clock has stepped back.
+    /// Moves every point in time by the same amount after the clock has stepped back. What came before
+    /// a request then cannot be told from what came after it.
     pub(super) fn clock_stepped_back(&mut self, by: Duration) {
+        self.draws.clear();
         for claim in &mut self.in_flight {
             claim.clock_stepped_back(by);
         }
-        for time in [&mut self.due_at, &mut self.failed_at] {
+        for time in [&mut self.due_at, &mut self.fetched_at] {
             *time = time.saturating_sub(by);
         }
         self.search.clock_stepped_back(by);
@@ -311,12 +335,13 @@ impl Schedule {
     pub(super) fn make_plausible(&mut self, terms: &Terms, now: Timestamp) {
         let latest = now.saturating_add(TOLERANCE);
         self.due_at = self.due_at.min(latest.saturating_add(terms.jwks.cache_duration));
-        self.failed_at = self.failed_at.min(latest);
-        let longest = terms.give_up_at(latest);
+        self.fetched_at = self.fetched_at.min(latest);
+        let longest = latest.saturating_add(MAX_TIMEOUT).saturating_add(GRACE);
         self.in_flight.retain(|claim| claim.began <= latest && claim.until <= longest);
         self.in_flight.truncate(MAX_IN_FLIGHT);
         self.probes_left = self.probes_left.min(PROBES_AT_START);
-        self.search.make_plausible(terms.pace, latest);
+        self.draws.make_plausible(latest);
+        self.search.make_plausible(latest);
         self.survey.make_plausible(latest);
     }
 }
@@ -330,9 +355,6 @@ pub(super) enum FetchReason {
     Search,
 }
 
-/// How much later than ours the time of another VM may be: how long a callback may last, which
-/// sees one time only.
-pub(super) const TOLERANCE: Duration = Duration::from_secs(1);
 /// How much longer than the call's own timeout an answer is waited for.
 const GRACE: Duration = Duration::from_secs(1);
 /// The longest pause between attempts while keys are trusted.

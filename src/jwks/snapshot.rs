@@ -4,8 +4,9 @@
 //! may write there as well: what is read is checked like the answer of an issuer, and when it is not
 //! what was expected, it is as if nothing were there.
 
+use super::evidence::TOLERANCE;
 use super::keys::{PublishedKey, TrustedKeys};
-use super::schedule::{Schedule, TOLERANCE};
+use super::schedule::Schedule;
 use crate::jose::{MAX_KEYS, VerifyingKey};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};

@@ -52,7 +52,7 @@ impl Filter {
 
     /// Whether the request waits for a verdict, or the verdict was to refuse it.
     pub(super) fn holds(&self, stream: StreamId) -> bool {
-        self.driver.is_paused(stream) || self.proxy.has_refused(stream)
+        self.driver.engine().is_paused(stream) || self.proxy.has_refused(stream)
     }
 
     /// Removes from the trailers what only the filter may say.
@@ -62,7 +62,7 @@ impl Filter {
             error!("mesh-jwt: there are no request trailers that can be read");
             return;
         };
-        let edits = self.driver.strip_trailers(&head);
+        let edits = self.driver.engine().strip_trailers(&head);
         if let Err(status) = host::apply(MapType::HttpRequestTrailers, &edits) {
             error!("mesh-jwt: the host refused to edit trailers: {status:?}");
         }

@@ -2,7 +2,7 @@
 //!
 //! A root context, one per worker thread and configuration, owns the driver. Only it dispatches
 //! calls, because the host drops the response to a call of a stream that is gone. Streams share
-//! the engine with it, and wake it with a timer when there is something to do.
+//! the filter with it, and wake it with a timer when there is something to do.
 
 mod abi;
 mod crypto;

@@ -14,9 +14,20 @@ pub(crate) enum Balancer {
     RoundRobin,
 }
 
+/// How a pod is for a while after it has restarted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Health {
+    /// It answers every fetch with an error.
+    Failing,
+    /// It takes seconds to answer.
+    Slow,
+    Well,
+}
+
 pub(crate) struct IssuerPods {
     naming: Naming,
     balancer: Balancer,
+    health: Health,
     pods: Vec<Pod>,
     /// Of each worker.
     turns: Vec<usize>,
@@ -27,6 +38,8 @@ struct Pod {
     id: u32,
     key: Key,
     under_way: usize,
+    /// Whether it has just restarted.
+    is_fresh: bool,
 }
 
 /// Which pod a fetch reached.
@@ -37,6 +50,7 @@ impl IssuerPods {
     pub(crate) fn new(
         naming: Naming,
         balancer: Balancer,
+        health: Health,
         keys: impl IntoIterator<Item = Key>,
         workers: usize,
         chance: &mut fastrand::Rng,
@@ -44,6 +58,7 @@ impl IssuerPods {
         let mut issuer = Self {
             naming,
             balancer,
+            health,
             pods: Vec::new(),
             turns: (0..workers).map(|_| chance.usize(..1000)).collect(),
             next_pod: 0,
@@ -60,7 +75,15 @@ impl IssuerPods {
 
     /// A pod restarts with another key.
     pub(crate) fn restart(&mut self, pod: usize, key: Key) {
-        self.pods[pod] = self.new_pod(key);
+        self.recover();
+        self.pods[pod] = Pod { is_fresh: true, ..self.new_pod(key) };
+    }
+
+    /// All pods are well again.
+    pub(crate) fn recover(&mut self) {
+        for pod in &mut self.pods {
+            pod.is_fresh = false;
+        }
     }
 
     pub(crate) fn add(&mut self, key: Key) {
@@ -70,15 +93,15 @@ impl IssuerPods {
 
     fn new_pod(&mut self, key: Key) -> Pod {
         self.next_pod += 1;
-        Pod { id: self.next_pod, key, under_way: 0 }
+        Pod { id: self.next_pod, key, under_way: 0, is_fresh: false }
     }
 
     pub(crate) fn remove(&mut self, pod: usize) {
         self.pods.remove(pod);
     }
 
-    /// A worker's fetch reaches a pod.
-    pub(crate) fn reach(&mut self, worker: usize, chance: &mut fastrand::Rng) -> PodId {
+    /// A worker's fetch reaches a pod, which takes so long to answer.
+    pub(crate) fn reach(&mut self, worker: usize, chance: &mut fastrand::Rng) -> (PodId, Duration) {
         let pods = self.pods.len();
         let at = match self.balancer {
             Balancer::LeastRequest => {
@@ -92,14 +115,22 @@ impl IssuerPods {
                 self.turns[worker] % pods
             }
         };
-        self.pods[at].under_way += 1;
-        PodId(self.pods[at].id)
+        let pod = &mut self.pods[at];
+        pod.under_way += 1;
+        let latency = match self.health {
+            Health::Slow if pod.is_fresh => Duration::from_millis(chance.u64(2_000..4_900)),
+            _ => Self::latency(chance),
+        };
+        (PodId(pod.id), latency)
     }
 
-    /// What the pod answers; nothing if it has gone meanwhile.
+    /// What the pod answers; nothing if it fails or has gone meanwhile.
     pub(crate) fn answer(&mut self, PodId(id): PodId) -> Option<String> {
         let pod = self.pods.iter_mut().find(|pod| pod.id == id)?;
         pod.under_way -= 1;
+        if pod.is_fresh && self.health == Health::Failing {
+            return None;
+        }
         Some(json!({ "keys": [self.naming.jwk(pod.key)] }).to_string())
     }
 

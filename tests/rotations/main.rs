@@ -18,7 +18,7 @@ mod proxy;
 mod story;
 mod table;
 
-use issuer::Balancer;
+use issuer::{Balancer, Health};
 use std::thread;
 use story::{Event, Junk, Story};
 use table::Row;
@@ -48,8 +48,16 @@ fn stories() -> Vec<Story> {
         for event in events.into_iter().filter(|event| is_told(*event, junk)) {
             for pods in [1, 2, 3, 5].into_iter().filter(|pods| *pods > 1 || junk != Junk::Nothing) {
                 for balancer in balancers.into_iter().take(if pods == 1 { 1 } else { 3 }) {
-                    stories.push(Story { event, balancer, pods, junk });
+                    stories.push(Story { event, balancer, pods, junk, health: Health::Well });
                 }
+            }
+        }
+    }
+    for health in [Health::Slow, Health::Failing] {
+        for pods in [2, 3] {
+            for balancer in balancers {
+                let (event, junk) = (Event::RestartOfOne, Junk::Nothing);
+                stories.push(Story { event, balancer, pods, junk, health });
             }
         }
     }

@@ -71,8 +71,14 @@ impl Host for View<'_> {
     fn dispatch(&mut self, jwks: &RemoteJwks) -> Result<u32, FetchError> {
         let Shared { now, issuer, hangs, chance, .. } = &mut *self.shared;
         let is_other = jwks.cluster == OTHER;
-        let at = *now + IssuerPods::latency(chance);
-        let pod = (!is_other).then(|| issuer.reach(self.worker, chance));
+        let (pod, latency) = match is_other {
+            true => (None, IssuerPods::latency(chance)),
+            false => {
+                let (pod, latency) = issuer.reach(self.worker, chance);
+                (Some(pod), latency)
+            }
+        };
+        let at = *now + latency;
         let is_answered = !(is_other && *hangs);
         self.shared.calls += 1;
         let call = self.shared.calls;
@@ -182,6 +188,11 @@ impl Proxy {
 
     pub(crate) fn outcomes(&self) -> &[(u64, Outcome)] {
         &self.shared.outcomes
+    }
+
+    /// How many requests wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.shared.waiting.len()
     }
 
     /// Any worker gets a request; what becomes of it is told under the tag.

@@ -1,6 +1,6 @@
 //! What happens to an issuer's pods while good requests come, and junk beside them.
 
-use crate::issuer::{Balancer, IssuerPods};
+use crate::issuer::{Balancer, Health, IssuerPods};
 use crate::keys::{Key, Naming, junk};
 use crate::proxy::{ISSUER, OTHER_ISSUER, Outcome, Proxy};
 use std::time::Duration;
@@ -12,6 +12,7 @@ pub(crate) struct Story {
     pub(crate) balancer: Balancer,
     pub(crate) pods: u32,
     pub(crate) junk: Junk,
+    pub(crate) health: Health,
 }
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -97,7 +98,8 @@ impl Telling {
         };
         let workers = [1, 2, 4][chance.usize(..3)];
         let keys = (0..story.pods).map(Key);
-        let issuer = IssuerPods::new(naming, story.balancer, keys, workers, &mut chance);
+        let Story { balancer, health, .. } = story;
+        let issuer = IssuerPods::new(naming, balancer, health, keys, workers, &mut chance);
         let wait = if matches!(story.junk, Junk::Elsewhere { .. }) { "5s" } else { "3s" };
         Self {
             story,
@@ -152,8 +154,12 @@ impl Telling {
 
     fn end(mut self, from: Duration) -> Shown {
         let now = self.proxy.now();
-        // Whoever still waits is answered.
+        self.proxy.issuer().recover();
         self.proxy.run_until(now + 6 * SECOND);
+        assert_eq!(self.proxy.waiting(), 0, "requests that nobody has answered");
+        for (tag, outcome) in self.proxy.outcomes() {
+            assert!(*tag == GOOD || outcome.code != "allowed", "junk was allowed");
+        }
         let good = self.proxy.outcomes().iter().filter(|(tag, _)| *tag == GOOD);
         let fetched_at = self.proxy.fetched_at();
         let within = |begin: Duration, end: Duration| {

@@ -249,3 +249,60 @@ fn a_lease_from_before_the_clock_stepped_back_blocks_nobody() {
     sim.publish(&[Key::alpha()]);
     assert_eq!(sim.decide(&token().compact()), "allowed");
 }
+
+#[test]
+fn a_vm_without_shared_data_looks_after_itself() {
+    let mut sim = Sim::new(&plain());
+    sim.world.withholds_shared = true;
+    sim.publish(&[Key::alpha()]);
+    sim.run(PROBED, |sim| sim.publish(&[Key::alpha()]));
+
+    assert_eq!(sim.decide(&token().compact()), "allowed");
+    let rotated = token().signed_by(Key::beta()).compact();
+    assert!(sim.send_token(1, &rotated).is_none());
+    sim.run(SECOND, |sim| sim.publish(&[Key::beta()]));
+    assert_eq!(sim.verdict(1), "allowed");
+    let before = sim.world.fetched_at.len();
+    assert_eq!(sim.decide(&token().header("kid", "junk").compact()), "key_unknown");
+    assert!(sim.world.fetched_at.len() - before >= 18);
+}
+
+#[test]
+fn a_write_that_never_succeeds_does_not_stop_a_fetch() {
+    let mut sim = Sim::new(&plain());
+    sim.world.contended = u32::MAX;
+    sim.publish(&[Key::alpha()]);
+
+    assert_eq!(sim.decide(&token().compact()), "allowed");
+}
+
+#[test]
+fn what_comes_of_a_fetch_is_told_once_however_often_another_vm_was_faster() {
+    let mut sim = Sim::new(&plain());
+    sim.world.events.clear();
+    sim.world.contended = 5;
+
+    sim.publish(&[Key::alpha()]);
+
+    assert_eq!(sim.world.events.len(), 1, "{:?}", sim.world.events);
+    assert_eq!(sim.world.contended, 0);
+}
+
+#[test]
+fn plugins_with_other_settings_share_keys_and_keep_to_their_own() {
+    let shared = SharedData::default();
+    let patient = config(json!({"cacheDuration": "10m"}), json!({}));
+    let hasty = config(json!({"cacheDuration": "1m", "timeout": "1s"}), json!({}));
+    let mut vms =
+        [Sim::seeded(&patient, &shared, START, 1), Sim::seeded(&hasty, &shared, START, 2)];
+    let good = token().compact();
+
+    for second in 0..600 {
+        for vm in &mut vms {
+            vm.run(SECOND, |vm| vm.publish(&[Key::alpha()]));
+            let verdict = vm.send_token(1, &good);
+            let code = verdict.map_or("paused", |verdict| verdict.code());
+            assert!(second < 1 || code == "allowed", "{code} at {second} s");
+        }
+    }
+}

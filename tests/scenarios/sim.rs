@@ -33,6 +33,10 @@ pub(crate) struct Sim {
 /// What is around the VM, and a record of what it did.
 pub(crate) struct World {
     pub(crate) shared: SharedData,
+    /// Whether the host offers no shared data.
+    pub(crate) withholds_shared: bool,
+    /// How many writes to it fail, as if another VM had been faster.
+    pub(crate) contended: u32,
     now: Timestamp,
     wakes_at: Timestamp,
     calls: u32,
@@ -57,11 +61,21 @@ impl Host for World {
     }
 
     fn read_shared(&mut self, name: &str) -> (Option<Vec<u8>>, u32) {
+        if self.withholds_shared {
+            return (None, 0);
+        }
         let shared = self.shared.borrow();
         shared.get(name).map_or((None, 0), |(bytes, version)| (Some(bytes.clone()), *version))
     }
 
     fn write_shared(&mut self, name: &str, bytes: &[u8], version: u32) -> Written {
+        if self.withholds_shared {
+            return Written::Unavailable;
+        }
+        if self.contended > 0 {
+            self.contended -= 1;
+            return Written::Contended;
+        }
         let mut shared = self.shared.borrow_mut();
         if shared.get(name).map_or(0, |(_, version)| *version) != version {
             return Written::Contended;
@@ -116,6 +130,8 @@ impl Sim {
         let config = Config::parse(config.to_string().as_bytes()).expect("a good configuration");
         let mut world = World {
             shared: SharedData::clone(shared),
+            withholds_shared: false,
+            contended: 0,
             now,
             wakes_at: now,
             calls: 0,
@@ -169,7 +185,7 @@ impl Sim {
         if let Some(verdict) = verdict {
             return verdict.code();
         }
-        while self.driver.is_paused(StreamId(stream)) {
+        while self.engine().is_paused(StreamId(stream)) {
             self.run(Duration::from_millis(10), Self::answer_again);
         }
         self.verdict(stream)

@@ -23,7 +23,7 @@ fn under_a_shared_kid_now_and_then_costs_no_request_of_two_pods() {
 #[test]
 fn under_a_shared_kid_now_and_then_costs_no_request_of_one_pod() {
     let pace = Pace::one_in(Duration::from_secs(4));
-    run_long(&Row { name: "junk b", pods: 1, kids: Kids::Shared, junk: Junk::BadSignature, pace });
+    run(&Row { name: "junk b", pods: 1, kids: Kids::Shared, junk: Junk::BadSignature, pace });
 }
 
 /// Row c.
@@ -37,21 +37,21 @@ fn of_another_kid_each_second_costs_no_request_of_two_pods() {
 #[test]
 fn that_floods_the_kid_to_come_costs_no_request() {
     let pace = Pace::a_second(150);
-    run_long(&Row { name: "junk d", pods: 1, kids: Kids::Own, junk: Junk::BadSignature, pace });
+    run(&Row { name: "junk d", pods: 1, kids: Kids::Own, junk: Junk::BadSignature, pace });
 }
 
 /// Row e.
 #[test]
 fn of_many_kids_costs_no_request() {
     let pace = Pace::a_second(40);
-    run_long(&Row { name: "junk e", pods: 1, kids: Kids::Own, junk: Junk::UnknownKid, pace });
+    run(&Row { name: "junk e", pods: 1, kids: Kids::Own, junk: Junk::UnknownKid, pace });
 }
 
 /// Row f.
 #[test]
 fn that_waits_for_another_issuer_costs_no_request() {
     let pace = Pace { burst: 900, every: Duration::from_secs(6) };
-    run_long(&Row { name: "junk f", pods: 1, kids: Kids::Own, junk: Junk::OfNeighbour, pace });
+    run(&Row { name: "junk f", pods: 1, kids: Kids::Own, junk: Junk::OfNeighbour, pace });
 }
 
 struct Row {
@@ -70,13 +70,6 @@ enum Junk {
     OfNeighbour,
     /// Each names another.
     UnknownKid,
-}
-
-/// Leaves the short form out.
-fn run_long(row: &Row) {
-    if form::repetitions().is_some() {
-        run(row);
-    }
 }
 
 fn run(row: &Row) {
