@@ -163,10 +163,13 @@ impl Driver {
 /// Whoever fetches the same document shares its keys, whatever else the configurations say.
 fn shared_name(provider: &Provider) -> String {
     provider.remote_jwks().map_or_else(String::new, |jwks| {
-        format!("mesh_jwt.v2 {} {}://{}{}", jwks.cluster, jwks.scheme, jwks.authority, jwks.path)
+        let RemoteJwks { cluster, scheme, authority, path, .. } = jwks;
+        format!("{SHARED_DATA_VERSION} {cluster} {scheme}://{authority}{path}")
     })
 }
 
+/// What the names in the shared data begin with. Another layout of what stands there needs another.
+pub(crate) const SHARED_DATA_VERSION: &str = "mesh_jwt.v2";
 /// How many requests are settled in one call of the host. Each that is answered ends within it, and
 /// enters the VM once more before the next one does: about 300 of them overflow V8's stack.
 const MAX_SETTLED: u32 = 50;

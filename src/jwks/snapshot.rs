@@ -95,8 +95,10 @@ const MAX_REVISION: u64 = 1 << 60;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::driver::SHARED_DATA_VERSION;
     use crate::jose::KeySet;
     use crate::jwks::keys::Lifetime;
+    use sha2::{Digest as _, Sha256};
     use std::time::Duration;
 
     const NOW: Timestamp = Timestamp::from_secs(1000);
@@ -127,6 +129,19 @@ mod tests {
         let (_, read) = document.read(&TrustedKeys::new(None, true), NOW).unwrap();
         let written: Vec<_> = keys().published().cloned().collect();
         assert_eq!(format!("{read:?}"), format!("{written:?}"));
+    }
+
+    /// VMs of another build may run in the same proxy.
+    #[test]
+    fn another_layout_has_another_name() {
+        let digest = Sha256::digest(written());
+        let digest: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+
+        assert_eq!(
+            (digest.as_str(), SHARED_DATA_VERSION),
+            ("d5c009b656c57ca0", "mesh_jwt.v2"),
+            "count the version up, and write the new digest here"
+        );
     }
 
     #[test]

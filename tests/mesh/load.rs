@@ -13,6 +13,9 @@
 #[expect(dead_code, reason = "the end-to-end tests need more of it")]
 mod token;
 
+#[path = "../support/shared_store.rs"]
+mod shared_store;
+
 use mesh_jwt::config::{Config, RemoteJwks};
 use mesh_jwt::driver::{Driver, Host};
 use mesh_jwt::engine::{Disposition, StreamId};
@@ -22,6 +25,7 @@ use mesh_jwt::jwks::{FetchError, JwksResponse, Written};
 use mesh_jwt::time::Timestamp;
 use mesh_jwt::verdict::Verdict;
 use serde_json::json;
+use shared_store::SharedStore;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::ops::Range;
@@ -185,7 +189,7 @@ struct Own<'a> {
     calls: u32,
     /// With what the issuer will answer.
     in_flight: BTreeMap<u32, Option<&'a str>>,
-    shared: Option<(Vec<u8>, u32)>,
+    shared: SharedStore,
     /// When it is to be woken; other timeouts on the agenda are void.
     wakes_at: Option<Timestamp>,
     paused: BTreeMap<StreamId, Timestamp>,
@@ -211,13 +215,12 @@ impl Host for View<'_, '_> {
         Ok(call)
     }
 
-    fn read_shared(&mut self, _: &str) -> (Option<Vec<u8>>, u32) {
-        self.own.shared.clone().map_or((None, 0), |(bytes, version)| (Some(bytes), version))
+    fn read_shared(&mut self, name: &str) -> (Option<Vec<u8>>, u32) {
+        self.own.shared.read(name)
     }
 
-    fn write_shared(&mut self, _: &str, bytes: &[u8], version: u32) -> Written {
-        self.own.shared = Some((bytes.to_vec(), version + 1));
-        Written::Done
+    fn write_shared(&mut self, name: &str, bytes: &[u8], version: u32) -> Written {
+        self.own.shared.write(name, bytes, version)
     }
 
     fn settle(&mut self, stream: StreamId, verdict: &Verdict) {

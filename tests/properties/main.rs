@@ -13,6 +13,8 @@
 
 mod inputs;
 mod model;
+#[path = "../support/shared_store.rs"]
+mod shared_store;
 mod tokens;
 mod world;
 

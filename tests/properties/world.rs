@@ -4,6 +4,7 @@
 //! one that the driver is told, and it may be moved.
 
 use crate::inputs::{Balancer, Corruption, End, Issuer, Reply, Settings, Step, Story};
+use crate::shared_store::SharedStore;
 use crate::tokens::{KEYS, Token, issuer, jwk_set, members};
 use mesh_jwt::config::{Config, RemoteJwks};
 use mesh_jwt::driver::{Driver, Host};
@@ -92,8 +93,7 @@ pub(crate) struct World {
 /// What all VMs have in common, and the record.
 struct Around {
     issuers: Vec<Issuer>,
-    /// By name: what stands there, and its version.
-    shared: BTreeMap<String, (Vec<u8>, u32)>,
+    shared: SharedStore,
     /// What once stood there.
     replaced: BTreeMap<String, Vec<Vec<u8>>>,
     /// How many writes will fail.
@@ -156,8 +156,7 @@ impl Host for View<'_> {
     }
 
     fn read_shared(&mut self, name: &str) -> (Option<Vec<u8>>, u32) {
-        let shared = self.around.shared.get(name);
-        shared.map_or((None, 0), |(bytes, version)| (Some(bytes.clone()), *version))
+        self.around.shared.read(name)
     }
 
     fn write_shared(&mut self, name: &str, bytes: &[u8], version: u32) -> Written {
@@ -165,12 +164,12 @@ impl Host for View<'_> {
             self.around.contended -= 1;
             return Written::Contended;
         }
-        let (_, there) = self.around.shared.get(name).cloned().unwrap_or_default();
-        if there != version {
-            return Written::Contended;
+        let (old, _) = self.read_shared(name);
+        let written = self.around.shared.write(name, bytes, version);
+        if written == Written::Done {
+            self.around.replaced.entry(name.to_owned()).or_default().extend(old);
         }
-        self.around.write(name, bytes.to_vec());
-        Written::Done
+        written
     }
 
     fn settle(&mut self, StreamId(request): StreamId, verdict: &Verdict) {
@@ -195,12 +194,6 @@ impl Host for View<'_> {
 }
 
 impl Around {
-    fn write(&mut self, name: &str, bytes: Vec<u8>) {
-        let (old, version) = self.shared.remove(name).unwrap_or_default();
-        self.replaced.entry(name.to_owned()).or_default().push(old);
-        self.shared.insert(name.to_owned(), (bytes, version + 1));
-    }
-
     fn now(&self) -> Timestamp {
         let unmoved = Timestamp::from_secs(START).saturating_add(self.real);
         unmoved.saturating_add(self.ahead).saturating_sub(self.behind)
@@ -231,7 +224,7 @@ impl World {
             remembered_tokens,
             around: Around {
                 issuers: vec![healthy; PROVIDERS],
-                shared: BTreeMap::new(),
+                shared: SharedStore::default(),
                 replaced: BTreeMap::new(),
                 contended: 0,
                 published_at: [[Duration::ZERO; KEYS]; PROVIDERS],
@@ -448,21 +441,21 @@ impl World {
 
     fn corrupt(&mut self, provider: usize, how: Corruption) {
         let is_of = |name: &&String| name.contains(&cluster(provider));
-        let Some(name) = self.around.shared.keys().find(is_of).cloned() else { return };
-        match how {
-            Corruption::Cut => {
-                let bytes = self.around.shared[&name].0.clone();
-                let half = bytes.len() / 2;
-                self.around.write(&name, bytes[..half].to_vec());
-            }
-            Corruption::Erase => _ = self.around.shared.remove(&name),
-            Corruption::Garbage => self.around.write(&name, b"\xff{}".to_vec()),
+        let Around { shared, replaced, .. } = &mut self.around;
+        let Some(name) = replaced.keys().find(is_of) else { return };
+        let (there, version) = shared.read(name);
+        let there = there.unwrap_or_default();
+        let bytes = match how {
+            Corruption::Cut => there[..there.len() / 2].to_vec(),
+            // Hosts cannot remove what was written.
+            Corruption::Erase => Vec::new(),
+            Corruption::Garbage => b"\xff{}".to_vec(),
             Corruption::Replay => {
-                let old = &self.around.replaced[&name];
-                let bytes = old[old.len() / 2].clone();
-                self.around.write(&name, bytes);
+                let old = &replaced[name];
+                old.get(old.len() / 2).cloned().unwrap_or_default()
             }
-        }
+        };
+        shared.write(name, &bytes, version);
     }
 
     fn start_vm(&mut self) -> Vm {

@@ -15,6 +15,8 @@
 mod issuer;
 mod keys;
 mod proxy;
+#[path = "../support/shared_store.rs"]
+mod shared_store;
 mod story;
 mod table;
 

@@ -2,6 +2,7 @@
 
 use crate::issuer::{IssuerPods, PodId};
 use crate::keys::crypto;
+use crate::shared_store::SharedStore;
 use mesh_jwt::config::{Config, RemoteJwks};
 use mesh_jwt::driver::{Driver, Host};
 use mesh_jwt::engine::{Disposition, StreamId};
@@ -11,7 +12,7 @@ use mesh_jwt::time::Timestamp;
 use mesh_jwt::verdict::Verdict;
 use serde_json::json;
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BinaryHeap};
 use std::time::Duration;
 
 /// Where virtual time begins, in seconds since the epoch.
@@ -38,7 +39,7 @@ struct Worker {
 /// What the workers have in common.
 struct Shared {
     now: Duration,
-    data: HashMap<String, (Vec<u8>, u32)>,
+    data: SharedStore,
     /// The issuer that rotates; the other one hangs once it is told to.
     issuer: IssuerPods,
     hangs: bool,
@@ -93,18 +94,15 @@ impl Host for View<'_> {
     }
 
     fn read_shared(&mut self, name: &str) -> (Option<Vec<u8>>, u32) {
-        let entry = self.shared.data.get(name);
-        entry.map_or((None, 0), |(bytes, version)| (Some(bytes.clone()), *version))
+        self.shared.data.read(name)
     }
 
     fn write_shared(&mut self, name: &str, bytes: &[u8], version: u32) -> Written {
         // Now and then another worker is faster, who has nothing new to say.
-        let there = self.shared.data.get(name).map_or(0, |(_, version)| *version);
-        if there != version || self.shared.chance.u8(..20) == 0 {
-            return Written::Contended;
+        match self.shared.chance.u8(..20) {
+            0 => Written::Contended,
+            _ => self.shared.data.write(name, bytes, version),
         }
-        self.shared.data.insert(name.to_owned(), (bytes.to_vec(), version + 1));
-        Written::Done
     }
 
     fn settle(&mut self, StreamId(stream): StreamId, verdict: &Verdict) {
@@ -140,7 +138,7 @@ impl Proxy {
     pub(crate) fn start(issuer: IssuerPods, workers: usize, wait: &str, seed: u64) -> Self {
         let shared = Shared {
             now: Duration::ZERO,
-            data: HashMap::new(),
+            data: SharedStore::default(),
             issuer,
             hangs: false,
             chance: fastrand::Rng::with_seed(seed),

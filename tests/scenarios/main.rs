@@ -12,6 +12,9 @@
 #[expect(dead_code, reason = "the end-to-end tests need more of it")]
 mod token;
 
+#[path = "../support/shared_store.rs"]
+mod shared_store;
+
 mod decisions;
 mod fetching;
 mod missing_keys;

@@ -202,7 +202,7 @@ fn a_vm_that_starts_amid_an_outage_begins_with_the_stale_keys() {
 fn shared_data_that_anyone_else_wrote_is_harmless() {
     for bytes in [&b""[..], b"\xff\xfe", b"{}", b"[]", br#"{"keys":[{"kty":"RSA"}]}"#] {
         let shared = SharedData::default();
-        shared.borrow_mut().insert(NAME.to_owned(), (bytes.to_vec(), 1));
+        shared.borrow_mut().write(NAME, bytes, 0);
 
         let mut sim = Sim::sharing(&plain(), &shared, START);
         sim.publish(&[Key::alpha()]);

@@ -1,5 +1,6 @@
 //! A driver for the engine in virtual time, which keeps the contract and checks the engine's side.
 
+use crate::shared_store::SharedStore;
 use crate::token::{Key, Token};
 use mesh_jwt::config::{Config, RemoteJwks};
 use mesh_jwt::driver::{Driver, Host};
@@ -19,8 +20,8 @@ use std::time::Duration;
 /// Where virtual time begins, in seconds since the epoch.
 pub(crate) const START: u64 = 1_800_000_000;
 
-/// What the VMs of one proxy share, by name, with its version.
-pub(crate) type SharedData = Rc<RefCell<BTreeMap<String, (Vec<u8>, u32)>>>;
+/// What the VMs of one proxy share.
+pub(crate) type SharedData = Rc<RefCell<SharedStore>>;
 
 /// One VM of a proxy.
 pub(crate) struct Sim {
@@ -64,8 +65,7 @@ impl Host for World {
         if self.withholds_shared {
             return (None, 0);
         }
-        let shared = self.shared.borrow();
-        shared.get(name).map_or((None, 0), |(bytes, version)| (Some(bytes.clone()), *version))
+        self.shared.borrow().read(name)
     }
 
     fn write_shared(&mut self, name: &str, bytes: &[u8], version: u32) -> Written {
@@ -76,12 +76,7 @@ impl Host for World {
             self.contended -= 1;
             return Written::Contended;
         }
-        let mut shared = self.shared.borrow_mut();
-        if shared.get(name).map_or(0, |(_, version)| *version) != version {
-            return Written::Contended;
-        }
-        shared.insert(name.to_owned(), (bytes.to_vec(), version + 1));
-        Written::Done
+        self.shared.borrow_mut().write(name, bytes, version)
     }
 
     fn settle(&mut self, stream: StreamId, verdict: &Verdict) {
