@@ -45,6 +45,9 @@ pub struct Driver {
     calls: Vec<(u32, FetchId)>,
     /// The names in the shared data, by provider.
     names: Vec<String>,
+    /// Whether the timer runs as soon as it can. To set it again would put it off: a stream of
+    /// requests that come and go would do so for ever.
+    is_timer_urgent: bool,
 }
 
 impl Driver {
@@ -58,7 +61,7 @@ impl Driver {
     ) -> Self {
         let names = config.providers.iter().map(shared_name).collect();
         let engine = Engine::new(config, crypto, seed, now);
-        let mut driver = Self { engine, calls: Vec::new(), names };
+        let mut driver = Self { engine, calls: Vec::new(), names, is_timer_urgent: false };
         driver.arm_timer(host, now);
         driver
     }
@@ -80,8 +83,8 @@ impl Driver {
     ) -> Disposition {
         let disposition = self.engine.handle_request(stream, request, now);
         match disposition {
-            Disposition::Decided(_) => self.report(host),
-            Disposition::Paused => self.arm_timer(host, now),
+            Disposition::Paused if !self.is_timer_urgent => self.arm_timer(host, now),
+            Disposition::Decided(_) | Disposition::Paused => self.report(host),
         }
         disposition
     }
@@ -92,7 +95,7 @@ impl Driver {
         self.engine.handle_stream_closed(stream);
     }
 
-    /// Takes the answer to a call.
+    /// Takes the answer to a call; one that nobody made is ignored.
     pub fn handle_response(
         &mut self,
         token: u32,
@@ -100,10 +103,10 @@ impl Driver {
         host: &mut impl Host,
         now: Timestamp,
     ) {
-        if let Some(call) = self.calls.iter().position(|(in_flight, _)| *in_flight == token) {
-            let (_, id) = self.calls.swap_remove(call);
-            self.engine.handle_response(id, response, now);
-        }
+        let call = self.calls.iter().position(|(in_flight, _)| *in_flight == token);
+        let Some(call) = call else { return };
+        let (_, id) = self.calls.swap_remove(call);
+        self.engine.handle_response(id, response, now);
         self.carry_out(host, now);
     }
 
@@ -144,7 +147,9 @@ impl Driver {
     fn arm_timer(&mut self, host: &mut impl Host, now: Timestamp) {
         self.report(host);
         let next = self.engine.poll_timeout().map(|(at, _)| at.saturating_since(now));
-        host.set_timer(next.map_or(MAX_TIMEOUT, |next| next.min(MAX_TIMEOUT)));
+        let delay = next.unwrap_or(MAX_TIMEOUT).clamp(MIN_TIMEOUT, MAX_TIMEOUT);
+        self.is_timer_urgent = delay == MIN_TIMEOUT;
+        host.set_timer(delay);
     }
 
     fn report(&mut self, host: &mut impl Host) {
@@ -170,6 +175,8 @@ fn shared_name(provider: &Provider) -> String {
 
 /// What the names in the shared data begin with. Another layout of what stands there needs another.
 pub(crate) const SHARED_DATA_VERSION: &str = "mesh_jwt.v2";
+/// The shortest timer that hosts offer: zero switches it off.
+const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 /// How many requests are settled in one call of the host. Each that is answered ends within it, and
 /// enters the VM once more before the next one does: about 300 of them overflow V8's stack.
 const MAX_SETTLED: u32 = 50;

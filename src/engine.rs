@@ -93,11 +93,12 @@ pub struct Fetch {
 }
 
 /// How long a request may wait, and since when.
-#[derive(Clone, Copy)]
 struct Patience {
     since: Timestamp,
     deadline: Timestamp,
     is_new: bool,
+    /// See [`Miss::tried`].
+    tried: Vec<u64>,
 }
 
 enum Judged {
@@ -175,7 +176,7 @@ impl Engine {
             Screened::Candidate(candidate) => candidate,
         };
         let deadline = now.saturating_add(config.jwks_wait_timeout);
-        let patience = Patience { since: now, deadline, is_new: true };
+        let patience = Patience { since: now, deadline, is_new: true, tried: Vec::new() };
         match self.judge(candidate, patience, now) {
             Judged::Decided(verdict) => Disposition::Decided(verdict),
             Judged::Waits(paused) => self.pause(stream, paused, now),
@@ -254,10 +255,6 @@ impl Engine {
     fn conclude(&mut self, provider: usize, outcomes: Vec<Outcome>, now: Timestamp) {
         self.events.extend(outcomes.into_iter().map(|outcome| Event::of_fetch(provider, outcome)));
         self.judge_waiting(provider, now);
-        // What became of the requests may be a reason to fetch at once.
-        if let Some(cache) = self.caches.get_mut(provider) {
-            cache.handle_timeout(now);
-        }
     }
 
     /// Takes the end of a request that nobody waits for any more.
@@ -271,9 +268,6 @@ impl Engine {
     /// Takes note of the time.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         self.observe(now);
-        for cache in &mut self.caches {
-            cache.handle_timeout(now);
-        }
         let overdue = self.waiting.deadlines().filter(|(_, deadline)| *deadline <= now);
         let overdue: Vec<_> = overdue.map(|(provider, _)| provider).collect();
         for provider in overdue {
@@ -285,6 +279,8 @@ impl Engine {
     #[must_use]
     pub fn poll_output(&mut self) -> Option<Output> {
         for (provider, cache) in self.caches.iter_mut().enumerate() {
+            // What became of requests may be a reason to fetch at once.
+            cache.handle_timeout(self.latest);
             match cache.poll_step() {
                 Some(Step::Read) => return Some(Output::ReadShared { provider }),
                 Some(Step::Write { bytes, version }) => {
@@ -357,15 +353,16 @@ impl Engine {
     fn judge_again(&mut self, paused: Paused, now: Timestamp) -> Judged {
         let cache = self.caches.get(paused.case.provider);
         let has_tried_all = |miss: &Miss| {
-            cache.is_some_and(|cache| cache.fingerprint(miss.kid.as_deref(), now) == miss.tried)
+            !cache.is_some_and(|cache| cache.has_others(miss.kid.as_deref(), &miss.tried, now))
         };
         if paused.miss.as_ref().is_some_and(has_tried_all) {
             return self.judge_miss(paused, now);
         }
-        let Paused { token, case, since, deadline, .. } = paused;
+        let Paused { token, case, since, deadline, miss } = paused;
         match Token::parse(token.as_bytes()) {
             Ok(token) => {
-                let patience = Patience { since, deadline, is_new: false };
+                let tried = miss.map(|miss| miss.tried).unwrap_or_default();
+                let patience = Patience { since, deadline, is_new: false, tried };
                 self.judge(Candidate { bearer: Bearer::Unverified(token), case }, patience, now)
             }
             Err(reason) => Judged::Decided(case.deny(&self.config, reason, None)),
@@ -416,24 +413,26 @@ impl Engine {
             return Judged::Decided(case.deny(&self.config, Reason::JwksUnavailable, retry_in));
         }
 
+        let Patience { since, deadline, mut tried, .. } = patience;
         let kid = token.kid().map(str::to_owned);
         let mut is_kid_known = kid.is_none();
-        let keys = cache
+        let mut candidates: Vec<_> = cache
             .candidates(kid.as_deref(), now)
-            .inspect(|key| is_kid_known |= key.kid() == kid.as_deref());
+            .inspect(|key| is_kid_known |= key.kid() == kid.as_deref())
+            .collect();
+        candidates.retain(|key| !tried.contains(&key.fingerprint()));
+        tried.extend(candidates.iter().map(|key| key.fingerprint()));
         let by_host = matches!(self.crypto, Crypto::Host(_));
         let events = &mut self.events;
         let attempted = || events.push_back(Event::SignatureChecked { by_host });
-        match token.verify(keys, self.crypto, attempted) {
+        match token.verify(candidates.into_iter(), self.crypto, attempted) {
             Verification::Verified(token) => {
                 let token = Rc::new(Authenticated::new(index, provider, token));
                 self.verified.offer(&token);
                 Judged::Decided(self.authorize(&token, case, now))
             }
             Verification::Failed(token) => {
-                let tried = cache.fingerprint(kid.as_deref(), now);
                 let miss = Some(Miss { kid: kid.map(Into::into), is_kid_known, tried });
-                let Patience { since, deadline, .. } = patience;
                 let token = token.into_text();
                 self.judge_miss(Paused { token, case, since, deadline, miss }, now)
             }

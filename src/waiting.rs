@@ -35,8 +35,8 @@ pub(crate) struct Paused {
 pub(crate) struct Miss {
     pub(crate) kid: Option<Box<str>>,
     pub(crate) is_kid_known: bool,
-    /// [`crate::jwks::Cache::fingerprint`] of what was tried.
-    pub(crate) tried: u64,
+    /// The fingerprints of the keys that were tried: each is tried once.
+    pub(crate) tried: Vec<u64>,
 }
 
 /// Who has to go when a request comes and there is no room.

@@ -113,10 +113,10 @@ impl Cache {
         named.chain(unnamed).take(MAX_CANDIDATES)
     }
 
-    /// Tells these candidates from others, in whatever order.
-    pub(crate) fn fingerprint(&self, kid: Option<&str>, now: Timestamp) -> u64 {
-        let fingerprints = self.candidates(kid, now).map(VerifyingKey::fingerprint);
-        fingerprints.fold(0, u64::wrapping_add)
+    /// Whether there is a candidate that was not tried, unless enough were.
+    pub(crate) fn has_others(&self, kid: Option<&str>, tried: &[u64], now: Timestamp) -> bool {
+        let mut candidates = self.candidates(kid, now);
+        tried.len() < MAX_TRIED && candidates.any(|key| !tried.contains(&key.fingerprint()))
     }
 
     /// The number of keys that are trusted.
@@ -249,3 +249,6 @@ impl Cache {
         self.remote.as_ref().map_or(Lifetime::FOREVER, Remote::lifetime)
     }
 }
+
+/// The most signatures that are checked for one token while it waits, whatever endpoints publish.
+const MAX_TRIED: usize = 64;

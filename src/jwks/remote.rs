@@ -8,7 +8,7 @@
 use super::evidence::{Evidence, TOLERANCE};
 use super::fetch::{FetchError, FetchId};
 use super::keys::{Lifetime, Renewal, TrustedKeys};
-use super::schedule::{Claim, Completion, FetchReason, Quest, Schedule, Terms};
+use super::schedule::{Claim, Completion, FetchReason, Quest, Schedule, Terms, Wish};
 use super::snapshot::Document;
 use super::survey::Finding;
 use super::{Outcome, Step, Written};
@@ -133,14 +133,18 @@ impl Remote {
         }
     }
 
+    fn wish(&self) -> Wish {
+        Wish { quest: self.quest(), is_urgent: self.has_waiting }
+    }
+
     /// When something is to be done next, and what.
     pub(super) fn next_timeout(&self, has_keys: bool) -> (Timestamp, &'static str) {
         if !matches!(self.exchange, Exchange::Idle) {
             return (Timestamp::EPOCH, "the shared data is to be read or written");
         }
-        let quest = self.quest();
+        let wish = self.wish();
         let is_elsewhere = self.schedule.in_flight() > self.calls.len();
-        let look_in = if self.has_waiting || quest.is_some() {
+        let look_in = if self.has_waiting || wish.quest.is_some() {
             Some(SHARED_POLL)
         } else if is_elsewhere {
             Some(ELSEWHERE_POLL)
@@ -151,7 +155,7 @@ impl Remote {
             (self.read_at.saturating_add(look_in), "another VM may have got an answer")
         });
         let overdue = self.calls.iter().map(|call| (call.until, "a fetch was never answered"));
-        let (at, _, why) = self.schedule.next_fetch(quest, &self.terms, self.jitter);
+        let (at, _, why) = self.schedule.next_fetch(wish, &self.terms, self.jitter);
         let why = match why {
             FetchReason::Due => "a fetch is due",
             FetchReason::Search => "a key is looked for",
@@ -384,7 +388,7 @@ impl Remote {
                 None => {}
             }
         }
-        let (next, ..) = schedule.next_fetch(self.quest(), &self.terms, self.jitter);
+        let (next, ..) = schedule.next_fetch(self.wish(), &self.terms, self.jitter);
         for outcome in &mut self.outcomes {
             if let Outcome::Failed { retry_in, .. } = outcome {
                 *retry_in = next.saturating_since(now);
@@ -395,7 +399,7 @@ impl Remote {
 
     /// The fetches that begin now, if the draft is written.
     fn plan(&mut self, schedule: &mut Schedule, now: Timestamp) -> Vec<Claim> {
-        let (at, count, why) = schedule.next_fetch(self.quest(), &self.terms, self.jitter);
+        let (at, count, why) = schedule.next_fetch(self.wish(), &self.terms, self.jitter);
         if now < at {
             return Vec::new();
         }

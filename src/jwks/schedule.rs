@@ -71,6 +71,14 @@ pub(super) struct Quest {
     pub(super) aim: Evidence,
 }
 
+/// What a VM would have fetched.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wish {
+    pub(super) quest: Option<Quest>,
+    /// Whether requests wait for what is due.
+    pub(super) is_urgent: bool,
+}
+
 /// How a provider is fetched from, as its operator has it.
 #[derive(Clone, Debug)]
 pub(super) struct Terms {
@@ -139,21 +147,26 @@ impl Schedule {
     /// When the answer to a fetch may come next, at the earliest: the past if one is under way.
     pub(super) fn next_attempt(&self, quest: Option<Quest>, terms: &Terms) -> Timestamp {
         match self.in_flight.as_slice() {
-            [] => self.next_fetch(quest, terms, 0.5).0,
+            [] => self.next_fetch(Wish { quest, is_urgent: true }, terms, 0.5).0,
             [..] => Timestamp::EPOCH,
         }
     }
 
-    /// When the next fetches may begin, how many, and why. `quest` is what else this VM wants to
-    /// know; nothing begins while the fetches under way may tell.
+    /// When the next fetches may begin, how many, and why; nothing begins while those under way may
+    /// tell. But while requests wait, one that takes long does not keep the next one back: its VM may
+    /// have died, or its endpoint hangs.
     pub(super) fn next_fetch(
         &self,
-        quest: Option<Quest>,
+        Wish { quest, is_urgent }: Wish,
         terms: &Terms,
         jitter: f64,
     ) -> (Timestamp, u32, FetchReason) {
-        let last_ends = self.in_flight.iter().map(|claim| claim.until).max();
-        let due = self.due_at(terms).max(last_ends.unwrap_or(Timestamp::EPOCH));
+        let hedges = is_urgent && self.in_flight.len() < MAX_IN_FLIGHT;
+        let ends = self.in_flight.iter().map(|claim| match hedges {
+            true => claim.until.min(claim.began.saturating_add(HEDGE)),
+            false => claim.until,
+        });
+        let due = ends.fold(self.due_at(terms), Timestamp::max);
         let refresh = (due, 1, FetchReason::Due);
         let Some(Quest { since, aim }) = quest else { return refresh };
         let tally = self.draws.tally(since, None, terms.pace.endpoints);
@@ -236,7 +249,7 @@ impl Schedule {
                 self.search.succeed();
                 // Another VM may have found it first.
                 if has_new_key && !self.draws.hold(set) {
-                    self.search.find(now);
+                    self.search.find();
                 }
                 self.draws.add(claim.began, now, Some(set));
                 let seen = Observation {
@@ -355,6 +368,8 @@ pub(super) enum FetchReason {
     Search,
 }
 
+/// After so long requests do not wait for one fetch alone.
+const HEDGE: Duration = Duration::from_secs(1);
 /// How much longer than the call's own timeout an answer is waited for.
 const GRACE: Duration = Duration::from_secs(1);
 /// The longest pause between attempts while keys are trusted.

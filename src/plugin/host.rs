@@ -36,8 +36,7 @@ pub(super) fn now() -> Timestamp {
 
 /// Wakes the root context after `delay`, and then again and again.
 pub(super) fn set_timer(delay: Duration) {
-    // A period of zero switches the timer off, so the shortest one is a millisecond.
-    if let Err(status) = hostcalls::set_tick_period(delay.max(MIN_TICK)) {
+    if let Err(status) = hostcalls::set_tick_period(delay) {
         error!("the host refused a timer: {status:?}");
     }
 }
@@ -137,5 +136,4 @@ pub(super) fn record_metric(id: u32, value: u64) -> Result<(), Status> {
 
 /// proxy-wasm's status for a version that is not there any more.
 const CAS_MISMATCH: u32 = 8;
-const MIN_TICK: Duration = Duration::from_millis(1);
 const USER_AGENT: &str = concat!("mesh-jwt/", env!("CARGO_PKG_VERSION"));

@@ -366,3 +366,25 @@ fn a_provider_whose_issuer_hangs_keeps_no_place_from_another() {
 
     assert_eq!(sim.verdict(100), "allowed");
 }
+
+#[test]
+fn a_token_that_waits_meets_each_key_once_however_the_endpoints_alternate() {
+    let key = |name: String| json!({"kty": "RSA", "e": "AQAB", "n": format!("_{name}{}w", "_".repeat(338))});
+    let set = |pod: &str| {
+        let keys: Vec<_> = (0..5).map(|number| key(format!("{pod}{number}"))).collect();
+        json!({ "keys": keys }).to_string()
+    };
+    let mut pods = Pods { sets: vec![set("a"), set("b")], next: 0 };
+    let mut sim = Sim::new(&config(json!({}), json!({})));
+    sim.run(SECOND * 30, |sim| pods.answer(sim));
+    sim.world.events.clear();
+
+    let stranger =
+        crate::token::sign_parts(r#"{"alg":"RS256"}"#, &token().payload_text(), Key::beta());
+    assert_eq!(sim.send_token(1, &stranger).map(|verdict| verdict.code()), None);
+    sim.run(SECOND * 4, |sim| pods.answer(sim));
+
+    assert_ne!(sim.verdict(1), "paused");
+    let is_check = |event: &&Event| matches!(event, Event::SignatureChecked { .. });
+    assert_eq!(sim.world.events.iter().filter(is_check).count(), 10);
+}

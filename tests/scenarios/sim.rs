@@ -146,8 +146,18 @@ impl Sim {
         self.driver.engine()
     }
 
-    /// Sends a request; the verdict, unless it is paused. Then the timer is about to run.
+    /// Sends a request; the verdict, unless it is paused. Then the timer has run.
     pub(crate) fn send(&mut self, stream: u32, headers: &[(&str, &str)]) -> Option<Verdict> {
+        let verdict = self.hand_over(stream, headers);
+        if verdict.is_none() {
+            self.now = self.now.saturating_add(A_MOMENT);
+            self.tick();
+        }
+        verdict
+    }
+
+    /// The same, but the timer runs in its own time.
+    pub(crate) fn hand_over(&mut self, stream: u32, headers: &[(&str, &str)]) -> Option<Verdict> {
         self.world.now = self.now;
         let request = headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
         let stream = StreamId(stream);
@@ -155,11 +165,7 @@ impl Sim {
         self.world.print(&disposition);
         match disposition {
             Disposition::Decided(verdict) => Some(verdict),
-            Disposition::Paused => {
-                self.now = self.now.saturating_add(A_MOMENT);
-                self.tick();
-                None
-            }
+            Disposition::Paused => None,
         }
     }
 
@@ -267,8 +273,13 @@ impl Sim {
     }
 
     pub(crate) fn close(&mut self, stream: u32) {
-        self.driver.handle_stream_closed(StreamId(stream));
+        self.close_quietly(stream);
         self.tick();
+    }
+
+    /// The same, but the timer runs in its own time.
+    pub(crate) fn close_quietly(&mut self, stream: u32) {
+        self.driver.handle_stream_closed(StreamId(stream));
     }
 
     pub(crate) fn elapsed(&self) -> Duration {

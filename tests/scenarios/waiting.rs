@@ -155,3 +155,23 @@ fn providers_wait_for_their_own_keys_only() {
     sim.publish(&[Key::alpha()]);
     assert_eq!(sim.verdict(2), "allowed");
 }
+
+/// Hosts forget a timer that is set again, and each request that waits wants it to run at once.
+#[test]
+fn requests_that_come_and_go_do_not_put_the_timer_off() {
+    let mut sim = sim();
+    sim.run(SECOND * 30, |sim| sim.publish(&[Key::alpha()]));
+    let unknown = format!("Bearer {}", token().signed_by(Key::beta()).compact());
+    let headers = [(":method", "GET"), (":path", "/"), ("authorization", unknown.as_str())];
+
+    assert!(sim.hand_over(0, &headers).is_none());
+    for stream in 1..4_000 {
+        sim.run(SECOND / 1_100, |sim| sim.publish(&[Key::alpha()]));
+        sim.hand_over(stream, &headers);
+        if stream > 100 {
+            sim.close_quietly(stream - 100);
+        }
+    }
+
+    assert_eq!(sim.verdict(0), "key_unknown");
+}
