@@ -81,10 +81,18 @@ impl Row {
             2 => self.good / 10_000,
             _ => self.good / 100,
         };
+        // A pod that only fails publishes nothing, so that its tokens may be refused, if seldom.
+        let unauthorized = match self.story.health {
+            Health::Failing => self.good / 10_000,
+            Health::Slow | Health::Well => 0,
+        };
         let pods = usize::try_from(self.story.pods).expect("few");
         let most = 30 + 240 + 2 * pods * 30 + 50;
         let is_bounded = self.peak <= most;
-        self.good > 0 && self.unauthorized == 0 && self.unavailable <= tolerated && is_bounded
+        self.good > 0
+            && self.unauthorized <= unauthorized
+            && self.unavailable <= tolerated
+            && is_bounded
     }
 
     fn wait(&self, share: f64) -> u128 {
