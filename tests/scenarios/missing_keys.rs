@@ -388,3 +388,23 @@ fn a_token_that_waits_meets_each_key_once_however_the_endpoints_alternate() {
     let is_check = |event: &&Event| matches!(event, Event::SignatureChecked { .. });
     assert_eq!(sim.world.events.iter().filter(is_check).count(), 10);
 }
+
+/// What the README advises.
+#[test]
+fn where_junk_never_ceases_a_longer_wait_or_fewer_endpoints_settle_it() {
+    for (provider, top, expected) in [
+        (json!({}), json!({}), "jwks_unavailable"),
+        (json!({}), json!({"jwksWaitTimeout": "6s"}), "key_unknown"),
+        (json!({"jwksEndpoints": 2}), json!({}), "key_unknown"),
+    ] {
+        let mut sim = warm_with(provider, top);
+        for number in 0..300 {
+            sim.send_token(number, &junk(number));
+            sim.run(SECOND / 10, |sim| sim.publish(&[Key::alpha()]));
+        }
+        // The burst was spent long before these came.
+        let settled: Vec<_> = (150..220).map(|stream| sim.verdict(stream)).collect();
+
+        assert!(settled.iter().all(|code| *code == expected), "{expected}: {settled:?}");
+    }
+}
