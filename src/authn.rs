@@ -13,14 +13,18 @@ use std::time::Duration;
 
 /// Checks everything that a provider asks of a token short of its signature: cheap before dear.
 pub(crate) fn check(provider: &Provider, token: &Token, now: Timestamp) -> Result<(), Reason> {
-    if let Some(typ) = token.typ() {
-        let typ = normal_token_type(typ);
-        if !provider.token_types.contains(&typ) {
-            return Err(Reason::TypNotAllowed);
-        }
+    let is_typ_allowed = match token.typ() {
+        Some(typ) => provider.token_types.contains(&normal_token_type(typ)),
+        None => !provider.require_token_type,
+    };
+    if !is_typ_allowed {
+        return Err(Reason::TypNotAllowed);
     }
     let claims = token.claims();
     check_times(provider, claims, now)?;
+    if claims.is_bound() && !provider.allow_bound_tokens {
+        return Err(Reason::TokenBound);
+    }
     if !provider.audiences.is_empty() && !claims.is_for_any_of(&provider.audiences) {
         return Err(Reason::AudienceNotAllowed);
     }
@@ -97,38 +101,45 @@ impl Authenticated {
     }
 }
 
+/// What a header says of a claim. The default is for a claim that is absent: one that is there but
+/// cannot be said is left out, since it is not what the default says.
 fn header_value(output: &ClaimHeader, claims: &Claims) -> Option<String> {
-    let text = claims.find(&output.claim).and_then(claim_text);
+    let text = match claims.find(&output.claim) {
+        None | Some(Value::Null) => output.default.clone()?,
+        Some(value) => claim_text(value)?,
+    };
     match output.encoding {
-        Encoding::Base64Url => {
-            text.or_else(|| output.default.clone()).map(|text| URL_SAFE_NO_PAD.encode(text))
+        Encoding::Base64Url => Some(URL_SAFE_NO_PAD.encode(text)),
+        // Whoever parses the header drops the spaces around its value.
+        Encoding::Plain => {
+            (text.bytes().all(is_visible_ascii) && text.trim_ascii() == text).then_some(text)
         }
-        Encoding::Plain => text
-            // Whoever parses the header drops the spaces around its value.
-            .filter(|text| text.bytes().all(is_visible_ascii) && text.trim_ascii() == text)
-            .or_else(|| output.default.clone()),
     }
 }
 
 /// A claim as one line of text: a scalar, or scalars joined with spaces.
 ///
-/// What that would garble counts as absent: an object, an empty text, an item with a space of its
-/// own, which would read as two, and a number that is no integer or too large for one, which might
-/// read as another's.
+/// There is none for what that would garble: an object, an empty text, an item with white space of
+/// its own, which would read as two, and a number that is no integer or too large for one, which
+/// might read as another's.
 fn claim_text(value: &Value) -> Option<String> {
-    let exact = |value: &Value| match value {
-        Value::Number(number) if number.is_f64() => None,
-        scalar => scalar_text(scalar),
-    };
     let text = match value {
         Value::Array(items) => items
             .iter()
-            .map(|item| exact(item).filter(|text| !text.is_empty() && !text.contains(' ')))
+            .map(|item| {
+                scalar_text(item).filter(|text| !text.is_empty() && !text.contains(parts_words))
+            })
             .collect::<Option<Vec<_>>>()?
             .join(" "),
-        scalar => exact(scalar)?,
+        scalar => scalar_text(scalar)?,
     };
     (!text.trim().is_empty()).then_some(text)
+}
+
+/// Whether some language splits text here: all that Unicode calls white space or a control character,
+/// and what JavaScript and older Unicode count as well.
+fn parts_words(c: char) -> bool {
+    c.is_whitespace() || c.is_control() || matches!(c, '\u{180e}' | '\u{feff}')
 }
 
 /// An edit, with what its value takes on top of the value itself.
@@ -222,6 +233,27 @@ mod tests {
     }
 
     #[test]
+    fn typ_may_be_required() {
+        let outcome = |header: &str| {
+            let provider = provider(r#","requireTokenType":true"#);
+            check(&provider, &token(header, r#"{"exp":1000001}"#), NOW)
+        };
+
+        assert_eq!(outcome(r#"{"alg":"RS256"}"#), Err(Reason::TypNotAllowed));
+        assert_eq!(outcome(r#"{"alg":"RS256","typ":"JWT"}"#), Ok(()));
+    }
+
+    #[test]
+    fn a_token_that_is_bound_to_a_key_is_no_bearer_token() {
+        for cnf in [r#"{"jkt":"x"}"#, r#"{"x5t#S256":"x"}"#, r#"{"jwk":{}}"#, "{}", "null", "7"] {
+            let claims = format!(r#"{{"exp":1000001,"cnf":{cnf}}}"#);
+
+            assert_eq!(outcome("", &claims), Err(Reason::TokenBound), "{cnf}");
+            assert_eq!(outcome(r#","allowBoundTokens":true"#, &claims), Ok(()), "{cnf}");
+        }
+    }
+
+    #[test]
     fn claims_become_header_values_or_count_as_absent() {
         let value = |claims: &str, fields: &str| {
             let output =
@@ -239,7 +271,6 @@ mod tests {
             (r#"{"c":[["a"]]}"#, None),
             (r#"{"c":[]}"#, None),
             (r#"{"c":{"d":1}}"#, None),
-            (r#"{"c":null}"#, None),
             (r#"{"c":""}"#, None),
             (r#"{"c":" root"}"#, None),
             (r#"{"c":"root "}"#, None),
@@ -249,16 +280,23 @@ mod tests {
             (r#"{"c":"a\r\nx-admin: 1"}"#, None),
             (r#"{"c":"a\u0000"}"#, None),
             (r#"{"c":"é"}"#, None),
-            ("{}", None),
         ] {
-            assert_eq!(value(claims, "").as_deref(), expected, "{claims}");
-            assert_eq!(
-                value(claims, r#","default":"d""#).as_deref(),
-                Some(expected.unwrap_or("d")),
-                "{claims}"
-            );
+            // What is there and cannot be said is not what the default says.
+            for default in ["", r#","default":"d""#] {
+                assert_eq!(value(claims, default).as_deref(), expected, "{claims}");
+            }
         }
+        for absent in ["{}", r#"{"c":null}"#] {
+            assert_eq!(value(absent, ""), None);
+            assert_eq!(value(absent, r#","default":"d""#).as_deref(), Some("d"));
+        }
+        assert_eq!(value("{}", r#","default":" d""#), None);
         let base64 = r#","encoding":"base64url""#;
+        for space in ["\u{9}", "\u{85}", "\u{a0}", "\u{2028}", "\u{3000}", "\u{feff}", "\u{1f}"] {
+            let claims = serde_json::json!({"c": [format!("a{space}admin")]}).to_string();
+            assert_eq!(value(&claims, base64), None, "{space:?}");
+        }
+        assert_eq!(value(r#"{"c":["é","b"]}"#, base64).as_deref(), Some("w6kgYg"));
         assert_eq!(value(r#"{"c":"é"}"#, base64).as_deref(), Some("w6k"));
         assert_eq!(value(r#"{"c":{}}"#, base64), None);
     }

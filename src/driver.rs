@@ -83,8 +83,8 @@ impl Driver {
     ) -> Disposition {
         let disposition = self.engine.handle_request(stream, request, now);
         match disposition {
-            Disposition::Paused if !self.is_timer_urgent => self.arm_timer(host, now),
-            Disposition::Decided(_) | Disposition::Paused => self.report(host),
+            Disposition::Paused(_) if !self.is_timer_urgent => self.arm_timer(host, now),
+            Disposition::Decided(_) | Disposition::Paused(_) => self.report(host),
         }
         disposition
     }

@@ -3,11 +3,11 @@
 use crate::authn::Authenticated;
 use crate::config::{Config, RemoteJwks};
 use crate::event::Event;
-use crate::jose::{Crypto, Token, Verification};
+use crate::jose::{Crypto, Token, Verification, kid_fingerprint};
 use crate::jwks::{self, FetchError, FetchId, JwksResponse, Outcome, Prospect, Step, Written};
 use crate::reason::Reason;
 use crate::request::{HeaderEdit, RequestHead};
-use crate::screen::{Bearer, Candidate, Case, Screened, screen, strip_owned};
+use crate::screen::{Bearer, Candidate, Case, Screened, edits, screen};
 use crate::sorted_map::SortedMap;
 use crate::time::Timestamp;
 use crate::token_cache::TokenCache;
@@ -54,8 +54,9 @@ pub struct StreamId(pub u32);
 pub enum Disposition {
     /// The verdict is there.
     Decided(Verdict),
-    /// The verdict comes out of [`Engine::poll_output`], within `jwksWaitTimeout`.
-    Paused,
+    /// The verdict comes out of [`Engine::poll_output`], within `jwksWaitTimeout`. These edits are to
+    /// be made at once: they are due whatever it is, and nobody keeps them till then.
+    Paused(Vec<HeaderEdit>),
 }
 
 /// What is to be done outside. Providers are told by their index in the configuration.
@@ -115,6 +116,11 @@ impl Engine {
         for (index, provider) in config.providers.iter().enumerate() {
             issuers.insert(provider.issuer.clone(), index);
         }
+        let skipped = config.providers.iter().enumerate().filter_map(|(provider, of)| {
+            let skipped = of.configured_keys()?.skipped.clone();
+            (!skipped.is_empty()).then_some(Event::ConfiguredKeysSkipped { provider, skipped })
+        });
+        let events = skipped.collect();
         let wait = config.jwks_wait_timeout;
         let mut chance = fastrand::Rng::with_seed(seed);
         let caches = config.providers.iter();
@@ -127,7 +133,7 @@ impl Engine {
             waiting: Waiting::new(config.providers.len(), config.max_paused_requests),
             config: Rc::new(config),
             verdicts: VecDeque::new(),
-            events: VecDeque::new(),
+            events,
             latest: now,
         }
     }
@@ -144,10 +150,11 @@ impl Engine {
         self.waiting.contains(stream) || self.verdicts.iter().any(|(other, _)| *other == stream)
     }
 
-    /// What is to be removed from the trailers of a request: the headers that only the filter sets.
+    /// What is to be removed from the trailers of a request: what only the filter may say, and tokens
+    /// that nobody has verified.
     #[must_use]
     pub fn strip_trailers(&self, trailers: &RequestHead<'_>) -> Vec<HeaderEdit> {
-        strip_owned(&self.config, trailers)
+        edits(&self.config, trailers, None)
     }
 
     /// The number of requests that wait for keys.
@@ -171,20 +178,24 @@ impl Engine {
     ) -> Disposition {
         self.observe(now);
         let config = Rc::clone(&self.config);
-        let candidate = match screen(&config, &self.issuers, &mut self.verified, request, now) {
+        let screened = screen(&config, &self.issuers, &mut self.verified, request, now);
+        let (candidate, edits) = match screened {
             Screened::Decided(verdict) => return Disposition::Decided(verdict),
-            Screened::Candidate(candidate) => candidate,
+            Screened::Candidate(candidate, edits) => (candidate, edits),
         };
         let deadline = now.saturating_add(config.jwks_wait_timeout);
         let patience = Patience { since: now, deadline, is_new: true, tried: Vec::new() };
         match self.judge(candidate, patience, now) {
-            Judged::Decided(verdict) => Disposition::Decided(verdict),
-            Judged::Waits(paused) => self.pause(stream, paused, now),
+            Judged::Decided(verdict) => Disposition::Decided(verdict.after(edits)),
+            Judged::Waits(paused) => match self.pause(stream, paused, now) {
+                Some(verdict) => Disposition::Decided(verdict.after(edits)),
+                None => Disposition::Paused(edits),
+            },
         }
     }
 
-    /// Lets a request wait, if there is room.
-    fn pause(&mut self, stream: StreamId, paused: Paused, now: Timestamp) -> Disposition {
+    /// Lets a request wait, or decides it where there is no room.
+    fn pause(&mut self, stream: StreamId, paused: Paused, now: Timestamp) -> Option<Verdict> {
         let provider = paused.case.provider;
         let cache = self.caches.get(provider);
         let is_doubtful = |oldest: &Paused| {
@@ -193,7 +204,7 @@ impl Engine {
         };
         match self.waiting.make_room(provider, is_doubtful) {
             Room::Free => {}
-            Room::Full => return Disposition::Decided(self.turn_away(paused)),
+            Room::Full => return Some(self.turn_away(paused)),
             Room::Of(displaced, oldest) => {
                 let gives = oldest.case.provider;
                 let verdict = self.turn_away(*oldest);
@@ -206,7 +217,7 @@ impl Engine {
         }
         self.waiting.insert(stream, paused);
         self.tell_who_waits(provider);
-        Disposition::Paused
+        None
     }
 
     fn turn_away(&mut self, Paused { case, miss, .. }: Paused) -> Verdict {
@@ -352,9 +363,8 @@ impl Engine {
     /// Judges a token that has waited; its signature only if there are more keys than before.
     fn judge_again(&mut self, paused: Paused, now: Timestamp) -> Judged {
         let cache = self.caches.get(paused.case.provider);
-        let has_tried_all = |miss: &Miss| {
-            !cache.is_some_and(|cache| cache.has_others(miss.kid.as_deref(), &miss.tried, now))
-        };
+        let has_tried_all =
+            |miss: &Miss| !cache.is_some_and(|cache| cache.has_others(miss.kid, &miss.tried, now));
         if paused.miss.as_ref().is_some_and(has_tried_all) {
             return self.judge_miss(paused, now);
         }
@@ -432,7 +442,8 @@ impl Engine {
                 Judged::Decided(self.authorize(&token, case, now))
             }
             Verification::Failed(token) => {
-                let miss = Some(Miss { kid: kid.map(Into::into), is_kid_known, tried });
+                let kid = kid.as_deref().map(kid_fingerprint);
+                let miss = Some(Miss { kid, is_kid_known, tried });
                 let token = token.into_text();
                 self.judge_miss(Paused { token, case, since, deadline, miss }, now)
             }
@@ -454,7 +465,7 @@ impl Engine {
         }
         let space_delimited = &provider.space_delimited_claims;
         match case.requirement.authorize(token.claims(), space_delimited) {
-            Ok(()) => Verdict::Allow(Allow::new(verified, case.edits)),
+            Ok(()) => Verdict::Allow(Allow::new(verified)),
             Err(reason) => case.deny(&self.config, reason, None),
         }
     }

@@ -1,7 +1,7 @@
 //! What happened inside the engine that an operator may want to see.
 
 use crate::config::Config;
-use crate::jose::SkippedKey;
+use crate::jose::{Shown, SkippedKey};
 use crate::jwks::{FetchError, Outcome};
 use std::time::Duration;
 
@@ -13,6 +13,13 @@ pub enum Event {
     ClockSteppedBack {
         /// By how much.
         by: Duration,
+    },
+    /// The configuration holds keys that cannot be used.
+    ConfiguredKeysSkipped {
+        /// The index of the provider.
+        provider: usize,
+        /// Which, and why.
+        skipped: Vec<SkippedKey>,
     },
     /// A fetch brought no keys.
     FetchFailed {
@@ -33,15 +40,17 @@ pub enum Event {
         keys: usize,
         /// How many of them were not known before.
         new_keys: usize,
-        /// The keys that cannot be used.
+        /// The keys that cannot be used, as far as no earlier event has told of them.
         skipped: Vec<SkippedKey>,
     },
     /// The endpoints of one issuer publish different sets.
     Inconsistent {
         /// The index of the provider.
         provider: usize,
-        /// The `kid`s of all its keys.
+        /// The `kid`s of some of its keys, each no longer than a log can bear.
         kids: Vec<String>,
+        /// How many keys it has.
+        keys: usize,
     },
     /// A request waits for a key that is looked for.
     Missed {
@@ -83,7 +92,7 @@ pub enum Level {
 impl Event {
     pub(crate) fn of_fetch(provider: usize, outcome: Outcome) -> Self {
         match outcome {
-            Outcome::Disagreement { kids } => Self::Inconsistent { provider, kids },
+            Outcome::Disagreement { kids, keys } => Self::Inconsistent { provider, kids, keys },
             Outcome::Failed { error, retry_in, trusted_keys } => {
                 Self::FetchFailed { provider, error, retry_in, trusted_keys }
             }
@@ -123,13 +132,24 @@ impl Event {
                     ),
                 ))
             }
+            Self::ConfiguredKeysSkipped { provider, skipped } => Some((
+                Level::Warn,
+                format!(
+                    "provider {}: {} keys of \"jwks\" cannot be used ({})",
+                    name(provider),
+                    skipped.len(),
+                    Shown(skipped)
+                ),
+            )),
             Self::Fetched { provider, keys, new_keys, skipped } => {
-                let level = if *new_keys > 0 { Level::Info } else { Level::Debug };
-                let skipped = match skipped.as_slice() {
-                    [] => String::new(),
-                    [first, ..] => {
-                        format!(", skipped {} that cannot be used ({first}, …)", skipped.len())
-                    }
+                let level = match skipped.as_slice() {
+                    keys if keys.iter().any(SkippedKey::is_unreadable) => Level::Warn,
+                    [] if *new_keys == 0 => Level::Debug,
+                    _ => Level::Info,
+                };
+                let skipped = match skipped.len() {
+                    0 => String::new(),
+                    n => format!(", skipped {n} that cannot be used ({})", Shown(skipped)),
                 };
                 Some((
                     level,
@@ -139,15 +159,21 @@ impl Event {
                     ),
                 ))
             }
-            Self::Inconsistent { provider, kids } => Some((
-                Level::Warn,
-                format!(
-                    "provider {}: its endpoints publish different keys; all of them are used, but \
-                     other verifiers fail at random; give every replica the same key pair (kids: \
-                     {kids:?})",
-                    name(provider)
-                ),
-            )),
+            Self::Inconsistent { provider, kids, keys } => {
+                let more = match keys.saturating_sub(kids.len()) {
+                    0 => String::new(),
+                    more => format!(" and {more} more"),
+                };
+                Some((
+                    Level::Warn,
+                    format!(
+                        "provider {}: its endpoints publish different keys; all of them are used, \
+                         but other verifiers fail at random; give every replica the same key pair \
+                         (kids: {kids:?}{more})",
+                        name(provider)
+                    ),
+                ))
+            }
             Self::Missed { .. }
             | Self::MissSuppressed { .. }
             | Self::SignatureChecked { .. }

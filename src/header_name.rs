@@ -67,6 +67,11 @@ impl OwnedHeaders {
     }
 }
 
+/// Whether some servers take one name for the other, as [`OwnedHeaders::resemble`] says.
+pub(crate) fn is_same_to_lax_servers(a: &str, b: &str) -> bool {
+    compare(a, b).is_eq()
+}
+
 /// Puts names in an order in which those are equal that an upstream may take for one another.
 fn compare(a: &str, b: &str) -> Ordering {
     let fold = |byte: u8| match byte {

@@ -1,5 +1,9 @@
 //! Where a token may be in a request (RFC 6750 §2), how it is found there and how it is removed.
+//!
+//! To find one is strict: what the filter verifies is what every server would read. To remove is lax:
+//! whatever some server could take for a token in one of the places has been verified, or it goes.
 
+use crate::header_name::is_same_to_lax_servers;
 use crate::request::{HeaderEdit, RequestHead};
 use percent_encoding::percent_decode;
 use std::borrow::Cow;
@@ -38,6 +42,11 @@ impl Location {
         }
     }
 
+    /// Whether it is this header.
+    pub(crate) fn is_header(&self, other: &str) -> bool {
+        matches!(self, Self::Header { name, .. } if is_same_to_lax_servers(name, other))
+    }
+
     pub(crate) fn find<'a>(&self, request: &RequestHead<'a>) -> Found<'a> {
         match self {
             Self::Cookie(name) => one_of(
@@ -56,28 +65,88 @@ impl Location {
     }
 }
 
-/// Adds the edits that take the tokens out of `locations`, all of which hold one, and nothing else.
-pub(crate) fn remove<'l>(
-    locations: impl Iterator<Item = &'l Location>,
+/// Adds the edits that leave nothing in `locations` which a server could take for a token, except for
+/// what was verified in `kept`.
+pub(crate) fn strip(
+    locations: &[Location],
+    kept: Option<&Location>,
     request: &RequestHead<'_>,
     edits: &mut Vec<HeaderEdit>,
 ) {
-    let mut cookie_names = Vec::new();
-    let mut param_names = Vec::new();
+    let is_kept = |location: &Location| kept.is_some_and(|kept| kept.overlaps(location));
+    let (mut cookie_names, mut param_names) = (Vec::new(), Vec::new());
     for location in locations {
         match location {
-            Location::Cookie(name) => cookie_names.push(name.as_str()),
-            Location::Header { name, .. } => edits.push(HeaderEdit::Remove(Rc::clone(name))),
-            Location::Param(name) => param_names.push(name.as_str()),
+            Location::Cookie(name) => cookie_names.push((name.as_str(), is_kept(location))),
+            Location::Header { name, .. } => {
+                let holds_token = location.find(request) != Found::Nothing;
+                strip_header(name, is_kept(location), holds_token, request, edits);
+            }
+            Location::Param(name) => param_names.push((name.as_str(), is_kept(location))),
         }
     }
     if !cookie_names.is_empty() {
-        edits.push(without_cookies(request, &cookie_names));
+        edits.extend(without_cookies(request, &cookie_names));
     }
     if !param_names.is_empty() {
-        let path = without_params(request.path(), &param_names);
-        edits.push(HeaderEdit::Set(":path".into(), path.into()));
+        edits.extend(without_params(request, &param_names));
     }
+}
+
+fn strip_header(
+    location: &Rc<str>,
+    is_kept: bool,
+    holds_token: bool,
+    request: &RequestHead<'_>,
+    edits: &mut Vec<HeaderEdit>,
+) {
+    let mut remove = |name| {
+        let edit = HeaderEdit::Remove(name);
+        if !edits.contains(&edit) {
+            edits.push(edit);
+        }
+    };
+    for (name, value) in request.headers() {
+        if name.eq_ignore_ascii_case(location) {
+            if !is_kept && (holds_token || may_hold_token(value)) {
+                remove(Rc::clone(location));
+            }
+        } else if is_same_to_lax_servers(name, location) && may_hold_token(value) {
+            remove(name.into());
+        }
+    }
+}
+
+/// Whether a server may find a token in a header's value, in whatever form: each JWT holds a dot, and
+/// what calls itself a bearer token is one. Basic and Negotiate credentials are Base64 without dots.
+fn may_hold_token(value: &[u8]) -> bool {
+    value.contains(&b'.') || bearer(value).is_some()
+}
+
+/// What is to become of one cookie or parameter.
+fn is_unwanted(names: &[(&str, bool)], found: &[u8], value: &[u8], is_exact: bool) -> bool {
+    names.iter().any(|(name, is_kept)| match is_exact && found == name.as_bytes() {
+        true => !is_kept && !value.is_empty(),
+        false => value.contains(&b'.') && is_same_name(found, name),
+    })
+}
+
+/// Whether some server takes one name of a cookie or parameter for the other: ASP.NET folds case, and
+/// PHP and others decode escapes, drop what surrounds a name, write `_` for what no variable may hold,
+/// and read `name[]` as a list.
+fn is_same_name(found: &[u8], name: &str) -> bool {
+    fn bare(name: &[u8]) -> &[u8] {
+        let is_part = |byte: &u8| byte.is_ascii_alphanumeric();
+        let start = name.iter().position(is_part).unwrap_or(name.len());
+        let name = name.get(start..).unwrap_or_default();
+        let name = name.split(|byte| *byte == b'[').next().unwrap_or_default();
+        let end = name.iter().rposition(is_part).map_or(0, |last| last.saturating_add(1));
+        name.get(..end).unwrap_or_default()
+    }
+    let found: Cow<'_, [u8]> = percent_decode(found).into();
+    let found = str::from_utf8(bare(&found)).ok();
+    let name = str::from_utf8(bare(name.as_bytes())).ok();
+    found.zip(name).is_some_and(|(found, name)| is_same_to_lax_servers(found, name))
 }
 
 /// Looks for a token in one header.
@@ -111,17 +180,27 @@ fn in_header<'a>(request: &RequestHead<'a>, name: &str, prefix: &str) -> Found<'
 
 /// The token of one element of a header; an empty one where the scheme is there without any.
 fn strip_prefix<'a>(element: &'a [u8], prefix: &str) -> Option<&'a [u8]> {
-    if !prefix.eq_ignore_ascii_case(BEARER) {
-        let token = element.strip_prefix(prefix.as_bytes())?.trim_ascii_start();
-        return (!token.is_empty()).then_some(token);
+    if prefix.eq_ignore_ascii_case(BEARER) {
+        return bearer(element);
     }
-    // Whatever ends the scheme for the laxest of servers ends it here.
-    let (scheme, token) = element.split_at_checked(BEARER.trim_end().len())?;
-    let is_bearer = scheme.eq_ignore_ascii_case(BEARER.trim_end().as_bytes())
-        && token
-            .first()
-            .is_none_or(|end| end.is_ascii() && !end.is_ascii_alphanumeric() && *end != b'-');
-    is_bearer.then(|| token.trim_ascii_start())
+    let token = element.strip_prefix(prefix.as_bytes())?.trim_ascii_start();
+    (!token.is_empty()).then_some(token)
+}
+
+/// What follows the scheme, wherever a server may find it: many trim and split at more than ASCII
+/// white space, or look for the word anywhere. Where it is not at the beginning, it comes back with
+/// what follows, and that is no JWT.
+fn bearer(element: &[u8]) -> Option<&[u8]> {
+    let scheme = BEARER.trim_end().as_bytes();
+    let at = element.windows(scheme.len()).enumerate().find_map(|(at, word)| {
+        let end = element.get(at.saturating_add(scheme.len()));
+        let is_end = end.is_none_or(|end| !end.is_ascii_alphanumeric() && *end != b'-');
+        (is_end && word.eq_ignore_ascii_case(scheme)).then_some(at)
+    })?;
+    match at {
+        0 => element.get(scheme.len()..).map(<[u8]>::trim_ascii_start),
+        at => element.get(at..),
+    }
 }
 
 fn one_of<'a>(mut values: impl Iterator<Item = Cow<'a, [u8]>>) -> Found<'a> {
@@ -141,14 +220,29 @@ fn cookies<'a>(request: &RequestHead<'a>) -> impl Iterator<Item = &'a [u8]> {
         .filter(|cookie| !cookie.is_empty())
 }
 
-fn without_cookies(request: &RequestHead<'_>, names: &[&str]) -> HeaderEdit {
-    let kept: Vec<&[u8]> = cookies(request)
-        .filter(|cookie| !names.iter().any(|name| value_of(cookie, name).is_some()))
-        .collect();
-    match kept.as_slice() {
-        [] => HeaderEdit::Remove("cookie".into()),
-        kept => HeaderEdit::Set("cookie".into(), kept.join(&b"; "[..]).into()),
+fn without_cookies(request: &RequestHead<'_>, names: &[(&str, bool)]) -> Option<HeaderEdit> {
+    let is_unwanted = |cookie: &[u8]| {
+        // Some servers part cookies at commas as well.
+        cookie.split(|byte| *byte == b',').enumerate().any(|(nth, pair)| {
+            let at = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
+            let (name, value) = pair.split_at_checked(at).unwrap_or_default();
+            is_unwanted(names, name.trim_ascii(), value.skip_first(), nth == 0)
+        })
+    };
+    if !cookies(request).any(is_unwanted) {
+        return None;
     }
+    let mut kept = Vec::new();
+    for cookie in cookies(request).filter(|cookie| !is_unwanted(cookie)) {
+        if !kept.is_empty() {
+            kept.extend_from_slice(b"; ");
+        }
+        kept.extend_from_slice(cookie);
+    }
+    Some(match kept.is_empty() {
+        true => HeaderEdit::Remove("cookie".into()),
+        false => HeaderEdit::Set("cookie".into(), kept.into()),
+    })
 }
 
 fn value_of<'a>(cookie: &'a [u8], name: &str) -> Option<&'a [u8]> {
@@ -178,7 +272,18 @@ fn param_value<'a>(param: &'a [u8], name: &str) -> Option<Cow<'a, [u8]>> {
     (*found == *name.as_bytes()).then(|| percent_decode(value.skip_first()).into())
 }
 
-fn without_params(path: &[u8], names: &[&str]) -> Vec<u8> {
+fn without_params(request: &RequestHead<'_>, names: &[(&str, bool)]) -> Option<HeaderEdit> {
+    let is_unwanted = |param: &[u8]| {
+        let at = param.iter().position(|byte| *byte == b'=').unwrap_or(param.len());
+        let (name, value) = param.split_at_checked(at).unwrap_or_default();
+        let [name, value]: [Cow<'_, [u8]>; 2] =
+            [name, value.skip_first()].map(|text| percent_decode(text).into());
+        is_unwanted(names, &name, &value, true)
+    };
+    let path = request.path();
+    if !params(path).any(is_unwanted) {
+        return None;
+    }
     let (before, query) = split_query(path);
     let mut kept = before.to_vec();
     let mut separator = b'?';
@@ -188,7 +293,7 @@ fn without_params(path: &[u8], names: &[&str]) -> Vec<u8> {
             Some((last, param)) if is_param_separator(last) => (param, *last),
             _ => (piece, b'&'),
         };
-        if names.iter().any(|name| param_value(param, name).is_some()) {
+        if is_unwanted(param) {
             continue;
         }
         kept.push(separator);
@@ -198,7 +303,7 @@ fn without_params(path: &[u8], names: &[&str]) -> Vec<u8> {
     if query.is_some_and(|query| query.last().is_some_and(is_param_separator)) {
         kept.push(separator);
     }
-    kept
+    Some(HeaderEdit::Set(":path".into(), kept.into()))
 }
 
 /// Besides `&`, some servers take `;` for the end of a parameter, as HTML 4 once proposed.
@@ -247,9 +352,7 @@ mod tests {
 
     fn removed(locations: &[Location], headers: &[(&str, &str)]) -> Vec<HeaderEdit> {
         let mut edits = Vec::new();
-        let request = head(headers);
-        let holding = locations.iter().filter(|l| l.find(&request) != Found::Nothing);
-        remove(holding, &request, &mut edits);
+        strip(locations, None, &head(headers), &mut edits);
         edits
     }
 
@@ -258,10 +361,84 @@ mod tests {
         for value in ["Bearer t", "bearer t", "BEARER   t", " Bearer t ", "Bearer\tt"] {
             assert_eq!(found(&header(BEARER), &[("authorization", value)]), token("t"), "{value}");
         }
-        for value in ["", "Bearer", "Bearer ", "Bearert", "Basic dXNlcg==", "t"] {
+        for value in ["", "Bearer", "Bearer ", "Bearert", "Bearer-x t", "Basic dXNlcg==", "t"] {
             let found = found(&header(BEARER), &[("authorization", value)]);
             assert_eq!(found, Found::Nothing, "{value}");
         }
+    }
+
+    #[test]
+    fn what_lax_servers_take_for_a_bearer_token_is_one_that_no_key_verifies() {
+        for value in [
+            "Bearer\u{a0}t",
+            "Bearer\u{85}t",
+            "Bearer\u{3000}t",
+            "Bearer \u{a0}t",
+            "\u{feff}Bearer t",
+            "\u{a0}bearer t",
+            "Token Bearer t",
+            "\"Bearer t\"",
+            "Bearer:t",
+            "Bearer=t",
+        ] {
+            let Found::Token(token) = found(&header(BEARER), &[("authorization", value)]) else {
+                panic!("{value:?}");
+            };
+            assert!(crate::jose::Token::parse(&token).is_err());
+            assert_ne!(*token, *b"t", "{value:?}");
+            assert_eq!(
+                removed(&[header(BEARER)], &[("authorization", value)]),
+                [HeaderEdit::Remove("authorization".into())]
+            );
+        }
+    }
+
+    #[test]
+    fn what_may_be_a_token_goes_in_whatever_form() {
+        let everywhere =
+            [header(BEARER), Location::Cookie("at".into()), Location::Param("a_t".into())];
+        let is_removed =
+            |name: &str, value: &str| !removed(&everywhere, &[(name, value)]).is_empty();
+
+        for value in ["e.e.e", "e.e", "JWT e.e.e", "Basic e.e.e", "Digest a=\"e.e.e\""] {
+            assert!(is_removed("authorization", value), "{value}");
+        }
+        for value in ["AT=e.e.e", "\u{a0}at=e.e", "%61t=e.e", "at[]=e.e", "a=1, at=e.e", "at=e"] {
+            assert!(is_removed("cookie", value), "{value}");
+        }
+        for value in ["A_T=e.e", "a.t=e%2Ee", "a_t[]=e.e", "+a+t=e.e", "a%5Ft%5B0%5D=e.e", "a_t=e"]
+        {
+            assert!(is_removed(":path", &format!("/?x=1&{value}")), "{value}");
+        }
+        let custom = [Location::Header { name: "x-token".into(), prefix: "jwt:".into() }];
+        for (name, value) in [("x-token", "e.e.e"), ("x-token", "JWT:e.e.e"), ("x_token", "e.e.e")]
+        {
+            let edit = HeaderEdit::Remove(name.into());
+            assert_eq!(removed(&custom, &[(name, value)]), [edit], "{name}: {value}");
+        }
+    }
+
+    #[test]
+    fn what_was_verified_may_be_kept_and_nothing_beside_it() {
+        let locations = [
+            header(BEARER),
+            Location::Header { name: "authorization".into(), prefix: "JWT ".into() },
+            Location::Cookie("at".into()),
+        ];
+        let request =
+            head(&[("authorization", "Bearer t.t.t"), ("cookie", "at=u.u.u; AT=e.e.e; b=1")]);
+        let stripped = |kept| {
+            let mut edits = Vec::new();
+            strip(&locations, Some(kept), &request, &mut edits);
+            edits
+        };
+        let cookie = |cookies: &str| HeaderEdit::Set("cookie".into(), cookies.as_bytes().into());
+
+        assert_eq!(stripped(&locations[0]), [cookie("b=1")]);
+        assert_eq!(
+            stripped(&locations[2]),
+            [HeaderEdit::Remove("authorization".into()), cookie("at=u.u.u; b=1")]
+        );
     }
 
     #[test]
@@ -343,8 +520,15 @@ mod tests {
     fn what_holds_no_token_is_left_alone() {
         let locations =
             [header(BEARER), Location::Cookie("at".into()), Location::Param("access_token".into())];
-        let headers = [("authorization", "Basic x"), ("cookie", "a=1;  b=2"), (":path", "/a?b&&c")];
-
-        assert_eq!(removed(&locations, &headers), []);
+        for headers in [
+            [("authorization", "Basic x"), ("cookie", "a=1;  b=2"), (":path", "/a?b&&c")],
+            [
+                ("authorization", "Negotiate YII="),
+                ("cookie", "At=3; xat=e.e"),
+                (":path", "/a.b?x=c.d"),
+            ],
+        ] {
+            assert_eq!(removed(&locations, &headers), []);
+        }
     }
 }

@@ -90,7 +90,7 @@ impl Metric {
     pub fn of_event(event: &Event) -> Option<Self> {
         let jwks = |provider: &usize, metric| Some(Self::Jwks(*provider, metric));
         match event {
-            Event::ClockSteppedBack { .. } => None,
+            Event::ClockSteppedBack { .. } | Event::ConfiguredKeysSkipped { .. } => None,
             Event::FetchFailed { provider, .. } => jwks(provider, JwksMetric::FetchFailed),
             Event::Fetched { provider, .. } => jwks(provider, JwksMetric::FetchSuccess),
             Event::Inconsistent { provider, .. } => jwks(provider, JwksMetric::Inconsistent),

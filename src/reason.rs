@@ -88,6 +88,8 @@ reasons! {
     IssuerUnknown = "issuer_unknown", 401, E::InvalidToken, "the token's issuer is not accepted";
     /// The lifetime exceeds the provider's `maxLifetime`.
     LifetimeTooLong = "lifetime_too_long", 401, E::InvalidToken, "the token is valid for too long";
+    /// `cnf` binds the token to a key, and a bearer token proves possession of none.
+    TokenBound = "token_bound", 401, E::InvalidToken, "the token is bound to a key, and the request does not prove possession of it";
     /// `exp` is past.
     TokenExpired = "token_expired", 401, E::InvalidToken, "the token has expired";
     /// `nbf` is ahead.

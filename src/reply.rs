@@ -1,6 +1,7 @@
 //! From a reason to the one local reply for it: status, challenge and problem document.
 
 use crate::reason::{BearerError, Reason};
+use std::rc::Rc;
 use std::time::Duration;
 
 /// A response that the proxy sends instead of asking the upstream.
@@ -50,6 +51,11 @@ impl LocalReply {
     }
 }
 
+/// The realm of a request to this authority: no more of it than a challenge says.
+pub(crate) fn realm(authority: &str) -> Rc<str> {
+    authority.chars().filter(is_quotable).take(MAX_QUOTED_CHARS).collect::<String>().into()
+}
+
 fn problem_json() -> (&'static str, String) {
     ("content-type", "application/problem+json".to_owned())
 }
@@ -80,7 +86,7 @@ fn challenge(reason: Reason, realm: &str, scopes: &[String]) -> Option<String> {
 fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len().saturating_add(2));
     quoted.push('"');
-    for c in text.chars().filter(|c| matches!(c, ' '..='~')).take(MAX_QUOTED_CHARS) {
+    for c in text.chars().filter(is_quotable).take(MAX_QUOTED_CHARS) {
         if matches!(c, '"' | '\\') {
             quoted.push('\\');
         }
@@ -88,6 +94,10 @@ fn quoted(text: &str) -> String {
     }
     quoted.push('"');
     quoted
+}
+
+fn is_quotable(c: &char) -> bool {
+    matches!(c, ' '..='~')
 }
 
 fn title(status: u16) -> &'static str {

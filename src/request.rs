@@ -1,5 +1,6 @@
 //! The part of a request that decisions are made on, as the host hands it over.
 
+use crate::header_name::{is_same_to_lax_servers, is_token};
 use std::borrow::Cow;
 use std::rc::Rc;
 
@@ -9,9 +10,16 @@ use std::rc::Rc;
 /// Envoy keeps them.
 pub struct RequestHead<'a> {
     headers: Vec<(&'a str, &'a [u8])>,
+    has_body: bool,
 }
 
 impl<'a> RequestHead<'a> {
+    /// The same head, with or without something that follows it.
+    #[must_use]
+    pub fn with_body(self, has_body: bool) -> Self {
+        Self { has_body, ..self }
+    }
+
     pub(crate) fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
         self.headers.iter().copied()
     }
@@ -21,8 +29,27 @@ impl<'a> RequestHead<'a> {
         self.headers().filter(move |(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, v)| v)
     }
 
+    fn has(&self, name: &str) -> bool {
+        self.values(name).next().is_some()
+    }
+
     pub(crate) fn method(&self) -> &'a [u8] {
         self.values(":method").next().unwrap_or_default()
+    }
+
+    /// What is asked for in the place of the method: servers that heed such a header act on it.
+    pub(crate) fn method_overrides(&self) -> impl Iterator<Item = &'a [u8]> {
+        let is_override = |name: &str| {
+            name.starts_with('x')
+                && METHOD_OVERRIDES.iter().any(|other| is_same_to_lax_servers(name, other))
+        };
+        self.headers().filter(move |(name, _)| is_override(name)).map(|(_, value)| value)
+    }
+
+    /// Whether it asks for another protocol on this connection (RFC 9110 §7.8), or on this stream
+    /// (RFC 8441 §4).
+    pub(crate) fn is_upgrade(&self) -> bool {
+        self.has("upgrade") || self.has(":protocol")
     }
 
     pub(crate) fn path(&self) -> &'a [u8] {
@@ -35,17 +62,23 @@ impl<'a> RequestHead<'a> {
     }
 
     /// A CORS preflight as the Fetch standard defines it: sent by the browser itself, which adds
-    /// no credentials to it.
+    /// neither credentials nor anything else that has a server do something.
     pub(crate) fn is_cors_preflight(&self) -> bool {
+        let asks_for = self.values("access-control-request-method").next();
         self.method() == b"OPTIONS"
-            && self.values("origin").next().is_some()
-            && self.values("access-control-request-method").next().is_some()
+            && asks_for.is_some_and(|method| str::from_utf8(method).is_ok_and(is_token))
+            && self.has("origin")
+            && !self.has_body
+            && !self.is_upgrade()
+            && !self.has("authorization")
+            && self.method_overrides().next().is_none()
     }
 }
 
 impl<'a> FromIterator<(&'a str, &'a [u8])> for RequestHead<'a> {
+    /// A head that nothing follows.
     fn from_iter<I: IntoIterator<Item = (&'a str, &'a [u8])>>(headers: I) -> Self {
-        Self { headers: headers.into_iter().collect() }
+        Self { headers: headers.into_iter().collect(), has_body: false }
     }
 }
 
@@ -57,3 +90,7 @@ pub enum HeaderEdit {
     /// Replaces every header of this name by one.
     Set(Rc<str>, Rc<[u8]>),
 }
+
+/// What frameworks take the method from instead: Rails and Symfony, ASP.NET, Express.
+const METHOD_OVERRIDES: [&str; 3] =
+    ["x-http-method-override", "x-http-method", "x-method-override"];

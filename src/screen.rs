@@ -1,11 +1,11 @@
 //! What can be decided about a request without a key: cheap before dear.
 
 use crate::authn::{self, Authenticated};
-use crate::config::{Config, Mode, Provider};
+use crate::config::{Config, Mode};
 use crate::jose::Token;
-use crate::location::{self, Found};
+use crate::location::{self, Found, Location};
 use crate::reason::Reason;
-use crate::reply::LocalReply;
+use crate::reply::{self, LocalReply};
 use crate::request::{HeaderEdit, RequestHead};
 use crate::rules::{Access, Requirement};
 use crate::sorted_map::SortedMap;
@@ -42,16 +42,13 @@ impl Bearer {
 pub(crate) struct Case {
     pub(crate) provider: usize,
     pub(crate) requirement: Rc<Requirement>,
-    /// Made when the token is verified.
-    pub(crate) edits: Vec<HeaderEdit>,
-    /// Made when it is not, but the mode is to report.
-    pub(crate) edits_if_reported: Vec<HeaderEdit>,
-    pub(crate) realm: String,
+    pub(crate) realm: Rc<str>,
 }
 
-/// What is known of a request before any key is looked at.
+/// What is known of a request before any key is looked at, and the edits that it goes on with, if it
+/// goes on: those do not depend on what becomes of the token.
 pub(crate) enum Screened {
-    Candidate(Candidate),
+    Candidate(Candidate, Vec<HeaderEdit>),
     Decided(Verdict),
 }
 
@@ -65,7 +62,7 @@ impl Case {
     ) -> Verdict {
         let reply = LocalReply::new(reason, &self.realm, &self.requirement.scopes, retry_in);
         let denial = Denial { reason, provider: Some(self.provider), reply };
-        carry_out(config, denial, self.edits_if_reported)
+        carry_out(config, denial, Vec::new)
     }
 }
 
@@ -77,37 +74,39 @@ pub(crate) fn screen(
     request: &RequestHead<'_>,
     now: Timestamp,
 ) -> Screened {
-    let stripped = strip_owned(config, request);
     let pass = |why, edits| Screened::Decided(Verdict::Pass(Pass { why, edits }));
     if config.bypass_cors_preflight && request.is_cors_preflight() {
-        return pass(PassReason::CorsPreflight, stripped);
+        return pass(PassReason::CorsPreflight, edits(config, request, None));
     }
     let (requirement, is_optional) = match config.rules.access(request) {
-        Access::Public => return pass(PassReason::Public, stripped),
+        Access::Public => return pass(PassReason::Public, strip_owned(config, request)),
         Access::Optional(requirement) => (requirement, true),
         Access::Required(requirement) => (requirement, false),
     };
     let requirement = &requirement;
-    let realm = config.realm.clone().unwrap_or_else(|| request.authority().into_owned());
-    let deny = |reason, provider, edits| {
+    let realm = config.realm.clone().unwrap_or_else(|| reply::realm(&request.authority()));
+    let deny = |reason, provider| {
         let reply = LocalReply::new(reason, &realm, &requirement.scopes, None);
+        let edits = || edits(config, request, None);
         Screened::Decided(carry_out(config, Denial { reason, provider, reply }, edits))
     };
 
     let (place, bytes) = match find_token(config, requirement, request) {
-        None if is_optional => return pass(PassReason::Public, stripped),
-        None => return deny(Reason::TokenMissing, None, stripped),
+        None if is_optional => {
+            return pass(PassReason::Public, edits(config, request, None));
+        }
+        None => return deny(Reason::TokenMissing, None),
         Some((place, Found::Token(bytes))) => (place, bytes),
-        Some(_) => return deny(Reason::MultipleTokens, None, stripped),
+        Some(_) => return deny(Reason::MultipleTokens, None),
     };
     if bytes.len() > config.max_token_bytes {
-        return deny(Reason::TokenTooLarge, None, stripped);
+        return deny(Reason::TokenTooLarge, None);
     }
     let bearer = match verified.find(&bytes) {
         Some(verified) => Bearer::Verified(verified),
         None => match Token::parse(&bytes) {
             Ok(token) => Bearer::Unverified(token),
-            Err(reason) => return deny(reason, None, stripped),
+            Err(reason) => return deny(reason, None),
         },
     };
     let token = bearer.token();
@@ -118,24 +117,18 @@ pub(crate) fn screen(
     let found = index.and_then(|index| Some((*index, config.providers.get(*index)?)));
     let (index, provider) = match found {
         Some((index, provider)) if provider.places.contains(&place) => (index, provider),
-        _ => return deny(Reason::IssuerUnknown, None, stripped),
+        _ => return deny(Reason::IssuerUnknown, None),
     };
     if let Err(reason) = authn::check(provider, token, now) {
-        return deny(reason, Some(index), stripped);
+        return deny(reason, Some(index));
     }
     if !requirement.takes_provider(index) {
-        return deny(Reason::ProviderNotAllowed, Some(index), stripped);
+        return deny(Reason::ProviderNotAllowed, Some(index));
     }
-    Screened::Candidate(Candidate {
-        bearer,
-        case: Case {
-            provider: index,
-            requirement: Rc::clone(requirement),
-            edits: edits_if_allowed(config, provider, place, request, &stripped),
-            edits_if_reported: stripped,
-            realm,
-        },
-    })
+    let kept = config.locations.get(place).filter(|_| provider.forward_original_token);
+    let edits = edits(config, request, kept);
+    let case = Case { provider: index, requirement: Rc::clone(requirement), realm };
+    Screened::Candidate(Candidate { bearer, case }, edits)
 }
 
 /// The first place that holds a token: the accepted providers' places come before the others', so
@@ -155,46 +148,65 @@ fn find_token<'r>(
         .find(|(_, found)| *found != Found::Nothing)
 }
 
-/// Removals for every header that the upstream could take for one the filter sets.
-pub(crate) fn strip_owned(config: &Config, request: &RequestHead<'_>) -> Vec<HeaderEdit> {
-    request
-        .headers()
-        .filter(|(name, _)| config.owned_headers.resemble(name))
-        .map(|(name, _)| HeaderEdit::Remove(name.into()))
-        .collect()
-}
-
-/// The edits of an allowed request, short of its identity: no token that nobody verified reaches
-/// the upstream, and the verified one only if it is wanted there.
+/// The edits of a request that goes on, short of its identity: nothing that the upstream could take
+/// for the filter's own, and in the places of tokens only what was verified, if it is `kept`.
 ///
 /// While reporting, the upstream still verifies for itself, so that every token stays.
-fn edits_if_allowed(
+pub(crate) fn edits(
     config: &Config,
-    provider: &Provider,
-    used: usize,
     request: &RequestHead<'_>,
-    stripped: &[HeaderEdit],
+    kept: Option<&Location>,
 ) -> Vec<HeaderEdit> {
-    let mut edits = stripped.to_vec();
-    if config.mode == Mode::Report {
-        return edits;
+    let mut edits = strip_owned(config, request);
+    if config.mode == Mode::Enforce {
+        location::strip(&config.locations, kept, request, &mut edits);
     }
-    let kept = config.locations.get(used).filter(|_| provider.forward_original_token);
-    let unwanted = config.locations.iter().enumerate().filter(|(place, location)| {
-        kept.is_none_or(|kept| !kept.overlaps(location))
-            && (*place == used || location.find(request) != Found::Nothing)
-    });
-    location::remove(unwanted.map(|(_, location)| location), request, &mut edits);
     edits
 }
 
+/// Removals for every header that the upstream could take for one the filter sets, and for its name
+/// where it would have the next proxy drop it.
+fn strip_owned(config: &Config, request: &RequestHead<'_>) -> Vec<HeaderEdit> {
+    let mut edits = Vec::new();
+    for (name, _) in request.headers().filter(|(name, _)| config.owned_headers.resemble(name)) {
+        let edit = HeaderEdit::Remove(name.into());
+        if !edits.contains(&edit) {
+            edits.push(edit);
+        }
+    }
+    edits.extend(without_connection_options(config, request));
+    edits
+}
+
+/// What `Connection` names is dropped at the next hop (RFC 9110 §7.6.1).
+fn without_connection_options(config: &Config, request: &RequestHead<'_>) -> Option<HeaderEdit> {
+    let options = || {
+        let values = request.values(CONNECTION).flat_map(|value| value.split(|byte| *byte == b','));
+        values.map(<[u8]>::trim_ascii)
+    };
+    let is_ours = |option: &&[u8]| {
+        str::from_utf8(option).is_ok_and(|option| {
+            config.owned_headers.resemble(option)
+                || config.locations.iter().any(|location| location.is_header(option))
+        })
+    };
+    options().find(is_ours)?;
+    let kept: Vec<_> = options().filter(|option| !is_ours(option)).collect();
+    Some(match kept.as_slice() {
+        [] => HeaderEdit::Remove(CONNECTION.into()),
+        kept => HeaderEdit::Set(CONNECTION.into(), kept.join(&b", "[..]).into()),
+    })
+}
+
 /// Makes a refusal of a denial, or only a report, as the mode says.
-fn carry_out(config: &Config, denial: Denial, edits_if_reported: Vec<HeaderEdit>) -> Verdict {
+fn carry_out(config: &Config, denial: Denial, edits: impl FnOnce() -> Vec<HeaderEdit>) -> Verdict {
     match config.mode {
         Mode::Enforce => Verdict::Deny(denial),
         Mode::Report => {
             let why = PassReason::Reported { reason: denial.reason, provider: denial.provider };
-            Verdict::Pass(Pass { why, edits: edits_if_reported })
+            Verdict::Pass(Pass { why, edits: edits() })
         }
     }
 }
+
+const CONNECTION: &str = "connection";

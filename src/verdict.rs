@@ -26,9 +26,8 @@ pub struct Allow {
 }
 
 impl Allow {
-    pub(crate) fn new(token: &Authenticated, mut edits: Vec<HeaderEdit>) -> Self {
-        edits.extend_from_slice(&token.identity);
-        Self { provider: token.provider, edits }
+    pub(crate) fn new(token: &Authenticated) -> Self {
+        Self { provider: token.provider, edits: token.identity.clone() }
     }
 }
 
@@ -69,6 +68,18 @@ pub struct Denial {
 }
 
 impl Verdict {
+    /// The same, with these edits before its own.
+    pub(crate) fn after(mut self, mut edits: Vec<HeaderEdit>) -> Self {
+        match &mut self {
+            Self::Allow(Allow { edits: own, .. }) | Self::Pass(Pass { edits: own, .. }) => {
+                edits.append(own);
+                *own = edits;
+            }
+            Self::Deny(_) => {}
+        }
+        self
+    }
+
     /// One word for access logs: `allowed`, `public`, `cors_preflight`, or the code of the reason.
     #[must_use]
     pub fn code(&self) -> &'static str {

@@ -21,7 +21,8 @@ pub(crate) struct Waiting {
 /// When a request came: the lower, the earlier.
 pub(crate) type Ticket = u64;
 
-/// A request that waits. Its token is kept as text: taken apart it is many times larger.
+/// A request that waits. Its token is kept as text: taken apart it is many times larger. Nothing else
+/// here is as long as the client likes.
 pub(crate) struct Paused {
     pub(crate) token: String,
     pub(crate) case: Case,
@@ -33,7 +34,8 @@ pub(crate) struct Paused {
 
 /// That no key fits, of those that there were.
 pub(crate) struct Miss {
-    pub(crate) kid: Option<Box<str>>,
+    /// What stands for the token's `kid`, if it has one.
+    pub(crate) kid: Option<u64>,
     pub(crate) is_kid_known: bool,
     /// The fingerprints of the keys that were tried: each is tried once.
     pub(crate) tried: Vec<u64>,

@@ -25,6 +25,7 @@ use crate::jose::parse_json;
 use crate::location::Location;
 use crate::rules::Rules;
 use error::Path;
+use std::rc::Rc;
 use std::time::Duration;
 
 /// Everything that an operator decides.
@@ -33,7 +34,7 @@ pub struct Config {
     /// Whether denials are carried out or only reported.
     pub mode: Mode,
     /// The `realm` of challenges; absent: the request's authority.
-    pub(crate) realm: Option<String>,
+    pub(crate) realm: Option<Rc<str>>,
     /// The issuers whose tokens are accepted; never empty.
     pub providers: Vec<Provider>,
     /// What any provider sets.
@@ -100,10 +101,11 @@ impl Config {
         let owned_headers = OwnedHeaders::new(providers.iter().flat_map(Provider::output_headers));
         check_locations(&object, &providers, &owned_headers)?;
         let locations = number_locations(&mut providers);
+        let ignore_path_case = object.bool("caseInsensitivePaths", false)?;
         let rules = object
             .objects("rules")?
             .into_iter()
-            .map(|rule| rule::read(rule, &providers))
+            .map(|rule| rule::read(rule, &providers, ignore_path_case))
             .collect::<Result<_, _>>()?;
         let realm = object.string("realm")?;
         if realm.as_ref().is_some_and(|realm| !realm.bytes().all(is_visible_ascii)) {
@@ -115,11 +117,11 @@ impl Config {
                 &[("enforce", Mode::Enforce), ("report", Mode::Report)],
                 Mode::Enforce,
             )?,
-            realm,
+            realm: realm.map(Rc::from),
             providers,
             owned_headers,
             locations,
-            rules: Rules::new(rules),
+            rules: Rules::new(rules, ignore_path_case),
             bypass_cors_preflight: object.bool("bypassCorsPreflight", true)?,
             jwks_wait_timeout: object.duration(
                 "jwksWaitTimeout",

@@ -43,6 +43,16 @@ impl Object {
         self.take(name).map(|value| non_empty_string(value, &path)).transpose()
     }
 
+    /// A string that may be empty as well: Istio, whose fields are those of Protocol Buffers, makes no
+    /// difference between that and an absent one.
+    pub(crate) fn string_or_empty(&mut self, name: &'static str) -> Result<String, ConfigError> {
+        match self.take(name) {
+            None => Ok(String::new()),
+            Some(Value::String(text)) => Ok(text),
+            Some(other) => Err(wrong_type(&self.path.member(name), "a string", &other)),
+        }
+    }
+
     pub(crate) fn required_string(
         &mut self,
         name: &'static str,

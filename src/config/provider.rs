@@ -21,8 +21,11 @@ pub struct Provider {
     pub(crate) clock_skew: Duration,
     pub(crate) require_expiration: bool,
     pub(crate) max_lifetime: Option<Duration>,
+    /// Whether a token may say that its bearer has to prove possession of a key.
+    pub(crate) allow_bound_tokens: bool,
     /// In lower case, without `application/`.
     pub(crate) token_types: Vec<String>,
+    pub(crate) require_token_type: bool,
     pub(crate) locations: Vec<Location>,
     /// The same, as their numbers among the locations of all providers.
     pub(crate) places: Vec<usize>,
@@ -91,6 +94,14 @@ impl Provider {
         }
     }
 
+    /// The keys in the configuration, if it holds any.
+    pub(crate) fn configured_keys(&self) -> Option<&KeySet> {
+        match &self.keys {
+            KeySource::Inline(keys) => Some(keys),
+            KeySource::Remote { initial, .. } => initial.as_ref(),
+        }
+    }
+
     pub(super) fn read(mut object: Object) -> Result<Self, ConfigError> {
         let issuer = object.required_string("issuer", "write the exact \"iss\" of its tokens")?;
         let name = match object.string("name")? {
@@ -110,7 +121,9 @@ impl Provider {
             clock_skew: object.duration("clockSkew", DEFAULT_CLOCK_SKEW, Duration::ZERO)?,
             require_expiration: object.bool("requireExpiration", true)?,
             max_lifetime: object.optional_duration("maxLifetime", ONE_SECOND)?,
+            allow_bound_tokens: object.bool("allowBoundTokens", false)?,
             token_types: token_types(&mut object)?,
+            require_token_type: object.bool("requireTokenType", false)?,
             locations,
             places: Vec::new(),
             space_delimited_claims: space_delimited_claims(&mut object)?,
@@ -244,7 +257,7 @@ fn locations(object: &mut Object) -> Result<Vec<Location>, ConfigError> {
     for mut header in object.objects("fromHeaders")? {
         let name = HeaderName::read(&mut header, "name")?;
         // A prefix may end with the space that parts it from the token.
-        let prefix = header.string("prefix")?.unwrap_or_default();
+        let prefix = header.string_or_empty("prefix")?;
         // Elements of a header are parted at commas and trimmed before the prefix is looked for.
         if prefix.starts_with(' ') || !prefix.bytes().all(|b| is_visible_ascii(b) && b != b',') {
             return Err(header.error(
@@ -273,7 +286,10 @@ fn locations(object: &mut Object) -> Result<Vec<Location>, ConfigError> {
 }
 
 fn payload_header(object: &mut Object) -> Result<Option<HeaderName>, ConfigError> {
-    let Some(name) = object.string("outputPayloadToHeader")? else { return Ok(None) };
+    let name = object.string_or_empty("outputPayloadToHeader")?;
+    if name.is_empty() {
+        return Ok(None);
+    }
     HeaderName::parse(&name)
         .map(Some)
         .map_err(|problem| object.error("outputPayloadToHeader", problem))

@@ -10,9 +10,13 @@ use serde_json::Value;
 use std::rc::Rc;
 
 /// Reads a rule; `providers` are the ones that it may name.
-pub(super) fn read(mut object: Object, providers: &[Provider]) -> Result<Rule, ConfigError> {
+pub(super) fn read(
+    mut object: Object,
+    providers: &[Provider],
+    ignore_path_case: bool,
+) -> Result<Rule, ConfigError> {
     let matched = match object.object("match")? {
-        Some(matched) => read_match(matched)?,
+        Some(matched) => read_match(matched, ignore_path_case)?,
         None => Match::default(),
     };
     #[derive(Clone, Copy)]
@@ -50,14 +54,18 @@ pub(super) fn read(mut object: Object, providers: &[Provider]) -> Result<Rule, C
     Ok(Rule { matched, access })
 }
 
-fn read_match(mut object: Object) -> Result<Match, ConfigError> {
+fn read_match(mut object: Object, ignore_path_case: bool) -> Result<Match, ConfigError> {
     let hosts = each(&mut object, "hosts", |host| HostPattern::parse(host).map_err(str::to_owned))?;
     let methods = each(&mut object, "methods", |method| match method.to_ascii_uppercase() {
         upper if !is_token(&upper) => Err("is not a method; write one such as \"GET\"".to_owned()),
         upper if upper == method => Ok(upper),
         upper => Err(format!("methods are case-sensitive; write it in capitals: {upper:?}")),
     })?;
-    let paths = each(&mut object, "paths", PathPattern::parse)?;
+    let parse_path = match ignore_path_case {
+        true => PathPattern::parse_ignoring_case,
+        false => PathPattern::parse,
+    };
+    let paths = each(&mut object, "paths", parse_path)?;
     object.finish()?;
     Ok(Match { hosts, methods, paths })
 }
@@ -143,8 +151,15 @@ fn claim_values(values: Value, path: &Path) -> Result<Vec<String>, ConfigError> 
         .iter()
         .enumerate()
         .map(|(index, item)| {
-            scalar_text(item)
-                .ok_or_else(|| wrong_type(&path.item(index), "a string, number or boolean", item))
+            let path = path.item(index);
+            scalar_text(item).ok_or_else(|| match item {
+                Value::Number(_) => ConfigError::new(
+                    &path,
+                    "is not a whole number of 64 bits, and no other can be compared exactly; have \
+                     the issuer send a string, and write that",
+                ),
+                _ => wrong_type(&path, "a string, number or boolean", item),
+            })
         })
         .collect()
 }

@@ -92,7 +92,7 @@ fn unknown_fields_are_refused_with_the_one_that_was_meant() {
         (set("/rules/1/scope", json!(["a"])), "rules[1].scope", "\"scopes\"?"),
         (set("/rules/0/match/path", json!(["/"])), "rules[0].match.path", "\"paths\"?"),
         // An error is one line of the log, whatever a field is called.
-        (set("/a\nb", json!(1)), "a\\nb", "the fields here are providers, rules, realm"),
+        (set("/a\nb", json!(1)), "a\\nb", "the fields here are providers, caseInsensitivePaths"),
     ]);
 }
 
@@ -103,6 +103,12 @@ fn values_of_another_type_are_refused() {
             (set(pointer, json!(7)), path, "expected a string, found a number"),
             (set(pointer, json!(null)), path, "expected a string, found null"),
             (set(pointer, json!("")), path, "is empty; give it a value or remove it"),
+        ]);
+    }
+    for (pointer, path) in STRINGS_OR_EMPTY {
+        assert_refused(vec![
+            (set(pointer, json!(7)), path, "expected a string, found a number"),
+            (set(pointer, json!(null)), path, "expected a string, found null"),
         ]);
     }
     for (pointer, path) in STRING_ARRAYS {
@@ -294,7 +300,7 @@ fn inline_keys_that_cannot_be_used_are_refused_each_for_its_reason() {
         (set("/providers/0/jwks", json!(null)), "expected a JWK Set as an object or as a string"),
         (text("https://auth.example.com/jwks"), "is not JSON (line 1, column 1)"),
         (text("[]"), "has no array \"keys\""),
-        (text("{\"keys\":[],\"keys\":[]}"), "is not JSON"),
+        (text("{\"keys\":[],\"keys\":[]}"), "has no array \"keys\", or two of them"),
         (set("/providers/0/jwks", rsa_key()), "has no array \"keys\""),
         (keys(json!([])), "the JWK Set holds no keys; write a JWK Set with an RSA signing key"),
         (keys(json!(vec![0; 1025])), "holds 1025 keys, at most 1024"),
@@ -442,7 +448,12 @@ fn rules_say_what_they_match() {
         (set("/rules/0/match/paths", json!([])), "rules[0].match.paths", empty),
         (hosts("api.*.com"), host, "\"api.*.com\": is not a host; write one such as"),
         (hosts("*example.com"), host, "stands for whole labels; write \"*.example.com\""),
-        (hosts("example.com:8080"), host, "ports and trailing dots are ignored when matching"),
+        (
+            hosts("example.com:http"),
+            host,
+            "with \":8443\" or \":*\" after it if it comes with a port",
+        ),
+        (hosts("example.com."), host, "ends with a dot; remove it"),
         (hosts("https://example.com"), host, "is not a host; write one such as"),
         (
             methods("get"),
@@ -457,7 +468,32 @@ fn rules_say_what_they_match() {
         (paths("/a/../b"), path, "is not a normalised path, so no request would match it"),
         (paths("/a?b=c"), path, "write it without query"),
         (paths("/a%2Fb"), path, "is not a normalised path"),
+        (
+            [paths("/caf\u{e9}"), set("/caseInsensitivePaths", json!(true))].concat(),
+            path,
+            "holds a letter that is not ASCII, whose case `caseInsensitivePaths` does not ignore",
+        ),
     ]);
+    for host in ["example.com:8443", "*.example.com:*", "[::1]:80"] {
+        assert_eq!(refusal(&edited(hosts(host))), None, "{host}");
+    }
+}
+
+#[test]
+fn numbers_that_cannot_be_compared_exactly_are_refused() {
+    let level = |number: &str| {
+        let number: Value = serde_json::from_str(number).unwrap();
+        set("/rules/1/claims", json!({"level": [1, number]}))
+    };
+    let mend = "is not a whole number of 64 bits, and no other can be compared exactly";
+    assert_refused(vec![
+        (level("18446744073709551616"), "rules[1].claims.level[1]", mend),
+        (level("1.5"), "rules[1].claims.level[1]", mend),
+        (level("1e3"), "rules[1].claims.level[1]", mend),
+    ]);
+    for number in ["18446744073709551615", "-9223372036854775808", "0"] {
+        assert_eq!(refusal(&edited(level(number))), None, "{number}");
+    }
 }
 
 #[test]
@@ -657,6 +693,21 @@ fn a_rule_of_istio_can_be_pasted_in() {
     assert_eq!(outputs(provider), [("x-groups", "nested.groups", None, Encoding::Plain)]);
     assert!(provider.forward_original_token);
     assert_eq!(claim_names(provider), ["scope", "permission", "roles"]);
+}
+
+/// To Protocol Buffers, which Istio's fields are, an empty string is an absent one.
+#[test]
+fn a_rule_of_istio_may_hold_empty_strings() {
+    let mut rule: Value = serde_json::from_str(ISTIO_RULE).unwrap();
+    rule["fromHeaders"] = json!([{"name": "x-jwt", "prefix": ""}]);
+    rule["outputPayloadToHeader"] = json!("");
+    let document = json!({"providers": [rule]});
+
+    let config = Config::parse(document.to_string().as_bytes()).unwrap();
+
+    let provider = &config.providers[0];
+    assert_eq!(provider.locations[0], header("x-jwt", ""));
+    assert_eq!(provider.payload_header, None);
 }
 
 #[test]
@@ -1011,16 +1062,18 @@ fn odd(octets: usize) -> Vec<u8> {
     number
 }
 
-const STRINGS: [(&str, &str); 9] = [
+const STRINGS: [(&str, &str); 7] = [
     ("/realm", "realm"),
     ("/providers/0/name", "providers[0].name"),
     ("/providers/0/issuer", "providers[0].issuer"),
     ("/providers/0/jwksUri", "providers[0].jwksUri"),
     ("/providers/0/jwksCluster", "providers[0].jwksCluster"),
-    ("/providers/0/outputPayloadToHeader", "providers[0].outputPayloadToHeader"),
-    ("/providers/0/fromHeaders/0/prefix", "providers[0].fromHeaders[0].prefix"),
     ("/providers/0/outputClaimToHeaders/0/claim", "providers[0].outputClaimToHeaders[0].claim"),
     ("/providers/0/outputClaimToHeaders/2/default", "providers[0].outputClaimToHeaders[2].default"),
+];
+const STRINGS_OR_EMPTY: [(&str, &str); 2] = [
+    ("/providers/0/outputPayloadToHeader", "providers[0].outputPayloadToHeader"),
+    ("/providers/0/fromHeaders/0/prefix", "providers[0].fromHeaders[0].prefix"),
 ];
 const STRING_ARRAYS: [(&str, &str); 10] = [
     ("/providers/0/audiences", "providers[0].audiences"),

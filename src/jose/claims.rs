@@ -37,6 +37,12 @@ impl Claims {
         self.members.get("iss").and_then(Value::as_str)
     }
 
+    /// Whether it says which key its bearer has to prove possession of (RFC 7800 §3.1): that of a
+    /// client certificate (RFC 8705 §3.1) or of DPoP (RFC 9449 §6), for example.
+    pub(crate) fn is_bound(&self) -> bool {
+        self.members.contains_key("cnf")
+    }
+
     /// Whether `aud` holds one of `audiences`, compared as RFC 7519 §4.1.3 says: exactly.
     pub(crate) fn is_for_any_of(&self, audiences: &[String]) -> bool {
         let wanted = |aud: &str| audiences.iter().any(|audience| audience == aud);

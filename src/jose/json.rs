@@ -2,12 +2,16 @@
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
+use std::cell::Cell;
 use std::fmt;
 
 /// The most levels of arrays and objects that are read, the outermost one included.
 pub(crate) const MAX_DEPTH: usize = 32;
+/// The most values that an object of a token may be made of: each takes many times the two bytes that
+/// it is written in.
+const MAX_VALUES: usize = 4096;
 
-/// Reads one JSON object.
+/// Reads one JSON object out of a token: one that holds no more values than anybody has use for.
 ///
 /// RFC 7515 §4 and RFC 7519 §4 let a parser choose between refusing duplicate member names and
 /// taking the last one; two readers that choose differently see two tokens, so they are refused.
@@ -16,7 +20,7 @@ pub(crate) const MAX_DEPTH: usize = 32;
 ///
 /// Whatever is not exactly one object; the message names line and column.
 pub(crate) fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
-    match parse(bytes)? {
+    match parse_within(bytes, MAX_VALUES)? {
         Value::Object(members) => Ok(members),
         _ => Err(serde_json::Error::custom("expected a JSON object")),
     }
@@ -24,35 +28,46 @@ pub(crate) fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, serde_jso
 
 /// Reads one JSON value as strictly as [`parse_object`].
 pub(crate) fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
+    parse_within(bytes, usize::MAX)
+}
+
+fn parse_within(bytes: &[u8], max_values: usize) -> Result<Value, serde_json::Error> {
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
-    let value = Strict { depth: MAX_DEPTH }.deserialize(&mut deserializer)?;
+    let values_left = Cell::new(max_values);
+    let strict = Strict { depth: MAX_DEPTH, values_left: &values_left };
+    let value = strict.deserialize(&mut deserializer)?;
     deserializer.end()?;
     Ok(value)
 }
 
 #[derive(Clone, Copy)]
-struct Strict {
+struct Strict<'v> {
     depth: usize,
+    values_left: &'v Cell<usize>,
 }
 
-impl Strict {
+impl Strict<'_> {
     fn descend<E: serde::de::Error>(self) -> Result<Self, E> {
         match self.depth.checked_sub(1) {
-            Some(depth) => Ok(Self { depth }),
+            Some(depth) => Ok(Self { depth, ..self }),
             None => Err(E::custom("nested too deeply")),
         }
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Strict {
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        let Some(left) = self.values_left.get().checked_sub(1) else {
+            return Err(D::Error::custom("too many values"));
+        };
+        self.values_left.set(left);
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
+impl<'de> Visitor<'de> for Strict<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -146,6 +161,17 @@ mod tests {
             assert!(parse_object(text.as_bytes()).is_err(), "{text}");
         }
         assert!(parse_object(b"{\"a\":\"\xff\"}").is_err());
+    }
+
+    #[test]
+    fn the_number_of_values_in_a_token_is_bounded() {
+        let object = |zeros: usize| format!(r#"{{"a":[0{}]}}"#, ",0".repeat(zeros - 1));
+        // The object and the array are values, too.
+        let most = MAX_VALUES - 2;
+
+        assert!(parse_object(object(most).as_bytes()).is_ok());
+        assert!(parse_object(object(most + 1).as_bytes()).is_err());
+        assert!(parse(object(most + 1).as_bytes()).is_ok());
     }
 
     #[test]

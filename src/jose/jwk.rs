@@ -9,7 +9,10 @@ use jsonwebtoken::jwk::{
     AlgorithmParameters, CommonParameters, Jwk, RSAKeyParameters, RSAKeyType, ThumbprintHash,
 };
 use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
+use serde::Deserialize;
 use serde_json::Value;
+use serde_json::error::Category;
+use serde_json::value::RawValue;
 use std::cell::OnceCell;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -28,6 +31,7 @@ struct Parts {
     kid: Option<String>,
     thumbprint: String,
     fingerprint: u64,
+    kid_fingerprint: Option<u64>,
     decoding_key: DecodingKey,
     /// Made at the first check: what it computes from the key alone is not computed again.
     verifier: OnceCell<Option<Box<dyn JwtVerifier>>>,
@@ -100,13 +104,20 @@ impl VerifyingKey {
         let mut hasher = DefaultHasher::new();
         (&thumbprint, &kid).hash(&mut hasher);
         let fingerprint = hasher.finish();
+        let kid_fingerprint = kid.as_deref().map(kid_fingerprint);
         let verifier = OnceCell::new();
-        Ok(Self(Rc::new(Parts { kid, thumbprint, fingerprint, decoding_key, verifier })))
+        let parts = Parts { kid, thumbprint, fingerprint, kid_fingerprint, decoding_key, verifier };
+        Ok(Self(Rc::new(parts)))
     }
 
     /// Tells this key under this `kid` from others, short of collisions: for what need not be sure.
     pub(crate) fn fingerprint(&self) -> u64 {
         self.0.fingerprint
+    }
+
+    /// Stands for the key's `kid`, if it has one, short of collisions: for what need not be sure.
+    pub(crate) fn kid_fingerprint(&self) -> Option<u64> {
+        self.0.kid_fingerprint
     }
 
     /// The key's `kid`; not unique, and not every key has one.
@@ -168,9 +179,26 @@ impl KeySet {
         if bytes.len() > MAX_JWKS_BYTES {
             return Err(JwkSetError::TooLarge { bytes: bytes.len() });
         }
-        let document = json::parse(bytes)
-            .map_err(|error| JwkSetError::NotJson { line: error.line(), column: error.column() })?;
-        Self::from_json(&document)
+        /// What of it is read at once: two that were called the same would be an error.
+        #[derive(Deserialize)]
+        struct Document<'a> {
+            #[serde(borrow)]
+            keys: Vec<&'a RawValue>,
+        }
+        // Serde takes an array for a structure, too.
+        if bytes.trim_ascii_start().first().is_some_and(|first| *first == b'[') {
+            return Err(JwkSetError::NotAJwkSet);
+        }
+        let document = serde_json::from_slice(bytes).map_err(|error| match error.classify() {
+            Category::Data => JwkSetError::NotAJwkSet,
+            _ => JwkSetError::NotJson { line: error.line(), column: error.column() },
+        });
+        let Document { keys } = document?;
+        let keys = keys.into_iter().map(|jwk| match json::parse(jwk.get().as_bytes()) {
+            Ok(jwk) => VerifyingKey::parse(&jwk).map_err(|why| (kid_of(&jwk), why.into())),
+            Err(error) => Err((kid_of_unreadable(jwk), error.into())),
+        });
+        Self::collect(keys)
     }
 
     /// Reads a JWK Set that is JSON already.
@@ -178,15 +206,24 @@ impl KeySet {
         let Some(Value::Array(jwks)) = document.get("keys") else {
             return Err(JwkSetError::NotAJwkSet);
         };
+        let parse = |jwk| VerifyingKey::parse(jwk).map_err(|why| (kid_of(jwk), why.into()));
+        Self::collect(jwks.iter().map(parse))
+    }
+
+    fn collect(
+        jwks: impl ExactSizeIterator<Item = Result<VerifyingKey, (Option<String>, Unfit)>>,
+    ) -> Result<Self, JwkSetError> {
         if jwks.len() > MAX_KEYS {
             return Err(JwkSetError::TooManyKeys { keys: jwks.len() });
         }
-
         let mut set = Self { keys: Vec::with_capacity(jwks.len()), skipped: Vec::new() };
-        for (index, jwk) in jwks.iter().enumerate() {
-            match VerifyingKey::parse(jwk) {
+        for (index, jwk) in jwks.enumerate() {
+            match jwk {
                 Ok(key) => set.keys.push(key),
-                Err(reason) => set.skipped.push(SkippedKey { index, reason }),
+                Err((kid, reason)) => {
+                    let kid = kid.as_deref().map(shown_kid);
+                    set.skipped.push(SkippedKey { index, kid, reason });
+                }
             }
         }
         if set.keys.is_empty() {
@@ -196,16 +233,99 @@ impl KeySet {
     }
 }
 
+fn kid_of(jwk: &Value) -> Option<String> {
+    jwk.get("kid")?.as_str().map(str::to_owned)
+}
+
+/// The `kid` of a key of which something else cannot be read.
+fn kid_of_unreadable(jwk: &RawValue) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Named {
+        kid: String,
+    }
+    serde_json::from_slice(jwk.get().as_bytes()).ok().map(|Named { kid }| kid)
+}
+
+/// As much of a `kid` as is fit for a log: issuers may make them as long as they like.
+pub(crate) fn shown_kid(kid: &str) -> String {
+    kid.chars().take(SHOWN_KID_CHARS).collect()
+}
+
+/// Stands for a `kid`, short of collisions: for what need not be sure.
+pub(crate) fn kid_fingerprint(kid: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    kid.hash(&mut hasher);
+    hasher.finish()
+}
+
 /// A key of a JWK Set that cannot verify RS256 signatures.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct SkippedKey {
     index: usize,
-    reason: &'static str,
+    /// The beginning of its `kid`.
+    kid: Option<String>,
+    reason: Unfit,
+}
+
+/// Why a key is no use.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+enum Unfit {
+    /// It is for something else, or too weak, or too large.
+    Unusable(&'static str),
+    /// What is wrong with it, and where, from where it begins.
+    Unreadable { problem: String },
+}
+
+impl From<&'static str> for Unfit {
+    fn from(why: &'static str) -> Self {
+        Self::Unusable(why)
+    }
+}
+
+impl From<serde_json::Error> for Unfit {
+    fn from(error: serde_json::Error) -> Self {
+        Self::Unreadable { problem: error.to_string() }
+    }
+}
+
+impl SkippedKey {
+    /// Tells it from others, wherever in its set it stands, short of collisions.
+    pub(crate) fn fingerprint(&self) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        (&self.kid, &self.reason).hash(&mut hasher);
+        hasher.finish()
+    }
+
+    /// Whether it is broken, and not just for something else.
+    pub(crate) fn is_unreadable(&self) -> bool {
+        matches!(self.reason, Unfit::Unreadable { .. })
+    }
 }
 
 impl fmt::Display for SkippedKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "keys[{}]: {}", self.index, self.reason)
+        write!(f, "keys[{}]", self.index)?;
+        if let Some(kid) = &self.kid {
+            write!(f, " (kid {kid:?})")?;
+        }
+        match &self.reason {
+            Unfit::Unusable(why) => write!(f, ": {why}"),
+            Unfit::Unreadable { problem } => {
+                write!(f, ": it cannot be read: {problem}, counted from where the key begins")
+            }
+        }
+    }
+}
+
+/// Some of them, as a log shows them.
+pub(crate) struct Shown<'a>(pub(crate) &'a [SkippedKey]);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, key) in self.0.iter().take(SHOWN_SKIPPED_KEYS).enumerate() {
+            write!(f, "{}{key}", if n == 0 { "" } else { "; " })?;
+        }
+        f.write_str(if self.0.len() > SHOWN_SKIPPED_KEYS { "; …" } else { "" })
     }
 }
 
@@ -218,7 +338,7 @@ pub enum JwkSetError {
         /// Why not, key by key; empty for a set without keys.
         skipped: Vec<SkippedKey>,
     },
-    /// JSON, but without an array `keys`.
+    /// JSON, but without an array `keys`, or with more than one.
     NotAJwkSet,
     /// Not JSON.
     NotJson {
@@ -246,13 +366,11 @@ impl fmt::Display for JwkSetError {
                 f.write_str("the JWK Set holds no keys")
             }
             Self::NoUsableKey { skipped } => {
-                f.write_str("no key of the JWK Set can verify RS256 (")?;
-                for (n, key) in skipped.iter().take(SHOWN_SKIPPED_KEYS).enumerate() {
-                    write!(f, "{}{key}", if n == 0 { "" } else { "; " })?;
-                }
-                f.write_str(if skipped.len() > SHOWN_SKIPPED_KEYS { "; …)" } else { ")" })
+                write!(f, "no key of the JWK Set can verify RS256 ({})", Shown(skipped))
             }
-            Self::NotAJwkSet => f.write_str("the document is JSON but has no array \"keys\""),
+            Self::NotAJwkSet => {
+                f.write_str("the document is JSON but has no array \"keys\", or two of them")
+            }
             Self::NotJson { line, column } => {
                 write!(f, "the document is not JSON (line {line}, column {column})")
             }
@@ -284,6 +402,7 @@ fn is_odd(octets: &[u8]) -> bool {
 
 const MAX_EXPONENT_BITS: u32 = 32;
 const SHOWN_SKIPPED_KEYS: usize = 3;
+const SHOWN_KID_CHARS: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -391,13 +510,59 @@ mod tests {
     }
 
     #[test]
+    fn a_key_that_cannot_be_read_costs_no_other() {
+        let good = format!(r#"{{"kty":"RSA","n":"{N}","e":"AQAB","kid":"good"}}"#);
+        let deep = format!(r#"{{"kid":"deep","x":{}{}}}"#, "[".repeat(200), "]".repeat(200));
+        for (bad, told) in [
+            (
+                r#"{"kid":"twice","alg":"RS256","alg":"RS256"}"#,
+                r#"keys[1] (kid "twice"): it cannot be read: duplicate member name at line 1 column"#,
+            ),
+            (
+                r#"{"kid":"far","x":1e999}"#,
+                r#"keys[1] (kid "far"): it cannot be read: number out of range at line 1 column"#,
+            ),
+            (
+                &deep,
+                r#"keys[1] (kid "deep"): it cannot be read: nested too deeply at line 1 column"#,
+            ),
+            (r#"{"kid":"a","kid":"b"}"#, "keys[1]: it cannot be read: duplicate member name"),
+            (r#"{"kid":"\ud800"}"#, "keys[1]: it cannot be read: "),
+            (r#"{"kid":"ec","kty":"EC"}"#, r#"keys[1] (kid "ec"): kty is not RSA"#),
+        ] {
+            let text = format!(r#"{{"a":1,"keys":[{good},{bad},{good}],"a":2}}"#);
+
+            let set = KeySet::parse(text.as_bytes()).unwrap();
+
+            assert_eq!(set.keys.len(), 2);
+            let [skipped] = set.skipped.as_slice() else { panic!("{bad}") };
+            assert!(skipped.to_string().starts_with(told), "{skipped}");
+            assert_eq!(skipped.is_unreadable(), told.contains("read"));
+        }
+    }
+
+    #[test]
+    fn what_is_told_of_a_key_is_short() {
+        let kid = "\u{1}".repeat(100_000);
+        let set =
+            serde_json::json!({"keys": [{"kid": kid}, {"kid": kid}, {"kid": kid}, {"kid": kid}]});
+
+        let error = KeySet::parse(set.to_string().as_bytes()).err().unwrap();
+
+        assert!(error.to_string().len() < 2000, "{error}");
+    }
+
+    #[test]
     fn documents_that_are_no_jwk_set_say_why() {
         let error = |text: &str| KeySet::parse(text.as_bytes()).err().unwrap().to_string();
 
         assert_eq!(error("<html>"), "the document is not JSON (line 1, column 1)");
         assert_eq!(error(""), "the document is not JSON (line 1, column 0)");
-        assert_eq!(error("[]"), "the document is JSON but has no array \"keys\"");
-        assert_eq!(error(r#"{"keys":{}}"#), "the document is JSON but has no array \"keys\"");
+        assert_eq!(error("[]"), "the document is JSON but has no array \"keys\", or two of them");
+        assert_eq!(
+            error(r#"{"keys":{}}"#),
+            "the document is JSON but has no array \"keys\", or two of them"
+        );
         assert_eq!(error(r#"{"keys":[]}"#), "the JWK Set holds no keys");
         assert_eq!(
             error(r#"{"keys":[1,{"kty":"oct"},2,3]}"#),

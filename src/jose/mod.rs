@@ -20,7 +20,7 @@ pub(crate) use json::parse as parse_json;
 #[cfg(target_arch = "wasm32")]
 pub(crate) use jwk::MAX_JWKS_BYTES;
 pub use jwk::{JwkSetError, SkippedKey, VerifyingKey};
-pub(crate) use jwk::{KeySet, MAX_KEYS};
+pub(crate) use jwk::{KeySet, MAX_KEYS, Shown, kid_fingerprint, shown_kid};
 pub use rs256::Crypto;
 #[cfg(target_arch = "wasm32")]
 pub(crate) use {known_answer::is_known_by, rs256::crypto_provider, spki::subject_public_key_info};

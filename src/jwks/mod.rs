@@ -58,9 +58,12 @@ pub enum Written {
 /// What came of a fetch.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// Endpoints have just turned out to publish different sets; the `kid`s of all keys.
+    /// Endpoints have just turned out to publish different sets.
     Disagreement {
+        /// Of some of the keys, as a log shows them.
         kids: Vec<String>,
+        /// How many keys there are.
+        keys: usize,
     },
     Failed {
         error: FetchError,
@@ -70,6 +73,7 @@ pub(crate) enum Outcome {
     Refreshed {
         keys: usize,
         new_keys: usize,
+        /// Those that were not told of before.
         skipped: Vec<SkippedKey>,
     },
 }
@@ -108,15 +112,27 @@ impl Cache {
         kid: Option<&str>,
         now: Timestamp,
     ) -> impl Iterator<Item = &VerifyingKey> {
-        let named = self.trusted(now).filter(move |key| kid.is_none() || key.kid() == kid);
-        let unnamed = self.trusted(now).filter(move |key| kid.is_some() && key.kid().is_none());
-        named.chain(unnamed).take(MAX_CANDIDATES)
+        self.either(move |key| kid.is_none() || key.kid() == kid, kid.is_some(), now)
     }
 
-    /// Whether there is a candidate that was not tried, unless enough were.
-    pub(crate) fn has_others(&self, kid: Option<&str>, tried: &[u64], now: Timestamp) -> bool {
-        let mut candidates = self.candidates(kid, now);
+    /// Whether there is a candidate that was not tried, unless enough were; `kid` stands for that of
+    /// the token, as [`kid_fingerprint`](crate::jose::kid_fingerprint) has it.
+    pub(crate) fn has_others(&self, kid: Option<u64>, tried: &[u64], now: Timestamp) -> bool {
+        let is_named = move |key: &VerifyingKey| kid.is_none() || key.kid_fingerprint() == kid;
+        let mut candidates = self.either(is_named, kid.is_some(), now);
         tried.len() < MAX_TRIED && candidates.any(|key| !tried.contains(&key.fingerprint()))
+    }
+
+    /// The first keys for which this holds, then, if they may be it as well, those without a `kid`.
+    fn either(
+        &self,
+        is_named: impl Fn(&VerifyingKey) -> bool,
+        or_unnamed: bool,
+        now: Timestamp,
+    ) -> impl Iterator<Item = &VerifyingKey> {
+        let named = self.trusted(now).filter(move |key| is_named(key));
+        let unnamed = self.trusted(now).filter(move |key| or_unnamed && key.kid().is_none());
+        named.chain(unnamed).take(MAX_CANDIDATES)
     }
 
     /// The number of keys that are trusted.

@@ -12,8 +12,9 @@ use super::schedule::{Claim, Completion, FetchReason, Quest, Schedule, Terms, Wi
 use super::snapshot::Document;
 use super::survey::Finding;
 use super::{Outcome, Step, Written};
-use crate::jose::{JwkSetError, KeySet, VerifyingKey};
+use crate::jose::{JwkSetError, KeySet, SkippedKey, VerifyingKey, shown_kid};
 use crate::time::Timestamp;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// The fetches of one provider, as one VM takes part in them.
@@ -29,6 +30,8 @@ pub(super) struct Remote {
     /// What came of them, as far as the other VMs have not been told.
     unpublished: Vec<(Claim, Completion)>,
     outcomes: Vec<Outcome>,
+    /// The [fingerprints](SkippedKey::fingerprint) of the skipped keys that the log tells of.
+    told: BTreeSet<u64>,
     asked: Option<Asked>,
     /// Whether requests wait for any key of this provider.
     pub(super) has_waiting: bool,
@@ -94,6 +97,7 @@ impl Remote {
             answers: Vec::new(),
             unpublished: Vec::new(),
             outcomes: Vec::new(),
+            told: BTreeSet::new(),
             asked: None,
             has_waiting: false,
             exchange: Exchange::Idle,
@@ -339,6 +343,12 @@ impl Remote {
         true
     }
 
+    /// Keeps a key that is skipped with every answer from being told of with every answer.
+    fn not_told_before(&mut self, mut skipped: Vec<SkippedKey>) -> Vec<SkippedKey> {
+        skipped.retain(|key| self.told.len() < MAX_TOLD && self.told.insert(key.fingerprint()));
+        skipped
+    }
+
     /// Takes up what an answer says of the keys.
     fn evaluate(&mut self, keys: &mut TrustedKeys, answer: Answer, now: Timestamp) -> Completion {
         let lifetime = self.lifetime();
@@ -346,6 +356,7 @@ impl Remote {
             Ok((KeySet { keys: set, skipped }, max_age)) => {
                 let (fingerprint, count) = (fingerprint(&set), set.len());
                 let Renewal { new_keys, lacks_trusted_key } = keys.renew(set, lifetime, now);
+                let skipped = self.not_told_before(skipped);
                 self.outcomes.push(Outcome::Refreshed { keys: count, new_keys, skipped });
                 Completion::Fetched { set: fingerprint, new_keys, lacks_trusted_key, max_age }
             }
@@ -381,8 +392,11 @@ impl Remote {
         for (claim, completion) in &self.unpublished {
             match schedule.complete(claim, completion, &self.terms, jitter, now) {
                 Some(Finding::Disagreement) => {
-                    let kids = keys.kids().map(|kid| kid.unwrap_or("(none)").to_owned());
-                    self.outcomes.push(Outcome::Disagreement { kids: kids.collect() });
+                    let kids = keys.kids().map(|kid| shown_kid(kid.unwrap_or("(none)")));
+                    self.outcomes.push(Outcome::Disagreement {
+                        kids: kids.take(SHOWN_KIDS).collect(),
+                        keys: keys.kids().count(),
+                    });
                 }
                 Some(Finding::Withdrawal) => withdraws = true,
                 None => {}
@@ -422,5 +436,9 @@ const ELSEWHERE_POLL: Duration = Duration::from_millis(200);
 const NEWS_POLL: Duration = Duration::from_millis(500);
 /// For how long a key is looked for that nobody has asked for again.
 const INTEREST: Duration = Duration::from_secs(15);
+/// How many `kid`s a log line shows.
+const SHOWN_KIDS: usize = 8;
+/// About how many skipped keys the log tells, of one issuer.
+const MAX_TOLD: usize = 1024;
 /// How often a write to the shared data is tried; it fails only when another VM was faster.
 const MAX_CONTENTION: u32 = 100;

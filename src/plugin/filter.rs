@@ -39,7 +39,7 @@ impl Filter {
         now: Timestamp,
     ) -> Disposition {
         let disposition = self.driver.handle_request(stream, request, &mut self.proxy, now);
-        if matches!(disposition, Disposition::Paused) {
+        if matches!(disposition, Disposition::Paused(_)) {
             self.report_gauges(now);
         }
         disposition
@@ -55,7 +55,7 @@ impl Filter {
         self.driver.engine().is_paused(stream) || self.proxy.has_refused(stream)
     }
 
-    /// Removes from the trailers what only the filter may say.
+    /// Removes from the trailers what only the filter may say, and tokens that nobody has verified.
     pub(super) fn strip_trailers(&self) {
         let trailers = Headers::read(MapType::HttpRequestTrailers);
         let Some(head) = trailers.as_ref().and_then(Headers::head) else {

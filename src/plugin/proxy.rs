@@ -122,7 +122,7 @@ impl Host for Proxy {
 }
 
 /// Edits the head of the selected stream, or refuses the request where the host does not let it.
-fn apply(edits: &[HeaderEdit]) -> Action {
+pub(super) fn apply(edits: &[HeaderEdit]) -> Action {
     match host::apply(MapType::HttpRequestHeaders, edits) {
         Ok(()) => Action::Continue,
         Err(status) => {

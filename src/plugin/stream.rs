@@ -42,7 +42,7 @@ impl Stream {
 }
 
 impl HttpContext for Stream {
-    fn on_http_request_headers(&mut self, _count: usize, _end_of_stream: bool) -> Action {
+    fn on_http_request_headers(&mut self, _count: usize, end_of_stream: bool) -> Action {
         let mut filter = self.filter.borrow_mut();
         self.state = State::Refused;
         let Some(filter) = filter.as_mut() else {
@@ -57,6 +57,7 @@ impl HttpContext for Stream {
             proxy::send(&LocalReply::host_failure());
             return Action::Pause;
         };
+        let head = head.with_body(!end_of_stream);
         match filter.handle_request(self.id, &head, host::now()) {
             Disposition::Decided(verdict) => {
                 let action = filter.carry_out(&verdict);
@@ -65,8 +66,13 @@ impl HttpContext for Stream {
                 }
                 action
             }
-            Disposition::Paused => {
-                self.state = State::Paused;
+            Disposition::Paused(edits) => {
+                if proxy::apply(&edits) == Action::Continue {
+                    self.state = State::Paused;
+                } else {
+                    // It was answered: nobody waits for it any more.
+                    filter.handle_stream_closed(self.id);
+                }
                 Action::Pause
             }
         }
@@ -76,14 +82,14 @@ impl HttpContext for Stream {
         self.follow()
     }
 
+    /// They are seen once, be the request still paused or not.
     fn on_http_request_trailers(&mut self, _count: usize) -> Action {
-        let action = self.follow();
-        if action == Action::Continue
+        if self.state != State::Refused
             && let Some(filter) = self.filter.borrow().as_ref()
         {
             filter.strip_trailers();
         }
-        action
+        self.follow()
     }
 }
 

@@ -1,45 +1,98 @@
 //! Matching the authority of a request.
+//!
+//! Envoy routes by the authority as it stands, or, where it was told to ignore ports, by what is
+//! left without one; servers behind it drop the dot of the DNS root as well. So an authority with
+//! either has several readings, and the rules apply the strictest of what they say about each.
 
-use std::borrow::Cow;
-
-/// `*`, `*.example.com` or an exact host; case and port are ignored.
+/// `*`, `*.example.com` or an exact host, each with a port if only that is meant, or `:*`.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum HostPattern {
+pub(crate) struct HostPattern {
+    host: Name,
+    port: Port,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Name {
     Any,
     Exact(String),
     /// With the leading dot.
     Suffix(String),
 }
 
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Port {
+    /// Any, or none.
+    Any,
+    /// Only where there is none, or none that counts.
+    None,
+    /// Only this one.
+    Number(String),
+}
+
 impl HostPattern {
     pub(crate) fn parse(text: &str) -> Result<Self, &'static str> {
         let lower = text.to_ascii_lowercase();
-        let (pattern, host) = match lower.strip_prefix('*') {
-            Some("") => return Ok(Self::Any),
+        if lower == "*" {
+            return Ok(Self { host: Name::Any, port: Port::Any });
+        }
+        let (host, port) = match split_port(&lower) {
+            (host, None) => (host, Port::None),
+            (host, Some("*")) => (host, Port::Any),
+            (host, Some(port)) if port.parse::<u16>().is_ok_and(|n| n.to_string() == port) => {
+                (host, Port::Number(port.to_owned()))
+            }
+            (_, Some(_)) => return Err(NO_HOST),
+        };
+        let (host, name) = match host.strip_prefix('*') {
             Some(suffix) if suffix.starts_with('.') => {
-                (Self::Suffix(suffix.to_owned()), suffix.get(1..).unwrap_or_default())
+                (suffix.get(1..).unwrap_or_default(), Name::Suffix(suffix.to_owned()))
             }
             Some(_) => return Err("\"*\" stands for whole labels; write \"*.example.com\""),
-            None => (Self::Exact(lower.clone()), lower.as_str()),
+            None => (host, Name::Exact(host.to_owned())),
         };
-        match without_port(host) {
-            _ if is_host(host) => Ok(pattern),
-            bare if bare != host && is_host(&bare) => {
-                Err("ports and trailing dots are ignored when matching; remove it")
-            }
-            _ => Err("is not a host; write one such as \"api.example.com\" or \"*.example.com\", \
-                 in ASCII"),
+        match host.strip_suffix('.') {
+            _ if is_host(host) => Ok(Self { host: name, port }),
+            Some(bare) if is_host(bare) => Err("ends with a dot; remove it"),
+            _ => Err(NO_HOST),
         }
     }
 
-    /// `host` is in lower case and without a port, as [`without_port`] makes it.
-    pub(crate) fn matches(&self, host: &str) -> bool {
-        match self {
-            Self::Any => true,
-            Self::Exact(exact) => host == exact,
-            Self::Suffix(suffix) => host.len() > suffix.len() && host.ends_with(suffix.as_str()),
-        }
+    pub(super) fn matches(&self, reading: Authority<'_>) -> bool {
+        let is_host = match &self.host {
+            Name::Any => true,
+            Name::Exact(exact) => reading.host == exact,
+            Name::Suffix(suffix) => {
+                reading.host.len() > suffix.len() && reading.host.ends_with(suffix.as_str())
+            }
+        };
+        is_host
+            && match &self.port {
+                Port::Any => true,
+                Port::None => reading.port.is_none() || !reading.port_counts,
+                Port::Number(number) => reading.port == Some(number.as_str()),
+            }
     }
+}
+
+/// One way to read the authority of a request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) struct Authority<'a> {
+    /// In lower case, as long as [`readings`] was given it so; IPv6 literals keep their brackets.
+    host: &'a str,
+    /// Whatever follows the last colon.
+    port: Option<&'a str>,
+    /// Whether the reader tells authorities apart by it.
+    port_counts: bool,
+}
+
+/// Every reading of an authority in lower case, the one as it stands first.
+pub(super) fn readings(authority: &str) -> impl Iterator<Item = Authority<'_>> + Clone {
+    let (host, port) = split_port(authority);
+    let bare = host.strip_suffix('.');
+    let of = |host, port_counts| Authority { host, port, port_counts };
+    let without_port = port.map(|_| of(host, false));
+    let without_dot = bare.map(|bare| of(bare, false));
+    [Some(of(host, true)), without_port, without_dot].into_iter().flatten()
 }
 
 /// Whether `text` is a host as it stands in a URI (RFC 3986 §3.2.2): a name in ASCII, or an IP
@@ -57,54 +110,85 @@ pub(crate) fn is_host(text: &str) -> bool {
     }
 }
 
-/// Whether the host ends with the dot of the DNS root. Names with and without it are the same, but
-/// proxies route them differently.
-pub(super) fn is_rooted(authority: &str) -> bool {
-    let (host, _) = split_port(authority);
-    host.ends_with('.')
-}
-
-fn split_port(authority: &str) -> (&str, &str) {
+/// Splits at the last colon, unless that is part of an IPv6 address, as Envoy does
+/// (source/common/http/header_utility.cc, `getPortStart`): what follows need not be a number.
+fn split_port(authority: &str) -> (&str, Option<&str>) {
     match authority.rsplit_once(':') {
-        Some((host, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => (host, port),
-        _ => (authority, ""),
+        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+        _ => (authority, None),
     }
 }
 
-/// The host of an authority: lower case, no port, no trailing dot; IPv6 literals keep brackets.
-pub(crate) fn without_port(authority: &str) -> Cow<'_, str> {
-    let (host, _) = split_port(authority);
-    let host = host.strip_suffix('.').unwrap_or(host);
-    match host.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        true => Cow::Owned(host.to_ascii_lowercase()),
-        false => Cow::Borrowed(host),
-    }
-}
+const NO_HOST: &str = "is not a host; write one such as \"api.example.com\" or \"*.example.com\", in \
+                       ASCII, with \":8443\" or \":*\" after it if it comes with a port";
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn matches(pattern: &str, authority: &str) -> bool {
-        HostPattern::parse(pattern).unwrap().matches(&without_port(authority))
+    /// Whether the pattern matches every reading of the authority, or any of them.
+    fn matches(pattern: &str, authority: &str) -> (bool, bool) {
+        let pattern = HostPattern::parse(pattern).unwrap();
+        let authority = authority.to_ascii_lowercase();
+        let mut all = readings(&authority);
+        (all.clone().all(|reading| pattern.matches(reading)), all.any(|r| pattern.matches(r)))
+    }
+
+    const YES: (bool, bool) = (true, true);
+    const PERHAPS: (bool, bool) = (false, true);
+    const NO: (bool, bool) = (false, false);
+
+    #[test]
+    fn what_may_be_routed_elsewhere_may_be_another_host() {
+        for (pattern, authority, expected) in [
+            ("Api.example.com", "API.example.com", YES),
+            ("api.example.com", "api.example.com:8443", PERHAPS),
+            ("api.example.com", "api.example.com:80", PERHAPS),
+            ("api.example.com", "api.example.com:", PERHAPS),
+            ("api.example.com", "api.example.com:99999999", PERHAPS),
+            ("api.example.com", "api.example.com:x", PERHAPS),
+            ("api.example.com", "api.example.com.", PERHAPS),
+            ("api.example.com", "api.example.com.:80", PERHAPS),
+            ("api.example.com", "api.example.com:80:80", NO),
+            ("api.example.com", "u@api.example.com", NO),
+            ("api.example.com", "api.example.com.evil.org", NO),
+            ("[::1]", "[::1]", YES),
+            ("[::1]", "[::1]:8080", PERHAPS),
+            ("*", "anything.:80", YES),
+            ("*", "", YES),
+        ] {
+            assert_eq!(matches(pattern, authority), expected, "{pattern} {authority}");
+        }
     }
 
     #[test]
-    fn case_port_and_trailing_dot_are_ignored() {
-        assert!(matches("Api.example.com", "API.example.com:8443"));
-        assert!(matches("api.example.com", "api.example.com."));
-        assert!(matches("[::1]", "[::1]:8080"));
-        assert!(matches("*", "anything"));
-        assert!(!matches("api.example.com", "api.example.com.evil.org"));
+    fn a_port_in_a_pattern_makes_it_sure() {
+        for (pattern, authority, expected) in [
+            ("api.example.com:8443", "api.example.com:8443", YES),
+            ("api.example.com:8443", "api.example.com:8444", NO),
+            ("api.example.com:8443", "api.example.com", NO),
+            ("*.example.com:8443", "api.example.com:8443", YES),
+            ("api.example.com:*", "api.example.com:1", YES),
+            ("api.example.com:*", "api.example.com", YES),
+            ("api.example.com:*", "api.example.com.", PERHAPS),
+            ("[::1]:80", "[::1]:80", YES),
+        ] {
+            assert_eq!(matches(pattern, authority), expected, "{pattern} {authority}");
+        }
     }
 
     #[test]
     fn a_wildcard_stands_for_one_or_more_whole_labels() {
-        assert!(matches("*.example.com", "a.example.com"));
-        assert!(matches("*.example.com", "a.b.example.com:80"));
-        assert!(!matches("*.example.com", "example.com"));
-        assert!(!matches("*.example.com", ".example.com"));
-        assert!(!matches("*.example.com", "badexample.com"));
+        for (authority, expected) in [
+            ("a.example.com", YES),
+            ("a.b.example.com", YES),
+            ("a.example.com:80", PERHAPS),
+            ("example.com", NO),
+            (".example.com", NO),
+            ("badexample.com", NO),
+        ] {
+            assert_eq!(matches("*.example.com", authority), expected, "{authority}");
+        }
     }
 
     #[test]
@@ -115,8 +199,12 @@ mod tests {
             "*.",
             "*..com",
             "a..com",
-            "a.com:80",
+            "a.com:",
+            "a.com:http",
+            "a.com:99999",
+            "a.com:080",
             "a.com.",
+            "*:80",
             "https://a.com",
             "u@a.com",
             "a b",

@@ -26,15 +26,21 @@ struct Node {
 }
 
 impl PathIndex {
-    /// Takes the patterns of each rule in turn; one without any is for any path.
-    pub(super) fn new(rules: impl Iterator<Item = Vec<PathPattern>>) -> Self {
+    /// Takes the patterns of each rule in turn, and whether it loosens access; one without any is for
+    /// any path.
+    ///
+    /// Many servers take `/a/` for `/a`, so that a rule which guards one of them guards both.
+    pub(super) fn new(rules: impl Iterator<Item = (Vec<PathPattern>, bool)>) -> Self {
         let mut index = Self { nodes: vec![Node::new()], anywhere: Vec::new() };
-        for (rule, patterns) in rules.enumerate() {
+        for (rule, (patterns, is_loose)) in rules.enumerate() {
             if patterns.is_empty() {
                 index.anywhere.push(rule);
             }
             for pattern in patterns {
-                index.insert(pattern, rule);
+                let other = pattern.with_other_end().filter(|_| !is_loose);
+                for pattern in std::iter::once(pattern).chain(other) {
+                    index.insert(pattern, rule);
+                }
             }
         }
         index
@@ -104,10 +110,15 @@ mod tests {
     use super::super::RequestPath;
     use super::*;
 
-    /// The first of these patterns that matches.
+    /// The first of these patterns, of rules that loosen access, that matches.
     fn first(patterns: &[&str], path: &str) -> Option<usize> {
-        let rules = patterns.iter().map(|pattern| vec![PathPattern::parse(pattern).unwrap()]);
-        PathIndex::new(rules).first(RequestPath::new(path.as_bytes()).normal(), |_| true)
+        let rules =
+            patterns.iter().map(|pattern| (vec![PathPattern::parse(pattern).unwrap()], true));
+        first_of(&PathIndex::new(rules), path)
+    }
+
+    fn first_of(index: &PathIndex, path: &str) -> Option<usize> {
+        index.first(&RequestPath::new(path.as_bytes()).readings().next().unwrap(), |_| true)
     }
 
     fn matches(pattern: &str, path: &str) -> bool {
@@ -151,6 +162,23 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_that_guards_a_path_guards_it_with_a_slash_at_its_end_too() {
+        for (pattern, paths, others) in [
+            ("/a", &["/a", "/a/"][..], &["/a/b", "/"][..]),
+            ("/a/", &["/a", "/a/"], &["/a/b"]),
+            ("/a/*", &["/a/b", "/a/b/"], &["/a/", "/a/b/c"]),
+            ("/", &["/"], &["/a"]),
+        ] {
+            let rules = [(vec![PathPattern::parse(pattern).unwrap()], false)];
+            let index = PathIndex::new(rules.into_iter());
+
+            assert!(paths.iter().all(|path| first_of(&index, path) == Some(0)), "{pattern}");
+            let mut others = others.iter();
+            assert!(others.all(|path| first_of(&index, path).is_none()), "{pattern}");
+        }
+    }
+
+    #[test]
     fn the_first_of_several_counts_however_they_are_written() {
         let patterns = ["/a/b", "/a/*", "/*/b", "/a/**", "/**", "/a/b/c"];
         for (path, expected) in [
@@ -173,7 +201,7 @@ mod tests {
     fn a_rule_may_have_several_paths_or_none_and_be_unsuitable() {
         let parse = |text| PathPattern::parse(text).unwrap();
         let rules = [vec![parse("/a"), parse("/b/**")], vec![], vec![parse("/b/c")]];
-        let index = PathIndex::new(rules.into_iter());
+        let index = PathIndex::new(rules.into_iter().map(|patterns| (patterns, true)));
 
         assert_eq!(index.first("a", |_| true), Some(0));
         assert_eq!(index.first("b/c", |_| true), Some(0));

@@ -2,6 +2,7 @@
 
 mod host;
 mod index;
+mod method;
 mod path;
 
 pub(crate) use host::{HostPattern, is_host};
@@ -10,8 +11,10 @@ pub(crate) use path::{PathPattern, RequestPath};
 use crate::jose::{ClaimName, Claims};
 use crate::reason::Reason;
 use crate::request::RequestHead;
+use host::Authority;
 use index::PathIndex;
 use serde_json::Value;
+use std::borrow::Cow;
 use std::rc::Rc;
 
 /// The rules of a configuration, in order.
@@ -19,50 +22,88 @@ use std::rc::Rc;
 pub(crate) struct Rules {
     rules: Vec<Rule>,
     paths: PathIndex,
+    has_methods: bool,
+    has_hosts: bool,
+    ignore_path_case: bool,
     default: Access,
 }
 
 impl Rules {
-    pub(crate) fn new(mut rules: Vec<Rule>) -> Self {
-        let paths = rules.iter_mut().map(|rule| std::mem::take(&mut rule.matched.paths));
-        Self { paths: PathIndex::new(paths), rules, default: Access::Required(Rc::default()) }
+    /// `ignore_path_case` if the paths of the rules were read so.
+    pub(crate) fn new(mut rules: Vec<Rule>, ignore_path_case: bool) -> Self {
+        let paths = rules
+            .iter_mut()
+            .map(|rule| (std::mem::take(&mut rule.matched.paths), rule.access.is_loose()));
+        Self {
+            paths: PathIndex::new(paths),
+            has_methods: rules.iter().any(|rule| !rule.matched.methods.is_empty()),
+            has_hosts: rules.iter().any(|rule| !rule.matched.hosts.is_empty()),
+            rules,
+            ignore_path_case,
+            default: Access::Required(Rc::default()),
+        }
     }
 
     /// What the first matching rule asks of a request; a token of any provider when none matches.
     ///
-    /// A path or host that servers may read differently is never let through by a rule that
-    /// loosens access, and must meet the rules of all its readings.
+    /// A request whose host, method or path servers may read differently has several readings. A rule
+    /// that loosens access counts only if each of them selects it: else the request must meet the
+    /// strict rules of all of them.
     pub(crate) fn access(&self, request: &RequestHead<'_>) -> Access {
         if self.rules.is_empty() {
             return self.default.clone();
         }
-        let authority = request.authority();
-        let host = host::without_port(&authority);
-        let path = RequestPath::new(request.path());
-        let first = |strict_only: bool, reading: &str| {
-            let is_suitable = |rule: &Rule| {
-                !(strict_only && rule.access.is_loose())
-                    && rule.matched.matches(&host, request.method())
-            };
-            self.paths
-                .first(reading, |rule| self.rules.get(rule).is_some_and(is_suitable))
-                .and_then(|rule| self.rules.get(rule))
-                .map_or(&self.default, |rule| &rule.access)
+        let authority = match self.has_hosts {
+            true => request.authority().to_ascii_lowercase(),
+            false => String::new(),
+        };
+        let methods = match self.has_methods {
+            true => method::readings(request, |method| self.name_method(method)),
+            false => vec![Cow::Borrowed(request.method())],
+        };
+        let path = RequestPath::new(request.path()).ignoring_case(self.ignore_path_case);
+        let readings = |strict_only| {
+            let (authority, methods) = (&authority, &methods);
+            path.readings().flat_map(move |path| {
+                host::readings(authority)
+                    .flat_map(|host| methods.iter().map(move |method| (host, method)))
+                    .map(|(host, method)| self.first(host, method, &path, strict_only))
+                    .collect::<Vec<_>>()
+            })
         };
 
-        let is_ambiguous = path.is_ambiguous() || host::is_rooted(&authority);
-        let access = first(is_ambiguous, path.normal());
-        if path.others().all(|reading| std::ptr::eq(access, first(is_ambiguous, reading))) {
+        let mut selected = readings(path.is_ambiguous());
+        let access = selected.next().unwrap_or(&self.default);
+        if selected.all(|other| std::ptr::eq(access, other)) {
             return access.clone();
         }
         let mut all = Requirement::default();
-        for reading in std::iter::once(path.normal()).chain(path.others()) {
-            match first(true, reading) {
-                Access::Required(requirement) => all.add(requirement),
-                Access::Optional(_) | Access::Public => {}
+        let mut added: Vec<&Access> = Vec::new();
+        for access in readings(true) {
+            if let Access::Required(requirement) = access
+                && !added.iter().any(|other| std::ptr::eq(access, *other))
+            {
+                added.push(access);
+                all.add(requirement);
             }
         }
         Access::Required(Rc::new(all))
+    }
+
+    fn name_method(&self, method: &[u8]) -> bool {
+        let mut methods = self.rules.iter().flat_map(|rule| &rule.matched.methods);
+        methods.any(|named| named.as_bytes() == method)
+    }
+
+    /// What the first rule for one reading asks for, of all rules or of those that do not loosen.
+    fn first(&self, host: Authority<'_>, method: &[u8], path: &str, strict_only: bool) -> &Access {
+        let is_suitable = |rule: &Rule| {
+            !(strict_only && rule.access.is_loose()) && rule.matched.matches(host, method)
+        };
+        self.paths
+            .first(path, |rule| self.rules.get(rule).is_some_and(is_suitable))
+            .and_then(|rule| self.rules.get(rule))
+            .map_or(&self.default, |rule| &rule.access)
     }
 }
 
@@ -84,7 +125,7 @@ pub(crate) struct Match {
 
 impl Match {
     /// Whether host and method are among those that the rule is for.
-    fn matches(&self, host: &str, method: &[u8]) -> bool {
+    fn matches(&self, host: Authority<'_>, method: &[u8]) -> bool {
         (self.methods.is_empty() || self.methods.iter().any(|m| m.as_bytes() == method))
             && (self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.matches(host)))
     }
@@ -167,9 +208,13 @@ fn holds_any(value: &Value, wanted: &[String], is_list: bool) -> bool {
 }
 
 /// A scalar as text; what a claim and a configured value have in common.
+///
+/// There is none for a number that is no integer, or not one of 64 bits: those are kept as floating
+/// point, which makes different ones the same.
 pub(crate) fn scalar_text(value: &Value) -> Option<String> {
     match value {
         Value::Bool(flag) => Some(flag.to_string()),
+        Value::Number(number) if number.is_f64() => None,
         Value::Number(number) => Some(number.to_string()),
         Value::String(text) => Some(text.clone()),
         Value::Array(_) | Value::Null | Value::Object(_) => None,
@@ -205,7 +250,15 @@ mod tests {
         for value in [json!("a"), json!(7), json!("7"), json!(true), json!(["x", "a"])] {
             assert!(grants(json!([]), wanted.clone(), &json!({"c": value})), "{value}");
         }
-        for value in [json!("A"), json!("a b"), json!([["a"]]), json!({"a": 1}), json!(null)] {
+        for value in [
+            json!("A"),
+            json!("a b"),
+            json!([["a"]]),
+            json!({"a": 1}),
+            json!(null),
+            json!(7.0),
+            json!([7.5]),
+        ] {
             assert!(!grants(json!([]), wanted.clone(), &json!({"c": value})), "{value}");
         }
         assert!(!grants(json!([]), json!({"c": ["a"], "d": ["b"]}), &json!({"c": "a"})));

@@ -8,19 +8,31 @@ use percent_encoding::{percent_decode, percent_decode_str};
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// A path in every reading that servers give it.
+/// A path that has a reading for each way in which servers read it.
 ///
 /// A reading is written as segments parted by slashes, without the one at the beginning; `/a/` ends
 /// with an empty segment.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) struct RequestPath<'a> {
-    /// As RFC 3986 §6.2.2 normalises it: no query, needless escapes decoded, dot segments removed,
-    /// and runs of slashes made one.
-    normal: Cow<'a, str>,
-    /// Where they differ from that: with the slashes as they are, with dot segments as they are,
-    /// and as the laxest of servers would decode it.
-    others: Vec<String>,
+    /// Without the query and the first slash, needless escapes decoded.
+    decoded: Cow<'a, str>,
+    /// Whether it is in normal form as it stands, which nearly all are.
+    is_normal: bool,
     is_ambiguous: bool,
+    ignores_case: bool,
+}
+
+/// How a server reads a path.
+#[derive(Clone, Copy, Debug)]
+enum Reading {
+    /// As RFC 3986 §6.2.2 normalises it, and runs of slashes made one.
+    Normal,
+    /// With dot segments as they are.
+    AsWritten,
+    /// With runs of slashes as they are.
+    Unmerged,
+    /// As the laxest of servers would decode it.
+    Lax,
 }
 
 impl<'a> RequestPath<'a> {
@@ -28,28 +40,26 @@ impl<'a> RequestPath<'a> {
     pub(crate) fn new(target: &'a [u8]) -> Self {
         let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
         if let Some(normal) = as_normal(path) {
-            return Self { normal: Cow::Borrowed(normal), others: Vec::new(), is_ambiguous: false };
+            let decoded = normal.into();
+            return Self { decoded, is_normal: true, is_ambiguous: false, ignores_case: false };
         }
-        let (decoded, mut is_ambiguous) = decode(path);
-        let absolute = decoded.strip_prefix('/');
+        let (mut decoded, is_ambiguous) = decode(path);
         // Nothing but origin form and `OPTIONS *` names a path.
-        is_ambiguous |= absolute.is_none() && decoded != "*";
-        let relative = absolute.unwrap_or(&decoded);
+        let is_odd = match decoded.starts_with('/') {
+            true => {
+                decoded.remove(0);
+                false
+            }
+            false => decoded != "*",
+        };
+        let is_ambiguous = is_ambiguous || is_odd;
+        Self { decoded: decoded.into(), is_normal: false, is_ambiguous, ignores_case: false }
+    }
 
-        let normal = resolve(relative, true);
-        let mut others = Vec::new();
-        if relative.contains("..") || relative.starts_with('/') || relative.contains("//") {
-            // Nobody takes a single dot for a name.
-            let as_written: Vec<_> =
-                relative.split('/').filter(|segment| *segment != ".").collect();
-            others.push(as_written.join("/"));
-            others.push(resolve(relative, false));
-        }
-        if is_ambiguous {
-            others.push(resolve(&decode_lax(relative), true));
-        }
-        others.retain(|reading| *reading != normal);
-        Self { normal: Cow::Owned(normal), others, is_ambiguous }
+    /// The same, or its readings in lower case: for servers that take ASCII letters of either case
+    /// for the same.
+    pub(crate) fn ignoring_case(self, ignores_case: bool) -> Self {
+        Self { ignores_case, ..self }
     }
 
     /// Whether servers disagree on what the characters of this path mean.
@@ -57,14 +67,36 @@ impl<'a> RequestPath<'a> {
         self.is_ambiguous
     }
 
-    /// The reading of a server that keeps to the RFC.
-    pub(crate) fn normal(&self) -> &str {
-        &self.normal
+    /// Every reading, that of a server which keeps to the RFC first. Each is made when it is asked
+    /// for: together they may be large.
+    pub(crate) fn readings(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        let decoded = &self.decoded;
+        let has_dots_or_runs = !self.is_normal
+            && (decoded.contains("..") || decoded.starts_with('/') || decoded.contains("//"));
+        let readings = [
+            Some(Reading::Normal),
+            has_dots_or_runs.then_some(Reading::AsWritten),
+            has_dots_or_runs.then_some(Reading::Unmerged),
+            self.is_ambiguous.then_some(Reading::Lax),
+        ];
+        readings.into_iter().flatten().map(|reading| self.read(reading))
     }
 
-    /// The readings of others.
-    pub(crate) fn others(&self) -> impl Iterator<Item = &str> {
-        self.others.iter().map(String::as_str)
+    fn read(&self, reading: Reading) -> Cow<'_, str> {
+        let read = match reading {
+            _ if self.is_normal => Cow::Borrowed(&*self.decoded),
+            Reading::Normal => resolve(&self.decoded, true).into(),
+            Reading::AsWritten => {
+                // Nobody takes a single dot for a name.
+                joined(self.decoded.split('/').filter(|segment| *segment != ".")).into()
+            }
+            Reading::Unmerged => resolve(&self.decoded, false).into(),
+            Reading::Lax => resolve(&decode_lax(&self.decoded), true).into(),
+        };
+        match self.ignores_case && read.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            true => read.to_ascii_lowercase().into(),
+            false => read,
+        }
     }
 }
 
@@ -82,6 +114,24 @@ pub(super) enum Segment {
 }
 
 impl PathPattern {
+    /// For paths that [ignore case](RequestPath::ignoring_case).
+    pub(crate) fn parse_ignoring_case(text: &str) -> Result<Self, String> {
+        if !text.is_ascii() || percent_decode_str(text).any(|byte| !byte.is_ascii()) {
+            return Err(
+                "holds a letter that is not ASCII, whose case `caseInsensitivePaths` does \
+                        not ignore; guard the path above it"
+                    .to_owned(),
+            );
+        }
+        let mut pattern = Self::parse(text)?;
+        for segment in &mut pattern.segments {
+            if let Segment::Literal(literal) = segment {
+                literal.make_ascii_lowercase();
+            }
+        }
+        Ok(pattern)
+    }
+
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if !text.starts_with('/') {
             return Err(format!("does not begin with a slash; write \"/{text}\""));
@@ -97,11 +147,11 @@ impl PathPattern {
         }
         let rooted = if path.is_empty() { "/" } else { path };
         let path_of_pattern = RequestPath::new(rooted.as_bytes());
-        let (decoded, _) = decode(rooted.as_bytes());
+        let normal = path_of_pattern.read(Reading::Normal);
         if path_of_pattern.is_ambiguous
             || text.contains(['?', '#'])
             || (with_descendants && path.ends_with('/'))
-            || !decoded.split('/').skip(1).eq(path_of_pattern.normal.split('/'))
+            || path_of_pattern.decoded != normal
         {
             return Err(
                 "is not a normalised path, so no request would match it; write it without \
@@ -113,13 +163,29 @@ impl PathPattern {
         let segments = path
             .split('/')
             .skip(1)
-            .zip(path_of_pattern.normal.split('/'))
+            .zip(normal.split('/'))
             .map(|(written, segment)| match written {
                 "*" => Segment::Any,
                 _ => Segment::Literal(segment.to_owned()),
             })
             .collect();
         Ok(Self { segments, with_descendants })
+    }
+
+    /// The same path with a slash at its end, or without the one that it has; none if it has both.
+    pub(super) fn with_other_end(&self) -> Option<Self> {
+        let mut other = self.clone();
+        match self.segments.split_last() {
+            _ if self.with_descendants => return None,
+            Some((Segment::Literal(last), above)) if last.is_empty() => {
+                if above.is_empty() {
+                    return None;
+                }
+                other.segments.pop();
+            }
+            _ => other.segments.push(Segment::Literal(String::new())),
+        }
+        Some(other)
     }
 }
 
@@ -191,54 +257,67 @@ fn decode_lax(decoded: &str) -> String {
     let again: Cow<'_, [u8]> = percent_decode(&again).into();
     let text = String::from_utf8_lossy(&again).replace('\\', "/");
     let path = text.split(['\0', '#', '?']).next().unwrap_or_default();
-    let segments = path.split('/').map(|segment| segment.split(';').next().unwrap_or_default());
-    segments.collect::<Vec<_>>().join("/")
+    joined(path.split('/').map(|segment| segment.split(';').next().unwrap_or_default()))
 }
 
 /// Removes dot segments (RFC 3986 §5.2.4) and, if slashes are merged, empty segments other than
 /// the last.
 fn resolve(path: &str, merge_slashes: bool) -> String {
-    let mut segments = Vec::new();
+    // Each segment is followed by a slash here.
+    let mut resolved = String::with_capacity(path.len().saturating_add(1));
     let mut parts = path.split('/').peekable();
     while let Some(part) = parts.next() {
         let is_last = parts.peek().is_none();
         match part {
             "." => {}
-            ".." => _ = segments.pop(),
+            ".." => {
+                resolved.pop();
+                let parent = resolved.rfind('/').map_or(0, |slash| slash.saturating_add(1));
+                resolved.truncate(parent);
+            }
             "" if !is_last && merge_slashes => {}
             other => {
-                segments.push(other);
+                resolved.push_str(other);
+                resolved.push('/');
                 continue;
             }
         }
         if is_last {
             // A dot segment at the end names a directory.
-            segments.push("");
+            resolved.push('/');
         }
     }
-    segments.join("/")
+    resolved.pop();
+    resolved
+}
+
+fn joined<'a>(segments: impl Iterator<Item = &'a str>) -> String {
+    let mut path = String::new();
+    for segment in segments {
+        path.push_str(segment);
+        path.push('/');
+    }
+    path.pop();
+    path
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn normal(path: &str) -> String {
-        let path = RequestPath::new(path.as_bytes());
-        assert!(!path.is_ambiguous(), "{path:?}");
-        format!("/{}", path.normal)
-    }
-
     fn readings(path: &str) -> Vec<String> {
         let path = RequestPath::new(path.as_bytes());
-        std::iter::once(path.normal()).chain(path.others()).map(|r| format!("/{r}")).collect()
+        path.readings().map(|reading| format!("/{reading}")).collect()
+    }
+
+    fn normal(path: &str) -> String {
+        assert!(!RequestPath::new(path.as_bytes()).is_ambiguous(), "{path:?}");
+        readings(path).remove(0)
     }
 
     #[test]
     fn paths_in_normal_form_have_one_reading() {
-        for path in
-            ["/", "/a/b", "/a/b/", "/a/b?c=/../d", "/100%25", "/a/.../b", "/./a/./b", "/caf%C3%A9"]
-        {
+        for path in ["/", "/a/b", "/a/b/", "/a/b?c=/../d", "/100%25", "/./a/./b", "/caf%C3%A9"] {
             assert_eq!(readings(path).len(), 1, "{path}");
         }
     }

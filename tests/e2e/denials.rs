@@ -64,6 +64,9 @@ fn token_with_unacceptable_claims_is_denied() {
     let token = Token::good().claim("exp", now() + 7200);
     assert_token_denied(&sidecar, &token, "lifetime_too_long");
     assert_token_denied(&sidecar, &token.without_claim("iat"), "lifetime_too_long");
+    for cnf in [json!({ "jkt": "x" }), json!({ "x5t#S256": "x" }), json!(null)] {
+        assert_token_denied(&sidecar, &Token::good().claim("cnf", cnf), "token_bound");
+    }
 }
 
 #[test]

@@ -74,18 +74,23 @@ fn claims_are_found_and_written_as_configured() {
 }
 
 #[test]
-fn claim_that_is_no_header_value_counts_as_absent() {
+fn claim_that_is_no_header_value_is_left_out() {
     let sidecar = Sidecar::start(&Config::new());
     let tenant_and_subject = |tenant, subject| {
         let token = Token::good().claim("tenant", tenant).claim("sub", subject).compact();
         let seen = received(&sidecar.send(&Request::get("/").bearer(&token)));
         [seen.header("x-tenant").map(str::to_owned), seen.header("x-user-id").map(str::to_owned)]
     };
-    let absent = [Some("default".to_owned()), None];
+    // Nor is it what the default says, which is for a token without the claim.
+    let left_out = [None, None];
 
-    assert_eq!(tenant_and_subject("acme\r\nx-scopes: admin", "a\nb"), absent);
-    assert_eq!(tenant_and_subject("아크메", "사용자"), absent);
-    assert_eq!(tenant_and_subject("a\u{0}b", "a\u{7f}b"), absent);
+    assert_eq!(tenant_and_subject("acme\r\nx-scopes: admin", "a\nb"), left_out);
+    assert_eq!(tenant_and_subject("아크메", "사용자"), left_out);
+    assert_eq!(tenant_and_subject("münchen", ""), left_out);
+    assert_eq!(tenant_and_subject("a\u{0}b", "a\u{7f}b"), left_out);
+    let without = Token::good().without_claim("tenant").compact();
+    let seen = received(&sidecar.send(&Request::get("/").bearer(&without)));
+    assert_eq!(seen.header("x-tenant"), Some("default"));
 }
 
 #[test]

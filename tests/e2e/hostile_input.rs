@@ -48,7 +48,7 @@ fn bytes_outside_utf8_are_survived_where_tokens_are_looked_for() {
         (authorization("\u{ff}"), "401 token_missing"),
         (authorization("Bearer \u{ff}"), "401 token_malformed"),
         (authorization(&format!("Bearer {good}\u{ff}")), "401 token_malformed"),
-        (authorization(&format!("Bearer\u{ff} {good}")), "401 token_missing"),
+        (authorization(&format!("Bearer\u{ff} {good}")), "401 token_malformed"),
         (authorization(&format!("\u{ff}, Bearer {good}")), "400 multiple_tokens"),
         (cookies("\u{ff}=\u{ff}"), "401 token_missing"),
         (cookies("access_token=\u{ff}"), "401 token_malformed"),

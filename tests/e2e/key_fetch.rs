@@ -163,7 +163,10 @@ fn istio_rule_loads_as_it_is() {
         "issuer": ISSUER,
         "audiences": [AUDIENCE],
         "jwksUri": "https://auth.example.com/.well-known/jwks.json",
-        "fromHeaders": [{ "name": "Authorization", "prefix": "Bearer " }, { "name": "X-Token" }],
+        "fromHeaders": [
+            { "name": "Authorization", "prefix": "Bearer " },
+            { "name": "X-Token", "prefix": "" },
+        ],
         "fromParams": ["access_token"],
         "fromCookies": ["access_token"],
         "outputPayloadToHeader": "x-jwt-payload",

@@ -26,6 +26,7 @@ mod issuer_failures;
 mod istio;
 mod key_fetch;
 mod key_lifetime;
+mod lax_servers;
 mod owned_headers;
 mod paths;
 mod preflight;

@@ -17,6 +17,8 @@ fn rules_match_by_host_method_and_path() {
             { "match": { "paths": ["/users/*/avatar"] }, "access": "public" },
             { "match": { "hosts": ["*.open.example.com", "exact.example.com"] },
               "access": "public" },
+            { "match": { "hosts": ["one.example.com:8443", "any.example.com:*"] },
+              "access": "public" },
         ]),
     ));
     let cases = [
@@ -35,12 +37,23 @@ fn rules_match_by_host_method_and_path() {
         ("GET", "api.example.com", "/users/7/avatar/raw", "401 token_missing"),
         ("GET", "api.example.com", "/users//avatar", "401 token_missing"),
         ("GET", "a.open.example.com", "/x", "200 public"),
-        ("GET", "A.Open.EXAMPLE.com:8443", "/x", "200 public"),
+        ("GET", "A.Open.EXAMPLE.com", "/x", "200 public"),
+        // Envoy sends these to another virtual host, unless it is told to ignore ports.
+        ("GET", "a.open.example.com:8443", "/x", "401 token_missing"),
         ("GET", "open.example.com", "/x", "401 token_missing"),
         ("GET", "aopen.example.com", "/x", "401 token_missing"),
         ("GET", "a.open.example.com.evil.test", "/x", "401 token_missing"),
         ("GET", "exact.example.com", "/x", "200 public"),
-        ("GET", "EXACT.example.com:80", "/x", "200 public"),
+        ("GET", "exact.example.com:80", "/x", "401 token_missing"),
+        ("GET", "exact.example.com:1234", "/x", "401 token_missing"),
+        ("GET", "exact.example.com:", "/x", "401 token_missing"),
+        ("GET", "exact.example.com:99999999", "/x", "401 token_missing"),
+        ("GET", "exact.example.com.", "/x", "401 token_missing"),
+        ("GET", "x", "http://exact.example.com:1234/x", "401 token_missing"),
+        ("GET", "x", "http://exact.example.com/x", "200 public"),
+        ("GET", "one.example.com:8443", "/x", "200 public"),
+        ("GET", "one.example.com", "/x", "401 token_missing"),
+        ("GET", "any.example.com:1234", "/x", "200 public"),
         ("GET", "not-exact.example.com", "/x", "401 token_missing"),
     ];
 

@@ -321,7 +321,7 @@ impl<'a> Mesh<'a> {
                 let token = tokens[usize::from(is_new_key)].as_str();
                 match send(driver, &mut view, token, now) {
                     (_, Disposition::Decided(verdict)) => view.around.decided(&verdict, now),
-                    (stream, Disposition::Paused) => _ = view.own.paused.insert(stream, now),
+                    (stream, Disposition::Paused(_)) => _ = view.own.paused.insert(stream, now),
                 }
             }
             Entry::Timeout if view.own.wakes_at == Some(now) => {

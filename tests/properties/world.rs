@@ -348,7 +348,7 @@ impl World {
             Disposition::Decided(verdict) => {
                 self.around.note(Fact::Decided { request, code: verdict.code() });
             }
-            Disposition::Paused => own.paused.push(request),
+            Disposition::Paused(_) => own.paused.push(request),
         }
         request
     }

@@ -212,7 +212,7 @@ fn ambiguous_paths_never_loosen_access() {
         ]}),
     );
     let mut code = |path: &str| {
-        let headers = [(":path", path), (":authority", "open.example.com:443")];
+        let headers = [(":path", path), (":authority", "open.example.com")];
         sim.send(1, &headers).unwrap().code()
     };
 
@@ -289,17 +289,108 @@ fn no_spelling_of_a_path_escapes_what_its_rule_asks_for() {
     }
 }
 
+/// Envoy compares ports, and the dot of the DNS root, when it chooses a virtual host, unless it is told
+/// not to; so either may lead to the host that is named, or elsewhere.
 #[test]
-fn a_host_with_the_dot_of_the_root_is_never_let_through() {
+fn a_host_that_may_be_another_is_never_let_through() {
     let mut sim = warm(
         json!({}),
-        json!({"rules": [{"match": {"hosts": ["open.example.com"]}, "access": "public"}]}),
+        json!({"rules": [
+            {"match": {"hosts": ["open.example.com", "any.example.com:*"]}, "access": "public"},
+            {"match": {"hosts": ["one.example.com:8443"]}, "access": "public"},
+        ]}),
     );
     let mut code = |host| sim.send(1, &[(":path", "/"), (":authority", host)]).unwrap().code();
 
-    assert_eq!(code("Open.example.com:80"), "public");
-    assert_eq!(code("open.example.com."), "token_missing");
-    assert_eq!(code("open.example.com.:80"), "token_missing");
+    for host in ["Open.example.com", "any.example.com", "any.example.com:1", "one.example.com:8443"]
+    {
+        assert_eq!(code(host), "public", "{host}");
+    }
+    for host in [
+        "open.example.com:80",
+        "open.example.com:1234",
+        "open.example.com:",
+        "open.example.com:99999999",
+        "open.example.com:x",
+        "open.example.com.",
+        "open.example.com.:80",
+        "one.example.com",
+        "one.example.com:8444",
+        "",
+    ] {
+        assert_eq!(code(host), "token_missing", "{host}");
+    }
+}
+
+/// Servers fold methods, run a GET for a HEAD, see one behind an upgrade, and take them from headers.
+#[test]
+fn no_spelling_of_a_method_escapes_what_its_rule_asks_for() {
+    let mut sim = warm(
+        json!({}),
+        json!({"rules": [
+            {"match": {"methods": ["DELETE"]}, "scopes": ["admin:write"]},
+            {"match": {"methods": ["GET"], "paths": ["/ws"]}, "claims": {"tenant": ["admin"]}},
+            {"match": {"methods": ["PUT"]}, "access": "public"},
+        ]}),
+    );
+    let bearer = format!("Bearer {}", token().compact());
+    let mut code = |method: &str, path: &str, more: Option<(&str, &str)>| {
+        let headers = [(":method", method), (":path", path), ("authorization", &bearer)];
+        let headers: Vec<_> = headers.into_iter().chain(more).collect();
+        sim.send(1, &headers).unwrap().code()
+    };
+
+    assert_eq!(code("POST", "/", None), "allowed");
+    assert_eq!(code("PUT", "/", None), "public");
+    assert_eq!(code("PUT", "/ws", Some(("upgrade", "websocket"))), "claim_mismatch");
+    assert_eq!(code("put", "/", None), "allowed");
+    for method in ["DELETE", "delete", "Delete"] {
+        assert_eq!(code(method, "/", None), "scope_insufficient", "{method}");
+    }
+    for name in ["x-http-method-override", "x-http-method", "x-method-override", "x_http_method"] {
+        for method in ["PUT", "POST"] {
+            let code = code(method, "/", Some((name, "delete")));
+            assert_eq!(code, "scope_insufficient", "{method} {name}");
+        }
+    }
+    for (method, name) in [("POST", "upgrade"), ("HEAD", "x"), ("CONNECT", ":protocol")] {
+        let code = code(method, "/ws", Some((name, "websocket")));
+        assert_eq!(code, "claim_mismatch", "{method} {name}");
+    }
+}
+
+#[test]
+fn a_guarded_path_is_guarded_with_a_slash_at_its_end_and_in_capitals_if_asked() {
+    let rules = json!([
+        {"match": {"paths": ["/exact", "/users/*/keys/"]}, "scopes": ["admin:write"]},
+        {"match": {"paths": ["/admin/**"]}, "scopes": ["admin:write"]},
+        {"match": {"paths": ["/open", "/Help/**"]}, "access": "public"},
+    ]);
+    let bearer = format!("Bearer {}", token().compact());
+    let code = |sim: &mut Sim, path: &str| {
+        sim.send(1, &[(":path", path), ("authorization", &bearer)]).unwrap().code()
+    };
+    let mut sim = warm(json!({}), json!({"rules": rules}));
+    for path in ["/exact", "/exact/", "/exact%2f", "/exact//", "/users/7/keys", "/users/7/keys/"] {
+        assert_eq!(code(&mut sim, path), "scope_insufficient", "{path}");
+    }
+    for (path, expected) in [
+        ("/open", "public"),
+        ("/open/", "allowed"),
+        ("/exact/x", "allowed"),
+        ("/ADMIN/x", "allowed"),
+        ("/help/x", "allowed"),
+    ] {
+        assert_eq!(code(&mut sim, path), expected, "{path}");
+    }
+
+    let mut sim = warm(json!({}), json!({"rules": rules, "caseInsensitivePaths": true}));
+    for path in ["/ADMIN/x", "/Exact/", "/Users/7/Keys", "/x%252F..%2541dmin%2541/../Admin/"] {
+        assert_eq!(code(&mut sim, path), "scope_insufficient", "{path}");
+    }
+    for path in ["/OPEN", "/hElp/x"] {
+        assert_eq!(code(&mut sim, path), "public", "{path}");
+    }
 }
 
 #[test]
@@ -328,6 +419,55 @@ fn optional_lets_no_unverified_token_through_wherever_it_is() {
     assert_eq!(code("authorization", "Basic dXNlcg=="), "public");
 }
 
+/// What lax servers take for a token, and the filter for none.
+#[test]
+fn what_may_be_a_token_goes_with_a_request_that_has_none() {
+    let config = config(
+        json!({"fromHeaders": [{"name": "Authorization", "prefix": "Bearer "}],
+            "fromCookies": ["at"], "fromParams": ["at"]}),
+        json!({"rules": [{"access": "optional"}]}),
+    );
+    let mut sim = Sim::new(&config);
+    let good = token().compact();
+    sim.publish(&[Key::alpha()]);
+
+    for (name, value) in [
+        ("authorization", "JWT e.e.e"),
+        ("authorization", "e.e"),
+        ("cookie", "AT=e.e"),
+        ("cookie", "%61t=e.e"),
+    ] {
+        let verdict = sim.send(1, &[(":path", "/"), (name, value)]).unwrap();
+        assert_eq!((verdict.code(), edits(&verdict)), ("public", &[removed(name)][..]), "{value}");
+
+        let path = format!("/?at={good}");
+        let beside = sim.send(1, &[(":path", &path), (name, value)]).unwrap();
+        let expected = [removed(name), set(":path", "/")];
+        assert_eq!((beside.code(), edits(&beside)), ("allowed", &expected[..]), "{value}");
+    }
+    let verdict = sim.send(1, &[(":path", "/a?AT=e.e&b=1")]).unwrap();
+    assert_eq!((verdict.code(), edits(&verdict)), ("public", &[set(":path", "/a?b=1")][..]));
+    for value in ["Bearer\u{a0}e.e.e", "\u{feff}Bearer e.e.e", "Bearer\u{3000}e.e.e"] {
+        let verdict = sim.send(1, &[(":path", "/"), ("authorization", value)]).unwrap();
+        assert_eq!(verdict.code(), "token_malformed", "{value}");
+    }
+}
+
+#[test]
+fn no_next_proxy_is_told_to_drop_what_the_filter_says() {
+    let mut sim = warm(outputs(), json!({"rules": [{"access": "optional"}]}));
+    let mut connection = |value| {
+        let headers = [(":path", "/"), ("upgrade", "websocket"), ("connection", value)];
+        let verdict = sim.send(1, &headers).unwrap();
+        edits(&verdict).to_vec()
+    };
+
+    assert_eq!(connection("Upgrade"), []);
+    assert_eq!(connection("Upgrade, X-User-Id"), [set("connection", "Upgrade")]);
+    assert_eq!(connection("x_user-id ,upgrade,authorization"), [set("connection", "upgrade")]);
+    assert_eq!(connection("X-Tenant"), [removed("connection")]);
+}
+
 #[test]
 fn preflights_pass_unless_switched_off() {
     let preflight = [
@@ -344,6 +484,33 @@ fn preflights_pass_unless_switched_off() {
     assert_eq!(strict.send(1, &preflight).unwrap().code(), "token_missing");
     let plain_options = warm(outputs(), json!({})).send(1, &preflight[..3]).unwrap();
     assert_eq!(plain_options.code(), "token_missing");
+}
+
+/// A browser adds nothing to a preflight that has a server do something.
+#[test]
+fn only_what_a_browser_sends_is_a_preflight() {
+    let everywhere =
+        json!({"fromHeaders": [{"name": "X-Jwt"}], "fromCookies": ["at"], "fromParams": ["at"]});
+    let mut sim = warm(everywhere, json!({}));
+    let preflight = [
+        (":method", "OPTIONS"),
+        (":path", "/?at=e.e.e&x=1"),
+        ("origin", "https://app"),
+        ("access-control-request-method", "POST"),
+    ];
+    let mut send = |more: &[(&str, &str)]| sim.send(1, &[&preflight[..], more].concat()).unwrap();
+
+    let verdict = send(&[("x-jwt", "e.e.e"), ("cookie", "at=e.e.e; a=1")]);
+    assert_eq!(verdict.code(), "cors_preflight");
+    assert_eq!(edits(&verdict), [removed("x-jwt"), set("cookie", "a=1"), set(":path", "/?x=1")]);
+    for more in [
+        ("upgrade", "websocket"),
+        (":protocol", "websocket"),
+        ("authorization", "Basic x"),
+        ("x-http-method-override", "DELETE"),
+    ] {
+        assert_ne!(send(&[more]).code(), "cors_preflight", "{more:?}");
+    }
 }
 
 #[test]

@@ -165,7 +165,7 @@ impl Sim {
         self.world.print(&disposition);
         match disposition {
             Disposition::Decided(verdict) => Some(verdict),
-            Disposition::Paused => None,
+            Disposition::Paused(_) => None,
         }
     }
 

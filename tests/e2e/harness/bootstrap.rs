@@ -111,6 +111,16 @@ impl Bootstrap {
             "type": "STATIC",
             "connect_timeout": "1s",
             "lb_policy": balancer.policy(),
+            "typed_extension_protocol_options": {
+                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                    "@type": format!(
+                        "{TYPE}/envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
+                    ),
+                    "explicit_http_config": {
+                        "http_protocol_options": { "enable_trailers": true },
+                    },
+                },
+            },
             "load_assignment": {
                 "cluster_name": name,
                 "endpoints": [{ "lb_endpoints": endpoints }],
@@ -219,6 +229,8 @@ fn connection_manager(filters: &[Value], access_log: &Path) -> Value {
                 "headers_with_underscores_action": "ALLOW",
                 "max_headers_count": 200,
             },
+            "http_protocol_options": { "enable_trailers": true },
+            "upgrade_configs": [{ "upgrade_type": "websocket" }],
             // As in Istio's sidecars: nothing but the filter ends a paused request.
             "stream_idle_timeout": "0s",
             // Ties a response to its line in the access log.

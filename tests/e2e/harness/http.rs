@@ -9,13 +9,18 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+/// Names and values, in order.
+pub(crate) type Headers = Vec<(String, String)>;
+
 /// A request to be written as it stands.
 #[derive(Clone)]
 pub(crate) struct Request {
     start_line: String,
     host: String,
-    headers: Vec<(String, String)>,
+    headers: Headers,
     body: Option<Body>,
+    /// Of a chunked body.
+    trailers: Headers,
 }
 
 #[derive(Clone)]
@@ -31,6 +36,7 @@ impl Request {
             host: "api.example.com".to_owned(),
             headers: Vec::new(),
             body: None,
+            trailers: Vec::new(),
         }
     }
 
@@ -62,6 +68,11 @@ impl Request {
         self
     }
 
+    pub(crate) fn trailer(mut self, name: &str, value: &str) -> Self {
+        self.trailers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
         for line in [&self.start_line, &format!("Host: {}", self.host), "Connection: close"] {
@@ -83,7 +94,11 @@ impl Request {
                     bytes.extend_from_slice(chunk);
                     push_line(&mut bytes, "");
                 }
-                push_line(&mut bytes, "0\r\n");
+                push_line(&mut bytes, "0");
+                for (name, value) in &self.trailers {
+                    push_line(&mut bytes, &format!("{name}: {value}"));
+                }
+                push_line(&mut bytes, "");
             }
         }
         bytes
@@ -139,8 +154,9 @@ impl Response {
 #[derive(Clone, Debug)]
 pub(crate) struct Message {
     pub(crate) start_line: String,
-    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) headers: Headers,
     pub(crate) body: Vec<u8>,
+    pub(crate) trailers: Headers,
 }
 
 #[derive(Clone, Copy, Eq, PartialEq)]
@@ -153,10 +169,11 @@ impl Message {
     /// Reads one message; `None` when the peer closed the connection before another one began.
     pub(crate) fn read(reader: &mut impl BufRead, role: Role) -> io::Result<Option<Self>> {
         let Some(start_line) = read_line(reader)? else { return Ok(None) };
-        let mut message = Self { start_line, headers: read_headers(reader)?, body: Vec::new() };
+        let headers = read_headers(reader)?;
+        let mut message = Self { start_line, headers, body: Vec::new(), trailers: Vec::new() };
         let length = message.header("content-length").and_then(|length| length.parse().ok());
         if message.header("transfer-encoding") == Some("chunked") {
-            message.body = read_chunks(reader)?;
+            (message.body, message.trailers) = read_chunks(reader)?;
         } else if let Some(length) = length {
             message.body = vec![0; length];
             reader.read_exact(&mut message.body)?;
@@ -202,7 +219,7 @@ fn read_line(reader: &mut impl BufRead) -> io::Result<Option<String>> {
     Ok(Some(latin1(line)))
 }
 
-fn read_headers(reader: &mut impl BufRead) -> io::Result<Vec<(String, String)>> {
+fn read_headers(reader: &mut impl BufRead) -> io::Result<Headers> {
     let mut headers = Vec::new();
     loop {
         let line = read_line(reader)?.ok_or(io::ErrorKind::UnexpectedEof)?;
@@ -214,16 +231,17 @@ fn read_headers(reader: &mut impl BufRead) -> io::Result<Vec<(String, String)>> 
     }
 }
 
-fn read_chunks(reader: &mut impl BufRead) -> io::Result<Vec<u8>> {
+/// The body, and the trailers after it.
+fn read_chunks(reader: &mut impl BufRead) -> io::Result<(Vec<u8>, Headers)> {
     let mut body = Vec::new();
     loop {
         let size = read_line(reader)?.ok_or(io::ErrorKind::UnexpectedEof)?;
         let size = u64::from_str_radix(&size, 16).map_err(|_| io::ErrorKind::InvalidData)?;
+        if size == 0 {
+            return Ok((body, read_headers(reader)?));
+        }
         reader.take(size).read_to_end(&mut body)?;
         read_line(reader)?;
-        if size == 0 {
-            return Ok(body);
-        }
     }
 }
 

@@ -2,8 +2,8 @@
 
 use std::io::Write;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 
@@ -13,27 +13,38 @@ use super::server::Server;
 pub(crate) struct Upstream {
     server: Server,
     requests: Arc<AtomicUsize>,
+    latest: Arc<Mutex<Option<Message>>>,
 }
 
 impl Upstream {
     pub(crate) fn start() -> Self {
         let requests = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&requests);
+        let latest = Arc::new(Mutex::new(None));
+        let last = Arc::clone(&latest);
         let server = Server::start(move |request, stream| {
             count.fetch_add(1, Ordering::SeqCst);
+            *last.lock().expect("nobody panics with the lock held") = Some(request.clone());
             let echo = json!({
                 "request_line": request.start_line,
                 "headers": request.headers,
                 "body": latin1(&request.body),
+                "trailers": request.trailers,
             })
             .to_string();
             write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{echo}", echo.len())
         });
-        Self { server, requests }
+        Self { server, requests, latest }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.server.address
+    }
+
+    /// The request that was let through last, for where the client cannot be told.
+    pub(crate) fn latest(&self) -> Message {
+        let latest = self.latest.lock().expect("nobody panics with the lock held").clone();
+        latest.expect("a request got through")
     }
 
     /// How many requests were let through.
@@ -55,5 +66,6 @@ pub(crate) fn received(response: &Response) -> Message {
             .chars()
             .map(|character| u8::try_from(character).expect("one character per byte"))
             .collect(),
+        trailers: serde_json::from_value(echo["trailers"].take()).expect("the trailers"),
     }
 }

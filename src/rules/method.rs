@@ -1,0 +1,72 @@
+//! The methods that a request may be taken to have.
+
+use crate::request::RequestHead;
+use std::borrow::Cow;
+
+/// Every method that a server behind the proxy may act on, that of the request first; of those that
+/// no rule names, as `is_named` tells, one stands for all.
+///
+/// Methods are case-sensitive (RFC 9110 §9.1) and Envoy passes them as they come, but servers fold
+/// them; a HEAD runs what a GET runs (§9.3.2); an upgrade of any method becomes a CONNECT on an
+/// HTTP/2 hop and a GET behind it (RFC 8441 §4); and frameworks take the method from a header.
+pub(super) fn readings<'a>(
+    request: &RequestHead<'a>,
+    is_named: impl Fn(&[u8]) -> bool,
+) -> Vec<Cow<'a, [u8]>> {
+    let method = request.method();
+    let mut readings = vec![Cow::Borrowed(method)];
+    let mut add = |reading: Cow<'a, [u8]>| {
+        let is_new = !readings.contains(&reading)
+            && (is_named(&reading) || readings.iter().skip(1).all(|other| is_named(other)));
+        if is_new {
+            readings.push(reading);
+        }
+    };
+    if method.iter().any(u8::is_ascii_lowercase) {
+        add(method.to_ascii_uppercase().into());
+    }
+    if method.eq_ignore_ascii_case(b"HEAD") || request.is_upgrade() {
+        add(Cow::Borrowed(b"GET"));
+    }
+    for method in request.method_overrides() {
+        add(method.trim_ascii().to_ascii_uppercase().into());
+    }
+    readings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(headers: &[(&'static str, &'static str)]) -> Vec<String> {
+        let head = headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+        let named = [&b"GET"[..], b"PUT", b"DELETE"];
+        let readings = readings(&head, |method| named.contains(&method));
+        readings.iter().map(|method| String::from_utf8_lossy(method).into_owned()).collect()
+    }
+
+    #[test]
+    fn every_method_that_a_server_may_see_is_there() {
+        for (headers, expected) in [
+            (&[(":method", "GET")][..], &["GET"][..]),
+            (&[(":method", "delete")], &["delete", "DELETE"]),
+            (&[(":method", "HEAD")], &["HEAD", "GET"]),
+            (&[(":method", "POST"), ("upgrade", "websocket")], &["POST", "GET"]),
+            (&[(":method", "CONNECT"), (":protocol", "websocket")], &["CONNECT", "GET"]),
+            (&[(":method", "POST"), ("x-http-method-override", " delete")], &["POST", "DELETE"]),
+            (&[(":method", "POST"), ("x_http_method", "PUT")], &["POST", "PUT"]),
+            (&[(":method", "PUT"), ("x-method-override", "put")], &["PUT"]),
+        ] {
+            assert_eq!(of(headers), expected);
+        }
+    }
+
+    #[test]
+    fn however_many_overrides_there_are_those_that_rules_name_count() {
+        let overrides = ["a", "b", "PUT", "c", "DELETE", "put"];
+        let mut headers = vec![(":method", "POST")];
+        headers.extend(overrides.map(|method| ("x-http-method", method)));
+
+        assert_eq!(of(&headers), ["POST", "A", "PUT", "DELETE"]);
+    }
+}
