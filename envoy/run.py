@@ -72,8 +72,8 @@ def main():
 def run(check_only):
     ports = choose_ports()
     base = f"http://{HOST}:{ports['LISTEN_PORT']}"
-    # A check must not overwrite the logs of a demo that is running.
-    logs = ROOT / ".cache" / ("check" if check_only else "run")
+    # Demos may run side by side, and one may still write when the next one on other ports begins.
+    logs = ROOT / ".cache" / "run" / str(ports["LISTEN_PORT"])
     with contextlib.ExitStack() as stack:
         processes = start(stack, ports, logs)
         wait_until_ready(base, ports, processes)
@@ -183,7 +183,10 @@ class Process:
 
     def __init__(self, log, command, environment):
         self.log = log
-        with open(log, "wb") as output:
+        log.unlink(missing_ok=True)
+        # Envoy's access log opens /dev/stdout anew, with an offset of its own: unless both append,
+        # each overwrites what the other wrote.
+        with open(log, "ab") as output:
             self.child = subprocess.Popen(
                 command,
                 cwd=ROOT,

@@ -180,6 +180,29 @@ fn access_log_tells_the_decision_but_no_query() {
     assert!(!edge.lines.lock().unwrap().iter().any(|line| line.contains("secret")));
 }
 
+/// One that ends may still write when the next one begins, as here where tests share one.
+#[test]
+fn demo_that_starts_takes_no_line_from_the_log_of_another() {
+    let first = Edge::start();
+    let second = Edge::start();
+
+    for number in 0..20 {
+        for edge in [&first, &second] {
+            edge.get(&format!("/public/line/{number}"), "");
+        }
+    }
+
+    for edge in [&first, &second] {
+        edge.wait_for("every line, whole", || {
+            let lines = edge.lines.lock().unwrap();
+            let lines = lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+            let paths = lines.filter_map(|line| Some(line["path"].as_str()?.to_owned()));
+            let paths: Vec<_> = paths.filter(|path| path.starts_with("/public/line/")).collect();
+            (paths.len() == 20).then_some(())
+        });
+    }
+}
+
 /// `make run`, on ports of its own and for as long as one of the tests uses it.
 struct Edge {
     run: Child,
@@ -277,6 +300,7 @@ impl Drop for Edge {
         let pid = self.run.id().to_string();
         let _ = Command::new("kill").args(["-s", "TERM", &pid]).status();
         let _ = self.run.wait();
+        demo::remove_logs(&self.ports);
     }
 }
 

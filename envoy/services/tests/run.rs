@@ -9,14 +9,16 @@ use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
 use std::process::{Command, Stdio};
 
-use demo::{free_ports, run_py};
+use demo::{free_ports, remove_logs, run_py};
 
 #[path = "support/demo.rs"]
 mod demo;
 
 #[test]
 fn printed_requests_are_answered_as_printed() {
-    let output = run_py(&free_ports()).arg("--check").output().unwrap();
+    let ports = free_ports();
+    let output = run_py(&ports).arg("--check").output().unwrap();
+    remove_logs(&ports);
 
     let stdout = String::from_utf8(output.stdout).unwrap();
     let stderr = String::from_utf8(output.stderr).unwrap();
@@ -34,6 +36,7 @@ fn termination_stops_every_part() {
     let pid = demo.id().to_string();
     assert!(Command::new("kill").args(["-s", "TERM", &pid]).status().unwrap().success());
     let status = demo.wait().unwrap();
+    remove_logs(&ports);
 
     assert!(ready);
     assert!(status.success(), "{status}");

@@ -142,7 +142,7 @@ impl Process {
             bootstrap.render(&directory.access_log(), &directory.listeners()).to_string();
         fs::write(directory.bootstrap(), configuration).expect("a writable target directory");
         directory.write_listeners(bootstrap);
-        let log = File::create(directory.log()).expect("a writable target directory");
+        let log = directory.create_log();
         let child = Command::new(envoy_binary())
             .arg("--config-path")
             .arg(directory.bootstrap())
@@ -192,6 +192,12 @@ impl Directory {
         let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
         fs::create_dir_all(&path).expect("a writable target directory");
         Self(path)
+    }
+
+    /// Several handles write to it, and none is to overwrite what another wrote.
+    fn create_log(&self) -> File {
+        let log = File::options().create(true).append(true).open(self.log());
+        log.expect("a writable target directory")
     }
 
     fn access_log(&self) -> PathBuf {

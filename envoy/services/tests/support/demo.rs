@@ -15,6 +15,12 @@ pub(crate) fn run_py(ports: &[u16; 5]) -> Command {
     command
 }
 
+/// Where it keeps its logs: in its own place for each port, which only a test leaves for good.
+pub(crate) fn remove_logs(ports: &[u16; 5]) {
+    let logs = format!("{}/../../.cache/run/{}", env!("CARGO_MANIFEST_DIR"), ports[0]);
+    let _ = std::fs::remove_dir_all(logs);
+}
+
 /// Held together, so that they differ, and let go for the demo to take.
 pub(crate) fn free_ports() -> [u16; 5] {
     [(); 5]
