@@ -1,12 +1,13 @@
-//! A header map as the host serialises it.
+//! A header map as it is serialised between the host and the module: the number of headers, the two
+//! lengths of each, and then names and values, each followed by a zero. Numbers are 32 bits,
+//! little-endian.
 
 use super::abi;
 use crate::request::RequestHead;
 use log::error;
 use proxy_wasm::types::MapType;
 
-/// The number of headers, the two lengths of each, and then names and values, each followed by a
-/// zero; numbers are 32 bits, little-endian.
+/// A map that the host has serialised.
 pub(super) struct Headers(Vec<u8>);
 
 impl Headers {
@@ -36,4 +37,19 @@ impl Headers {
         };
         (0..count).map(|_| Some((str::from_utf8(next()?).ok()?, next()?))).collect()
     }
+}
+
+/// Serialises a map for the host.
+pub(super) fn serialize<'a>(headers: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Vec<u8> {
+    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes();
+    let texts = headers.clone().flat_map(|(name, value)| [name, value]);
+    let mut bytes = number(headers.count()).to_vec();
+    for text in texts.clone() {
+        bytes.extend_from_slice(&number(text.len()));
+    }
+    for text in texts {
+        bytes.extend_from_slice(text.as_bytes());
+        bytes.push(0);
+    }
+    bytes
 }

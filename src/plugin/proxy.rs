@@ -12,6 +12,7 @@ use crate::request::HeaderEdit;
 use crate::verdict::{PassReason, Verdict};
 use log::{debug, error, info, warn};
 use proxy_wasm::types::{Action, MapType};
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ pub(super) struct Proxy {
     names: Vec<String>,
     /// The requests that were paused and then refused, until they are closed.
     refused: BTreeSet<StreamId>,
+    has_told_of_filter_state: Cell<bool>,
 }
 
 impl Proxy {
@@ -30,6 +32,7 @@ impl Proxy {
             stats: Stats::define(config),
             names: config.providers.iter().map(|provider| provider.name.clone()).collect(),
             refused: BTreeSet::new(),
+            has_told_of_filter_state: Cell::new(false),
         }
     }
 
@@ -69,8 +72,13 @@ impl Proxy {
         if let Some(provider) = provider {
             state = state.and_then(|()| host::set_filter_state(PROVIDER_STATE, provider));
         }
-        if let Err(status) = state {
-            error!("mesh-jwt: the host refused filter state: {status:?}");
+        if let Err(status) = state
+            && !self.has_told_of_filter_state.replace(true)
+        {
+            error!(
+                "mesh-jwt: the host refuses filter state, so that access logs tell no decision: \
+                 status {status}"
+            );
         }
         let provider = provider.unwrap_or("-");
         match verdict {
@@ -102,7 +110,9 @@ impl Host for Proxy {
         } else if self.carry_out(verdict) != Action::Continue {
             self.refused.insert(stream);
         } else if let Err(status) = host::resume_request() {
-            error!("mesh-jwt: the host refused to resume a request: {status:?}");
+            error!("mesh-jwt: the host refused to resume a request: status {status}");
+            send(&LocalReply::host_failure());
+            self.refused.insert(stream);
         }
     }
 
@@ -117,7 +127,9 @@ impl Host for Proxy {
     }
 
     fn set_timer(&mut self, delay: Duration) {
-        host::set_timer(delay);
+        if let Err(status) = host::set_timer(delay) {
+            error!("mesh-jwt: the host refused a timer: status {status}");
+        }
     }
 }
 
@@ -126,7 +138,7 @@ pub(super) fn apply(edits: &[HeaderEdit]) -> Action {
     match host::apply(MapType::HttpRequestHeaders, edits) {
         Ok(()) => Action::Continue,
         Err(status) => {
-            error!("mesh-jwt: the host refused to edit headers: {status:?}");
+            error!("mesh-jwt: the host refused to edit headers: status {status}");
             send(&LocalReply::host_failure());
             Action::Pause
         }
@@ -136,7 +148,7 @@ pub(super) fn apply(edits: &[HeaderEdit]) -> Action {
 /// Answers the selected stream.
 pub(super) fn send(reply: &LocalReply) {
     if let Err(status) = host::send(reply) {
-        error!("mesh-jwt: the host refused a local reply: {status:?}");
+        error!("mesh-jwt: the host refused a local reply: status {status}");
     }
 }
 

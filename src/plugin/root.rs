@@ -8,20 +8,35 @@ use log::{error, info};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 
-#[derive(Default)]
 pub(super) struct Root {
+    context: u32,
     filter: SharedFilter,
+}
+
+impl Root {
+    pub(super) fn new(context: u32) -> Self {
+        Self { context, filter: SharedFilter::default() }
+    }
 }
 
 impl RootContext for Root {
     /// Runs in a throw-away VM as well, so nothing is fetched here: the timer does that.
     fn on_configure(&mut self, _size: usize) -> bool {
         log::set_max_level(host::log_level());
+        if let Some(function) = host::withheld(self.context) {
+            error!(
+                "mesh-jwt: the host withholds {function}, and there is no way to do without; add \
+                 it to the allowed_capabilities of capability_restriction_config"
+            );
+            return false;
+        }
         let config = match host::plugin_configuration() {
             Ok(json) => Config::parse(&json),
             Err(status) => {
                 error!(
-                    "mesh-jwt: the host does not hand over the plugin configuration: {status:?}"
+                    "mesh-jwt: the host does not hand over the plugin configuration: status \
+                     {status}; if it has a capability_restriction_config, add \
+                     proxy_get_buffer_bytes to its allowed_capabilities"
                 );
                 return false;
             }

@@ -19,13 +19,10 @@ pub(super) struct Stats {
 
 impl Stats {
     pub(super) fn define(config: &Config) -> Self {
-        let mut ids = SortedMap::new();
-        for metric in Metric::all(config) {
-            match host::define_metric(metric.is_gauge(), &metric.name(config)) {
-                Ok(id) => _ = ids.insert(metric, id),
-                Err(status) => error!("mesh-jwt: the host refused a metric: {status:?}"),
-            }
-        }
+        let ids = define(config).unwrap_or_else(|status| {
+            error!("mesh-jwt: the host keeps no metrics: status {status}");
+            SortedMap::new()
+        });
         Self { ids, reported_paused: 0, reported_keys: vec![0; config.providers.len()] }
     }
 
@@ -63,7 +60,21 @@ impl Stats {
         if let Some(id) = self.ids.get(&metric)
             && let Err(status) = host::increment_metric(*id, offset)
         {
-            error!("mesh-jwt: the host refused to count: {status:?}");
+            error!("mesh-jwt: the host refused to count: status {status}");
         }
     }
+}
+
+/// The ids of all metrics; an error if the host does not take one of them, or does not count.
+fn define(config: &Config) -> Result<SortedMap<Metric, u32>, u32> {
+    let mut ids = SortedMap::new();
+    for metric in Metric::all(config) {
+        let id = host::define_metric(metric.is_gauge(), &metric.name(config))?;
+        if metric == Metric::Paused {
+            // A counter would count as used from now on.
+            host::increment_metric(id, 0)?;
+        }
+        ids.insert(metric, id);
+    }
+    Ok(ids)
 }

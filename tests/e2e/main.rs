@@ -35,3 +35,4 @@ mod rules;
 mod secrecy;
 mod token_cache;
 mod token_locations;
+mod withheld;
