@@ -178,5 +178,7 @@ pub(crate) const SHARED_DATA_VERSION: &str = "mesh_jwt.v2";
 /// The shortest timer that hosts offer: zero switches it off.
 const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 /// How many requests are settled in one call of the host. Each that is answered ends within it, and
-/// enters the VM once more before the next one does: about 300 of them overflow V8's stack.
-const MAX_SETTLED: u32 = 50;
+/// enters the VM once more before the next one does: about 300 of them overflow V8's stack, and 60
+/// where bodies are handed over as well and the next filter refuses what this one allows. That takes
+/// the stack up as deep as the proxy's filters go, hence the margin.
+const MAX_SETTLED: u32 = 16;

@@ -23,6 +23,7 @@ fn requests_wait_for_one_shared_fetch() {
     }
     assert_eq!((sim.world.fetched_at.len(), sim.engine().paused()), (1, 20));
     sim.publish(&[Key::alpha()]);
+    sim.wait(Duration::from_millis(2));
 
     for stream in 1..20 {
         assert_eq!(sim.verdict(stream), "allowed");
@@ -31,6 +32,35 @@ fn requests_wait_for_one_shared_fetch() {
     assert_eq!(sim.engine().paused(), 1, "the one whose key is looked for");
     assert_eq!(sim.code_of(20, None), "key_unknown");
     assert_eq!(sim.engine().paused(), 0);
+}
+
+/// Each that is settled may end within that very call, and enter the VM anew.
+#[test]
+fn a_crowd_is_settled_in_its_order_a_few_at_a_time() {
+    const CROWD: u32 = 5_000;
+    for (answer, code) in [(200, "allowed"), (500, "jwks_unavailable")] {
+        let top = json!({"maxPausedRequests": CROWD, "jwksWaitTimeout": "3s"});
+        let mut sim = Sim::new(&config(json!({}), top));
+        let good = token().compact();
+        for stream in 0..CROWD {
+            assert!(sim.send_token(stream, &good).is_none());
+        }
+
+        match answer {
+            200 => sim.publish(&[Key::alpha()]),
+            status => sim.answer(status, None, ""),
+        }
+        sim.run(SECOND * 4, Sim::answer_again);
+
+        let settled = sim.world.settled.clone();
+        let in_order = settled.iter().map(|(_, stream)| *stream).eq(0..CROWD);
+        assert!(in_order && settled.iter().all(|(_, stream)| sim.verdict(*stream) == code));
+        let at_once = settled.chunk_by(|(a, _), (b, _)| a == b).map(<[_]>::len).max();
+        assert!(at_once <= Some(16), "{at_once:?}");
+        let (first, last) = (settled[0].0, settled[CROWD as usize - 1].0);
+        assert!(last - first <= Duration::from_millis(u64::from(CROWD) / 16 + 1));
+        assert!(last <= SECOND * 3 + Duration::from_millis(u64::from(CROWD) / 16 + 1));
+    }
 }
 
 #[test]

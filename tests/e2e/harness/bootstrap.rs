@@ -27,6 +27,15 @@ pub(crate) enum Balancer {
     RoundRobin,
 }
 
+/// What Envoy does with requests when a VM has trapped.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum FailurePolicy {
+    /// It answers 503, until it is restarted.
+    Closed,
+    /// It starts another VM.
+    Reload,
+}
+
 impl Balancer {
     /// As Envoy's configuration calls it.
     pub(crate) fn policy(self) -> &'static str {
@@ -84,6 +93,32 @@ impl Bootstrap {
         self
     }
 
+    pub(crate) fn failure_policy(mut self, policy: FailurePolicy) -> Self {
+        let policy = match policy {
+            FailurePolicy::Closed => "FAIL_CLOSED",
+            FailurePolicy::Reload => "FAIL_RELOAD",
+        };
+        for filter in &mut self.filters {
+            filter["typed_config"]["config"]["failure_policy"] = json!(policy);
+        }
+        self
+    }
+
+    /// Appends a filter that refuses every request at once.
+    pub(crate) fn refuse_everything(mut self) -> Self {
+        self.filters.push(json!({
+            "name": "envoy.filters.http.rbac",
+            "typed_config": {
+                "@type": format!("{TYPE}/envoy.extensions.filters.http.rbac.v3.RBAC"),
+                "rules": { "action": "DENY", "policies": { "all": {
+                    "permissions": [{ "any": true }],
+                    "principals": [{ "any": true }],
+                } } },
+            },
+        }));
+        self
+    }
+
     /// Has Envoy hand bodies over to the filters although they have stopped the head.
     pub(crate) fn bodies_despite_stopped_heads(mut self) -> Self {
         for filter in &mut self.filters {
@@ -110,6 +145,12 @@ impl Bootstrap {
             "name": name,
             "type": "STATIC",
             "connect_timeout": "1s",
+            // Few connections serve however many requests wait for one.
+            "circuit_breakers": { "thresholds": [{
+                "max_connections": 200,
+                "max_pending_requests": 1_000_000,
+                "max_requests": 1_000_000,
+            }] },
             "lb_policy": balancer.policy(),
             "typed_extension_protocol_options": {
                 "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
@@ -230,6 +271,7 @@ fn connection_manager(filters: &[Value], access_log: &Path) -> Value {
                 "max_headers_count": 200,
             },
             "http_protocol_options": { "enable_trailers": true },
+            "http2_protocol_options": { "max_concurrent_streams": 1_000_000 },
             "upgrade_configs": [{ "upgrade_type": "websocket" }],
             // As in Istio's sidecars: nothing but the filter ends a paused request.
             "stream_idle_timeout": "0s",

@@ -99,6 +99,14 @@ impl Envoy {
             .map_or(0, |value| value.parse().expect("a number"))
     }
 
+    /// The sum of all counters and gauges whose names hold this.
+    pub(crate) fn stats(&self, part: &str) -> u64 {
+        let stats = ask(self.admin, "/stats").expect("Envoy's admin interface answers").text();
+        let matching = stats.lines().filter_map(|line| line.split_once(": "));
+        let matching = matching.filter(|(name, _)| name.contains(part));
+        matching.map(|(_, value)| value.parse::<u64>().expect("a number")).sum()
+    }
+
     /// The access log's line for the request that got this response.
     pub(crate) fn access_log_line(&self, response: &Response) -> Value {
         let id = response.header("x-request-id").unwrap_or_else(|| {

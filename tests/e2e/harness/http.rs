@@ -117,6 +117,12 @@ impl Exchange {
         Ok(Self(stream))
     }
 
+    /// Waits so long for each part of an answer.
+    pub(crate) fn patient(self, patience: Duration) -> Self {
+        self.0.set_read_timeout(Some(patience)).expect("a time that is not zero");
+        self
+    }
+
     pub(crate) fn finish(self) -> io::Result<Response> {
         Response::read(&mut BufReader::new(self.0))
     }
@@ -134,6 +140,14 @@ impl Response {
         let message = Message::read(reader, Role::Response)?.ok_or(io::ErrorKind::UnexpectedEof)?;
         let status = message.start_line.split(' ').nth(1).and_then(|status| status.parse().ok());
         Ok(Self { status: status.ok_or(io::ErrorKind::InvalidData)?, message })
+    }
+
+    /// Reads a head after which something other than HTTP is spoken; its status.
+    pub(crate) fn head_status(reader: &mut impl BufRead) -> io::Result<u16> {
+        let start_line = read_line(reader)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        read_headers(reader)?;
+        let status = start_line.split(' ').nth(1).and_then(|status| status.parse().ok());
+        status.ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {

@@ -6,6 +6,7 @@ pub(crate) mod connection;
 pub(crate) mod envoy;
 pub(crate) mod forgery;
 pub(crate) mod http;
+pub(crate) mod http2;
 pub(crate) mod issuer;
 pub(crate) mod module;
 pub(crate) mod pods;

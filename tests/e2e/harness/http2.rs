@@ -1,0 +1,101 @@
+//! Many HTTP/2 streams over few connections, which HTTP/1.1 clients cannot have.
+
+use std::net::SocketAddr;
+use std::thread::{self, JoinHandle};
+
+use h2::client::{Builder, ResponseFuture, SendRequest};
+use http::Request;
+use tokio::net::TcpStream;
+use tokio::runtime;
+use tokio::task::{self, LocalSet};
+
+/// Requests on their way, over HTTP/2 without TLS (RFC 9113 §3.3).
+pub(crate) struct Streams(JoinHandle<Vec<(u16, String)>>);
+
+impl Streams {
+    /// Sends a POST request, with or without a body, for each token.
+    pub(crate) fn open(
+        address: SocketAddr,
+        connections: usize,
+        tokens: Vec<String>,
+        body: &'static [u8],
+    ) -> Self {
+        Self(thread::spawn(move || {
+            let runtime = runtime::Builder::new_current_thread().enable_io().build();
+            let runtime = runtime.expect("a runtime");
+            LocalSet::new().block_on(&runtime, exchange(address, connections, &tokens, body))
+        }))
+    }
+
+    /// The statuses and bodies, in the order of the tokens.
+    pub(crate) fn finish(self) -> Vec<(u16, String)> {
+        self.0.join().expect("every stream is answered")
+    }
+}
+
+async fn exchange(
+    address: SocketAddr,
+    connections: usize,
+    tokens: &[String],
+    body: &'static [u8],
+) -> Vec<(u16, String)> {
+    let mut responses = Vec::new();
+    for tokens in tokens.chunks(tokens.len().div_ceil(connections)) {
+        let mut connection = connect(address).await;
+        for token in tokens {
+            connection = connection.ready().await.expect("room for a stream");
+            responses.push(send(&mut connection, token, body));
+        }
+    }
+    let mut answers = Vec::new();
+    for response in responses {
+        answers.push(read(response).await);
+    }
+    answers
+}
+
+async fn connect(address: SocketAddr) -> SendRequest<&'static [u8]> {
+    let stream = TcpStream::connect(address).await.expect("Envoy accepts connections");
+    let mut builder = Builder::new();
+    builder.initial_connection_window_size(WINDOW_BYTES).initial_max_send_streams(MAX_STREAMS);
+    let (client, connection) = builder.handshake(stream).await.expect("Envoy speaks HTTP/2");
+    task::spawn_local(async {
+        // Whatever ends it ends its streams as well, and they tell.
+        drop(connection.await);
+    });
+    client
+}
+
+fn send(
+    connection: &mut SendRequest<&'static [u8]>,
+    token: &str,
+    body: &'static [u8],
+) -> ResponseFuture {
+    let request = Request::post("http://api.example.com/")
+        .header("authorization", format!("Bearer {token}"))
+        .body(())
+        .expect("a valid request");
+    let (response, mut stream) =
+        connection.send_request(request, body.is_empty()).expect("the connection lasts");
+    if !body.is_empty() {
+        stream.send_data(body, true).expect("the connection lasts");
+    }
+    response
+}
+
+async fn read(response: ResponseFuture) -> (u16, String) {
+    let response = response.await.expect("an answer");
+    let status = response.status().as_u16();
+    let mut body = response.into_body();
+    let mut text = Vec::new();
+    while let Some(data) = body.data().await {
+        let data = data.expect("a whole body");
+        body.flow_control().release_capacity(data.len()).expect("what was taken up");
+        text.extend_from_slice(&data);
+    }
+    (status, String::from_utf8_lossy(&text).into_owned())
+}
+
+const WINDOW_BYTES: u32 = 1 << 24;
+/// More than any test has; Envoy says how many it takes.
+const MAX_STREAMS: usize = 100_000;
