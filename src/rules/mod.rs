@@ -58,10 +58,13 @@ impl Rules {
             false => String::new(),
         };
         let methods = match self.has_methods {
-            true => method::readings(request, |method| self.name_method(method)),
+            true => method::readings(request, |method| self.names_method(method)),
             false => vec![Cow::Borrowed(request.method())],
         };
         let path = RequestPath::new(request.path()).ignoring_case(self.ignore_path_case);
+        if path.is_too_long() {
+            return self.of_any_path(&authority, &methods);
+        }
         let readings = |strict_only| {
             let (authority, methods) = (&authority, &methods);
             path.readings().flat_map(move |path| {
@@ -74,23 +77,22 @@ impl Rules {
 
         let mut selected = readings(path.is_ambiguous());
         let access = selected.next().unwrap_or(&self.default);
-        if selected.all(|other| std::ptr::eq(access, other)) {
-            return access.clone();
+        match selected.all(|other| std::ptr::eq(access, other)) {
+            true => access.clone(),
+            false => all_of(readings(true)),
         }
-        let mut all = Requirement::default();
-        let mut added: Vec<&Access> = Vec::new();
-        for access in readings(true) {
-            if let Access::Required(requirement) = access
-                && !added.iter().any(|other| std::ptr::eq(access, *other))
-            {
-                added.push(access);
-                all.add(requirement);
-            }
-        }
-        Access::Required(Rc::new(all))
     }
 
-    fn name_method(&self, method: &[u8]) -> bool {
+    /// What every strict rule for the host and the method asks of a request, whatever its path is.
+    fn of_any_path(&self, authority: &str, methods: &[Cow<'_, [u8]>]) -> Access {
+        let is_for = |rule: &&Rule| {
+            host::readings(authority)
+                .any(|host| methods.iter().any(|method| rule.matched.matches(host, method)))
+        };
+        all_of(self.rules.iter().filter(is_for).map(|rule| &rule.access))
+    }
+
+    fn names_method(&self, method: &[u8]) -> bool {
         let mut methods = self.rules.iter().flat_map(|rule| &rule.matched.methods);
         methods.any(|named| named.as_bytes() == method)
     }
@@ -105,6 +107,21 @@ impl Rules {
             .and_then(|rule| self.rules.get(rule))
             .map_or(&self.default, |rule| &rule.access)
     }
+}
+
+/// Asks for everything that the strict ones among these ask for.
+fn all_of<'a>(accesses: impl Iterator<Item = &'a Access>) -> Access {
+    let mut all = Requirement::default();
+    let mut added: Vec<&Access> = Vec::new();
+    for access in accesses {
+        if let Access::Required(requirement) = access
+            && !added.iter().any(|other| std::ptr::eq(access, *other))
+        {
+            added.push(access);
+            all.add(requirement);
+        }
+    }
+    Access::Required(Rc::new(all))
 }
 
 /// One rule: the requests it is for, and what it asks of them.

@@ -14,6 +14,7 @@ mod access_modes;
 mod baseline;
 mod chaos;
 mod configuration;
+mod costs;
 mod denials;
 mod filter_chain;
 mod forwarding;

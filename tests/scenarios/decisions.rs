@@ -245,6 +245,30 @@ fn ambiguous_paths_never_loosen_access() {
     }
 }
 
+/// Reading it would cost too much, and no server that is known takes it.
+#[test]
+fn a_path_of_more_than_16_kb_must_meet_every_rule() {
+    let mut sim = warm(
+        json!({}),
+        json!({"rules": [
+            {"match": {"paths": ["/public/**"]}, "access": "public"},
+            {"match": {"paths": ["/admin/**"], "methods": ["DELETE"]}, "scopes": ["admin:write"]},
+            {"match": {"paths": ["/users/**"]}, "scopes": ["users:read"]},
+        ]}),
+    );
+    let bearer = format!("Bearer {}", token().compact());
+    let mut code = |method: &str, bytes: usize, authorization: &str| {
+        let path = format!("/public/{}", "x".repeat(bytes - 8));
+        let headers = [(":method", method), (":path", &path), ("authorization", authorization)];
+        sim.send(1, &headers).unwrap().code()
+    };
+
+    assert_eq!(code("GET", 16 * 1024, ""), "public");
+    assert_eq!(code("GET", 16 * 1024 + 1, ""), "token_missing");
+    assert_eq!(code("GET", 16 * 1024 + 1, &bearer), "allowed");
+    assert_eq!(code("DELETE", 16 * 1024 + 1, &bearer), "scope_insufficient");
+}
+
 #[test]
 fn no_spelling_of_a_path_escapes_what_its_rule_asks_for() {
     let mut sim = warm(
