@@ -164,6 +164,28 @@ fn one_broken_provider_does_not_hurt_another() {
     sidecar.assert_good_token_passes();
 }
 
+#[test]
+fn key_that_cannot_be_read_costs_no_other_and_is_named_in_the_log() {
+    let alpha = Key::alpha().jwk().to_string();
+    let twice = alpha.replacen('{', "{\"kid\":\"twice\",\"use\":\"sig\",\"use\":\"sig\",", 1);
+    let twice = twice.replacen("\"kid\":\"alpha\",", "", 1);
+    let far = r#"{"kty":"RSA","kid":"far","n":1e999}"#;
+    let deep = format!(r#"{{"kid":"deep","x":{}{}}}"#, "[".repeat(300), "]".repeat(300));
+    let set = format!(r#"{{"keys":[{twice},{far},{deep},{alpha}]}}"#);
+
+    let sidecar = Sidecar::start_with(&impatient(), Answer::raw("200 OK", "", set.as_bytes()), 1);
+
+    sidecar.assert_good_token_passes();
+    let log = sidecar.envoy_log();
+    for told in [
+        r#"skipped 3 that cannot be used (keys[0] (kid "twice"): it cannot be read: duplicate member"#,
+        r#"keys[1] (kid "far"): it cannot be read: number out of range"#,
+        r#"keys[2] (kid "deep"): it cannot be read: nested too deeply"#,
+    ] {
+        assert!(log.contains(told), "{told} is not in Envoy's log");
+    }
+}
+
 /// Starts with the misbehaviour, sees a request fail clearly and in time, lets the issuer recover,
 /// and sees the next requests pass.
 fn assert_unavailable_then_recovers(misbehaviour: Answer) {

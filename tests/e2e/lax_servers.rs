@@ -9,6 +9,7 @@ use crate::harness::bootstrap::Bootstrap;
 use crate::harness::config::{Config, ISSUER_CLUSTER};
 use crate::harness::envoy::Envoy;
 use crate::harness::http::{Headers, Message, Request, Response};
+use crate::harness::http2;
 use crate::harness::issuer::{Answer, Issuer};
 use crate::harness::sidecar::Sidecar;
 use crate::harness::token::{Key, Token};
@@ -126,6 +127,35 @@ fn run_no_method_that_its_rule_did_not_see() {
     ] {
         assert_eq!(sidecar.decide(&request), "403 scope_insufficient");
     }
+}
+
+/// Over HTTP/2 Envoy passes methods and authorities as they come, and makes upgrades of some CONNECTs.
+#[test]
+fn run_no_method_and_no_host_that_its_rule_did_not_see_over_http2() {
+    let rules = json!([
+        { "match": { "methods": ["DELETE"] }, "scopes": ["admin"] },
+        { "match": { "methods": ["GET"], "paths": ["/ws"] }, "scopes": ["admin"] },
+        { "match": { "hosts": ["public.example.com"] }, "access": "public" },
+    ]);
+    let sidecar = Sidecar::start(&Config::new().set("rules", rules));
+    let good = Token::good().compact();
+    let ask = |method: &str, uri: &str, protocol, token: &str| {
+        let (status, body) = http2::ask(sidecar.address(), method, uri, protocol, token);
+        let body: Value = serde_json::from_str(&body).unwrap_or_default();
+        format!("{status} {}", body["code"].as_str().unwrap_or("-"))
+    };
+
+    assert_eq!(ask("GET", "http://public.example.com/", None, ""), "200 -");
+    for port in [":1234", ":0", "."] {
+        let uri = format!("http://public.example.com{port}/");
+        assert_eq!(ask("GET", &uri, None, ""), "401 token_missing", "{port}");
+    }
+    assert_eq!(ask("POST", "http://a/x", None, &good), "200 -");
+    for method in ["DELETE", "delete", "dElEtE"] {
+        assert_eq!(ask(method, "http://a/x", None, &good), "403 scope_insufficient", "{method}");
+    }
+    let websocket = ask("CONNECT", "http://a/ws", Some("websocket"), &good);
+    assert_eq!(websocket, "403 scope_insufficient");
 }
 
 /// Envoy passes `Connection` on with an upgrade, and what it names is dropped by the next proxy.

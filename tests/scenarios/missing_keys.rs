@@ -105,6 +105,32 @@ fn a_key_replaced_at_once_is_no_inconsistency() {
     assert!(sim.world.fetched_at.len() <= 1 + 2 * 5 + 4 * 3, "{:?}", sim.world.fetched_at);
 }
 
+/// Issuers may publish as many keys as they like, and call them as they like.
+#[test]
+fn what_the_log_says_of_pods_that_differ_is_short() {
+    let kid = "\u{1}".repeat(10_000);
+    let set = |name: &str| {
+        let mut jwk = Key::alpha().jwk_named(&format!("{name}{kid}"));
+        let keys = (0..8).map(|number| {
+            let mut modulus = jwk["n"].as_str().unwrap().to_owned();
+            modulus.replace_range(100..104, &format!("{name}00{number}"));
+            jwk["n"] = json!(modulus);
+            jwk.clone()
+        });
+        json!({"keys": keys.collect::<Vec<_>>()}).to_string()
+    };
+    let mut pods = Pods { sets: vec![set("a"), set("b")], next: 0 };
+    let mut sim = Sim::new(&config(json!({}), json!({})));
+
+    sim.run(MINUTE * 30, |sim| pods.answer(sim));
+
+    assert!(was_inconsistent(&sim) >= 1);
+    let configuration = sim.engine().config();
+    let lines = sim.world.events.iter().filter_map(|event| event.log_line(configuration));
+    let longest = lines.map(|(_, line)| line.len()).max();
+    assert!(longest < Some(8_000), "{longest:?}");
+}
+
 #[test]
 fn two_pods_with_a_key_each_cost_no_request_and_are_reported() {
     for shared_kid in [false, true] {

@@ -271,7 +271,10 @@ fn connection_manager(filters: &[Value], access_log: &Path) -> Value {
                 "max_headers_count": 200,
             },
             "http_protocol_options": { "enable_trailers": true },
-            "http2_protocol_options": { "max_concurrent_streams": 1_000_000 },
+            "http2_protocol_options": {
+                "max_concurrent_streams": 1_000_000,
+                "allow_connect": true,
+            },
             "upgrade_configs": [{ "upgrade_type": "websocket" }],
             // As in Istio's sidecars: nothing but the filter ends a paused request.
             "stream_idle_timeout": "0s",

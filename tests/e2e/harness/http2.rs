@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::thread::{self, JoinHandle};
 
 use h2::client::{Builder, ResponseFuture, SendRequest};
-use http::Request;
+use h2::ext::Protocol;
+use http::{Method, Request};
 use tokio::net::TcpStream;
 use tokio::runtime;
 use tokio::task::{self, LocalSet};
@@ -31,6 +32,39 @@ impl Streams {
     pub(crate) fn finish(self) -> Vec<(u16, String)> {
         self.0.join().expect("every stream is answered")
     }
+}
+
+/// Sends one request, whose method may be written in any way; the status and the body of the answer.
+pub(crate) fn ask(
+    address: SocketAddr,
+    method: &str,
+    uri: &str,
+    protocol: Option<&'static str>,
+    token: &str,
+) -> (u16, String) {
+    let runtime = runtime::Builder::new_current_thread().enable_io().build();
+    let runtime = runtime.expect("a runtime");
+    LocalSet::new().block_on(&runtime, async {
+        let connection = connect(address).await;
+        let mut connection = connection.ready().await.expect("room for a stream");
+        let method = Method::from_bytes(method.as_bytes()).expect("a token");
+        let mut request = Request::builder().method(method).uri(uri);
+        if !token.is_empty() {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
+        if let Some(protocol) = protocol {
+            while !connection.is_extended_connect_protocol_enabled() {
+                task::yield_now().await;
+            }
+            request = request.extension(Protocol::from_static(protocol));
+        }
+        let request = request.body(()).expect("a valid request");
+        let (response, stream) =
+            connection.send_request(request, protocol.is_none()).expect("the connection lasts");
+        let answer = read(response).await;
+        drop(stream);
+        answer
+    })
 }
 
 async fn exchange(
