@@ -13,7 +13,6 @@ use crate::time::Timestamp;
 use crate::verdict::Verdict;
 use log::error;
 use proxy_wasm::types::{Action, MapType};
-use std::hash::{BuildHasher as _, RandomState};
 
 pub(super) struct Filter {
     driver: Driver,
@@ -28,8 +27,7 @@ impl Filter {
             HostCrypto::Off => Crypto::Module,
         };
         // Workers start at the same moment; each is to choose moments of its own.
-        let seed = RandomState::new().hash_one(());
-        Self { driver: Driver::new(config, crypto, seed, &mut proxy, now), proxy }
+        Self { driver: Driver::new(config, crypto, host::seed(now), &mut proxy, now), proxy }
     }
 
     pub(super) fn handle_request(
@@ -64,7 +62,7 @@ impl Filter {
         };
         let edits = self.driver.engine().strip_trailers(&head);
         if let Err(status) = host::apply(MapType::HttpRequestTrailers, &edits) {
-            error!("mesh-jwt: the host refused to edit trailers: {status:?}");
+            error!("mesh-jwt: the host refused to edit trailers: status {status}");
         }
     }
 

@@ -37,3 +37,19 @@ impl Headers {
         (0..count).map(|_| Some((str::from_utf8(next()?).ok()?, next()?))).collect()
     }
 }
+
+/// Headers as a host reads them.
+pub(super) fn serialize<'a>(
+    headers: impl ExactSizeIterator<Item = (&'a str, &'a str)> + Clone,
+) -> Vec<u8> {
+    let texts = || headers.clone().flat_map(|(name, value)| [name, value]);
+    // The memory of a module ends at 4 GiB.
+    let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes();
+    let mut bytes = number(headers.len()).to_vec();
+    texts().for_each(|text| bytes.extend_from_slice(&number(text.len())));
+    for text in texts() {
+        bytes.extend_from_slice(text.as_bytes());
+        bytes.push(0);
+    }
+    bytes
+}

@@ -1,9 +1,6 @@
 //! Every host call, as a function that returns a `Result` or has a harmless answer for failure.
-//!
-//! The SDK's convenience methods panic on bytes that are not UTF-8, which any client can send; the
-//! functions here take the bytes.
 
-use super::abi;
+use super::{abi, headers};
 use crate::config::RemoteJwks;
 use crate::jwks::{FetchError, Written};
 use crate::reply::LocalReply;
@@ -11,67 +8,62 @@ use crate::request::HeaderEdit;
 use crate::time::Timestamp;
 use log::{LevelFilter, error};
 use proxy_wasm::hostcalls;
-use proxy_wasm::types::{BufferType, MapType, MetricType, Status};
-use std::time::{Duration, UNIX_EPOCH};
+use proxy_wasm::types::{BufferType, MapType, MetricType};
+use std::time::Duration;
 
 /// What the host logs; everything but traces if it does not say.
 pub(super) fn log_level() -> LevelFilter {
     match abi::log_level() {
-        Some(0 | 1) | None => LevelFilter::Debug,
-        Some(2) => LevelFilter::Info,
-        Some(3) => LevelFilter::Warn,
-        Some(4) => LevelFilter::Error,
-        Some(_) => LevelFilter::Off,
+        Ok(0 | 1) | Err(_) => LevelFilter::Debug,
+        Ok(2) => LevelFilter::Info,
+        Ok(3) => LevelFilter::Warn,
+        Ok(4) => LevelFilter::Error,
+        Ok(_) => LevelFilter::Off,
     }
 }
 
 /// The time; the end of time if the host has none, so that every token has expired.
 pub(super) fn now() -> Timestamp {
-    let since_epoch = hostcalls::get_current_time()
-        .ok()
-        .and_then(|time| time.duration_since(UNIX_EPOCH).ok())
-        .and_then(|duration| u64::try_from(duration.as_nanos()).ok());
-    since_epoch.map_or(Timestamp::MAX, Timestamp::from_nanos)
+    abi::current_time().map_or(Timestamp::MAX, Timestamp::from_nanos)
+}
+
+/// A number that no other VM has; where the host offers no chance, the moment has to do.
+pub(super) fn seed(now: Timestamp) -> u64 {
+    abi::random().unwrap_or_else(|_| now.as_nanos())
 }
 
 /// Wakes the root context after `delay`, and then again and again.
 pub(super) fn set_timer(delay: Duration) {
-    if let Err(status) = hostcalls::set_tick_period(delay) {
-        error!("the host refused a timer: {status:?}");
+    let millis = u32::try_from(delay.as_millis()).unwrap_or(u32::MAX);
+    if let Err(status) = abi::set_tick_period(millis) {
+        error!("mesh-jwt: the host refused a timer: status {status}");
     }
 }
 
-pub(super) fn plugin_configuration() -> Result<Vec<u8>, Status> {
-    let bytes = hostcalls::get_buffer(BufferType::PluginConfiguration, 0, usize::MAX)?;
-    Ok(bytes.unwrap_or_default())
+pub(super) fn plugin_configuration() -> Result<Vec<u8>, u32> {
+    abi::buffer(BufferType::PluginConfiguration, usize::MAX)
 }
 
-pub(super) fn apply(map: MapType, edits: &[HeaderEdit]) -> Result<(), Status> {
-    for edit in edits {
-        match edit {
-            HeaderEdit::Remove(name) => {
-                hostcalls::remove_map_value(map, name)?;
-            }
-            HeaderEdit::Set(name, value) => {
-                hostcalls::set_map_value_bytes(map, name, Some(value))?;
-            }
-        }
-    }
-    Ok(())
+pub(super) fn apply(map: MapType, edits: &[HeaderEdit]) -> Result<(), u32> {
+    edits.iter().try_for_each(|edit| match edit {
+        HeaderEdit::Remove(name) => abi::remove_header(map, name),
+        HeaderEdit::Set(name, value) => abi::replace_header(map, name, value),
+    })
 }
 
 /// Makes later stream calls act on this stream; an error when it is gone.
-pub(super) fn select_stream(stream: u32) -> Result<(), Status> {
-    hostcalls::set_effective_context(stream)
+pub(super) fn select_stream(stream: u32) -> Result<(), u32> {
+    abi::select_context(stream)
 }
 
-pub(super) fn resume_request() -> Result<(), Status> {
-    hostcalls::resume_http_request()
+pub(super) fn resume_request() -> Result<(), u32> {
+    abi::continue_request()
 }
 
-pub(super) fn send(reply: &LocalReply) -> Result<(), Status> {
-    let headers = reply.headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    hostcalls::send_http_response(reply.status.into(), headers, Some(reply.body.as_bytes()))
+pub(super) fn send(reply: &LocalReply) -> Result<(), u32> {
+    let headers = reply.headers.iter().map(|(name, value)| (*name, value.as_str()));
+    let headers = headers::serialize(headers);
+    abi::send_local_response(reply.status.into(), &headers, reply.body.as_bytes())
 }
 
 /// Leaves a word for access logs: `%FILTER_STATE(wasm.<name>:PLAIN)%`.
@@ -89,12 +81,16 @@ pub(super) fn dispatch(jwks: &RemoteJwks) -> Result<u32, FetchError> {
         ("accept", "application/jwk-set+json, application/json"),
         ("user-agent", USER_AGENT),
     ];
-    hostcalls::dispatch_http_call(&jwks.cluster, headers, None, Vec::new(), jwks.timeout).map_err(
-        |status| match status {
-            Status::BadArgument => FetchError::UnknownCluster,
-            _ => FetchError::NoUpstream,
-        },
-    )
+    call(&jwks.cluster, headers, jwks.timeout).map_err(|status| match status {
+        abi::BAD_ARGUMENT => FetchError::UnknownCluster,
+        _ => FetchError::NoUpstream,
+    })
+}
+
+/// By the SDK, whose dispatcher has to know the token.
+fn call(cluster: &str, headers: Vec<(&str, &str)>, timeout: Duration) -> Result<u32, u32> {
+    let call = hostcalls::dispatch_http_call(cluster, headers, None, Vec::new(), timeout);
+    call.map_err(|status| status as u32)
 }
 
 /// What the VMs of this proxy share under `key`, and the version to replace.
@@ -111,29 +107,26 @@ pub(super) fn shared_data(key: &str) -> (Option<Vec<u8>>, u32) {
 pub(super) fn set_shared_data(key: &str, bytes: &[u8], version: u32) -> Written {
     match abi::set_shared_data(key, bytes, version) {
         Ok(()) => Written::Done,
-        Err(CAS_MISMATCH) => Written::Contended,
+        Err(abi::CAS_MISMATCH) => Written::Contended,
         Err(_) => Written::Unavailable,
     }
 }
 
-pub(super) fn call_response_body(size: usize) -> Result<Vec<u8>, Status> {
-    let bytes = hostcalls::get_buffer(BufferType::HttpCallResponseBody, 0, size)?;
-    Ok(bytes.unwrap_or_default())
+pub(super) fn call_response_body(size: usize) -> Result<Vec<u8>, u32> {
+    abi::buffer(BufferType::HttpCallResponseBody, size)
 }
 
-pub(super) fn define_metric(is_gauge: bool, name: &str) -> Result<u32, Status> {
+pub(super) fn define_metric(is_gauge: bool, name: &str) -> Result<u32, u32> {
     let kind = if is_gauge { MetricType::Gauge } else { MetricType::Counter };
-    hostcalls::define_metric(kind, name)
+    abi::define_metric(kind, name)
 }
 
-pub(super) fn increment_metric(id: u32, offset: i64) -> Result<(), Status> {
-    hostcalls::increment_metric(id, offset)
+pub(super) fn increment_metric(id: u32, offset: i64) -> Result<(), u32> {
+    abi::increment_metric(id, offset)
 }
 
-pub(super) fn record_metric(id: u32, value: u64) -> Result<(), Status> {
-    hostcalls::record_metric(id, value)
+pub(super) fn record_metric(id: u32, value: u64) -> Result<(), u32> {
+    abi::record_metric(id, value)
 }
 
-/// proxy-wasm's status for a version that is not there any more.
-const CAS_MISMATCH: u32 = 8;
 const USER_AGENT: &str = concat!("mesh-jwt/", env!("CARGO_PKG_VERSION"));

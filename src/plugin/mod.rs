@@ -9,6 +9,7 @@ mod crypto;
 mod filter;
 mod headers;
 mod host;
+mod logger;
 mod proxy;
 mod root;
 mod stats;
@@ -24,10 +25,11 @@ type SharedFilter = Rc<RefCell<Option<Filter>>>;
 // The macro exports the module's entry point, which Rust counts as unsafe.
 #[allow(unsafe_code, missing_docs, reason = "the expansion of the SDK's entry point macro")]
 mod entry {
+    use super::logger;
     use super::root::Root;
 
     proxy_wasm::main! {{
-        proxy_wasm::set_log_level(proxy_wasm::types::LogLevel::Debug);
+        logger::install();
         proxy_wasm::set_root_context(|_| Box::new(Root::default()));
     }}
 }

@@ -70,7 +70,7 @@ impl Proxy {
             state = state.and_then(|()| host::set_filter_state(PROVIDER_STATE, provider));
         }
         if let Err(status) = state {
-            error!("mesh-jwt: the host refused filter state: {status:?}");
+            error!("mesh-jwt: the host refused filter state: status {status}");
         }
         let provider = provider.unwrap_or("-");
         match verdict {
@@ -102,7 +102,7 @@ impl Host for Proxy {
         } else if self.carry_out(verdict) != Action::Continue {
             self.refused.insert(stream);
         } else if let Err(status) = host::resume_request() {
-            error!("mesh-jwt: the host refused to resume a request: {status:?}");
+            error!("mesh-jwt: the host refused to resume a request: status {status}");
         }
     }
 
@@ -126,7 +126,7 @@ fn apply(edits: &[HeaderEdit]) -> Action {
     match host::apply(MapType::HttpRequestHeaders, edits) {
         Ok(()) => Action::Continue,
         Err(status) => {
-            error!("mesh-jwt: the host refused to edit headers: {status:?}");
+            error!("mesh-jwt: the host refused to edit headers: status {status}");
             send(&LocalReply::host_failure());
             Action::Pause
         }
@@ -136,7 +136,7 @@ fn apply(edits: &[HeaderEdit]) -> Action {
 /// Answers the selected stream.
 pub(super) fn send(reply: &LocalReply) {
     if let Err(status) = host::send(reply) {
-        error!("mesh-jwt: the host refused a local reply: {status:?}");
+        error!("mesh-jwt: the host refused a local reply: status {status}");
     }
 }
 

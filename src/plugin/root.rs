@@ -21,7 +21,7 @@ impl RootContext for Root {
             Ok(json) => Config::parse(&json),
             Err(status) => {
                 error!(
-                    "mesh-jwt: the host does not hand over the plugin configuration: {status:?}"
+                    "mesh-jwt: the host does not hand over the plugin configuration: status {status}"
                 );
                 return false;
             }

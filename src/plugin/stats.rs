@@ -23,7 +23,7 @@ impl Stats {
         for metric in Metric::all(config) {
             match host::define_metric(metric.is_gauge(), &metric.name(config)) {
                 Ok(id) => _ = ids.insert(metric, id),
-                Err(status) => error!("mesh-jwt: the host refused a metric: {status:?}"),
+                Err(status) => error!("mesh-jwt: the host refused a metric: status {status}"),
             }
         }
         Self { ids, reported_paused: 0, reported_keys: vec![0; config.providers.len()] }
@@ -63,7 +63,7 @@ impl Stats {
         if let Some(id) = self.ids.get(&metric)
             && let Err(status) = host::increment_metric(*id, offset)
         {
-            error!("mesh-jwt: the host refused to count: {status:?}");
+            error!("mesh-jwt: the host refused to count: status {status}");
         }
     }
 }
