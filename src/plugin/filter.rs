@@ -48,9 +48,9 @@ impl Filter {
         self.proxy.carry_out(verdict)
     }
 
-    /// Whether the request waits for a verdict, or the verdict was to refuse it.
+    /// Whether nothing may go on of a request that was paused.
     pub(super) fn holds(&self, stream: StreamId) -> bool {
-        self.driver.engine().is_paused(stream) || self.proxy.has_refused(stream)
+        !self.proxy.has_resumed(stream)
     }
 
     /// Removes from the trailers what only the filter may say.

@@ -66,6 +66,11 @@ pub(super) fn send(reply: &LocalReply) -> Result<(), u32> {
     abi::send_local_response(reply.status.into(), &headers, reply.body.as_bytes())
 }
 
+/// Ends a request without an answer.
+pub(super) fn cut_off() -> Result<(), u32> {
+    abi::close_request()
+}
+
 /// Leaves a word for access logs: `%FILTER_STATE(wasm.<name>:PLAIN)%`.
 pub(super) fn set_filter_state(name: &str, value: &str) -> Result<(), u32> {
     abi::set_property(name, value.as_bytes())

@@ -9,10 +9,10 @@ use crate::event::{Event, Level};
 use crate::jwks::{FetchError, Written};
 use crate::reply::LocalReply;
 use crate::request::HeaderEdit;
+use crate::sorted_map::SortedMap;
 use crate::verdict::{PassReason, Verdict};
 use log::{debug, error, info, warn};
 use proxy_wasm::types::{Action, MapType};
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// What the filter does in the proxy, and what it has to remember of it.
@@ -20,8 +20,9 @@ pub(super) struct Proxy {
     stats: Stats,
     /// By provider.
     names: Vec<String>,
-    /// The requests that were paused and then refused, until they are closed.
-    refused: BTreeSet<StreamId>,
+    /// The requests that were paused and then sent on their way, until they are closed: nothing of
+    /// any other paused one may go on.
+    resumed: SortedMap<StreamId, ()>,
 }
 
 impl Proxy {
@@ -29,7 +30,7 @@ impl Proxy {
         Self {
             stats: Stats::define(config),
             names: config.providers.iter().map(|provider| provider.name.clone()).collect(),
-            refused: BTreeSet::new(),
+            resumed: SortedMap::new(),
         }
     }
 
@@ -37,13 +38,13 @@ impl Proxy {
         &mut self.stats
     }
 
-    /// Whether a request was refused that had waited.
-    pub(super) fn has_refused(&self, stream: StreamId) -> bool {
-        self.refused.contains(&stream)
+    /// Whether a request goes on that was paused.
+    pub(super) fn has_resumed(&self, stream: StreamId) -> bool {
+        self.resumed.get(&stream).is_some()
     }
 
     pub(super) fn handle_stream_closed(&mut self, stream: StreamId) {
-        self.refused.remove(&stream);
+        self.resumed.remove(&stream);
     }
 
     /// Carries out a verdict on the selected stream, whose head is still held.
@@ -97,12 +98,19 @@ impl Host for Proxy {
     }
 
     fn settle(&mut self, stream: StreamId, verdict: &Verdict) {
-        if host::select_stream(stream.0).is_err() {
-            debug!("mesh-jwt: a paused request is gone");
-        } else if self.carry_out(verdict) != Action::Continue {
-            self.refused.insert(stream);
-        } else if let Err(status) = host::resume_request() {
-            error!("mesh-jwt: the host refused to resume a request: status {status}");
+        if let Err(status) = host::select_stream(stream.0) {
+            error!("mesh-jwt: the host does not find a paused request: status {status}");
+            return;
+        }
+        if self.carry_out(verdict) != Action::Continue {
+            return;
+        }
+        match host::resume_request() {
+            Ok(()) => _ = self.resumed.insert(stream, ()),
+            Err(status) => {
+                error!("mesh-jwt: the host refused to resume a request: status {status}");
+                send(&LocalReply::host_failure());
+            }
         }
     }
 
@@ -133,10 +141,14 @@ fn apply(edits: &[HeaderEdit]) -> Action {
     }
 }
 
-/// Answers the selected stream.
+/// Answers the selected stream. Where the host refuses that, it ends without an answer: left alone, it
+/// would wait for as long as its client does.
 pub(super) fn send(reply: &LocalReply) {
     if let Err(status) = host::send(reply) {
         error!("mesh-jwt: the host refused a local reply: status {status}");
+        if let Err(status) = host::cut_off() {
+            error!("mesh-jwt: the host refused to end a request: status {status}");
+        }
     }
 }
 

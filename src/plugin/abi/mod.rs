@@ -19,7 +19,9 @@ pub(super) use metrics::{define_metric, increment_metric, record_metric};
 pub(super) use process::{
     buffer, call_foreign_function, current_time, log, log_level, random, set_tick_period,
 };
-pub(super) use request::{continue_request, select_context, send_local_response, set_property};
+pub(super) use request::{
+    close_request, continue_request, select_context, send_local_response, set_property,
+};
 pub(super) use shared_data::{set_shared_data, shared_data};
 
 /// The status if it is not "ok".

@@ -6,6 +6,8 @@ use std::ptr;
 
 #[link(wasm_import_module = "env")]
 unsafe extern "C" {
+    fn proxy_close_stream(kind: StreamType) -> u32;
+
     fn proxy_continue_stream(kind: StreamType) -> u32;
 
     fn proxy_send_local_response(
@@ -27,6 +29,12 @@ unsafe extern "C" {
         value: *const u8,
         value_size: usize,
     ) -> u32;
+}
+
+/// Ends the selected request without an answer.
+pub(in crate::plugin) fn close_request() -> Result<(), u32> {
+    // SAFETY: no pointer is passed.
+    check(unsafe { proxy_close_stream(StreamType::HttpRequest) })
 }
 
 /// Sends the selected request on its way.
