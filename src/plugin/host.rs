@@ -11,14 +11,15 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, MetricType};
 use std::time::Duration;
 
-/// What the host logs; everything but traces if it does not say.
-pub(super) fn log_level() -> LevelFilter {
+/// What the host logs, if it says so.
+pub(super) fn log_level() -> Option<LevelFilter> {
     match abi::log_level() {
-        Ok(0 | 1) | Err(_) => LevelFilter::Debug,
-        Ok(2) => LevelFilter::Info,
-        Ok(3) => LevelFilter::Warn,
-        Ok(4) => LevelFilter::Error,
-        Ok(_) => LevelFilter::Off,
+        Ok(0 | 1) => Some(LevelFilter::Debug),
+        Ok(2) => Some(LevelFilter::Info),
+        Ok(3) => Some(LevelFilter::Warn),
+        Ok(4) => Some(LevelFilter::Error),
+        Ok(_) => Some(LevelFilter::Off),
+        Err(_) => None,
     }
 }
 
@@ -90,6 +91,11 @@ pub(super) fn dispatch(jwks: &RemoteJwks) -> Result<u32, FetchError> {
         abi::BAD_ARGUMENT => FetchError::UnknownCluster,
         _ => FetchError::NoUpstream,
     })
+}
+
+/// A call that cannot be made.
+pub(super) fn call_nobody() -> Result<u32, u32> {
+    call("", Vec::new(), Duration::ZERO)
 }
 
 /// By the SDK, whose dispatcher has to know the token.

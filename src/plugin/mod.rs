@@ -14,6 +14,7 @@ mod proxy;
 mod root;
 mod stats;
 mod stream;
+mod withheld;
 
 use filter::Filter;
 use std::cell::RefCell;

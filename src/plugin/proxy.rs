@@ -1,7 +1,7 @@
 //! The proxy as the driver's host: calls, shared data, verdicts, counters and logs.
 
-use super::host;
 use super::stats::Stats;
+use super::{host, withheld};
 use crate::config::{Config, RemoteJwks};
 use crate::driver::Host;
 use crate::engine::StreamId;
@@ -20,6 +20,10 @@ pub(super) struct Proxy {
     stats: Stats,
     /// By provider.
     names: Vec<String>,
+    /// Whether access logs are told what became of requests.
+    sets_filter_state: bool,
+    /// Whether there is data that the VMs of the proxy share.
+    shares: bool,
     /// The requests that were paused and then sent on their way, until they are closed: nothing of
     /// any other paused one may go on.
     resumed: SortedMap<StreamId, ()>,
@@ -30,6 +34,8 @@ impl Proxy {
         Self {
             stats: Stats::define(config),
             names: config.providers.iter().map(|provider| provider.name.clone()).collect(),
+            sets_filter_state: withheld::can_set_properties(),
+            shares: withheld::can_share(),
             resumed: SortedMap::new(),
         }
     }
@@ -66,12 +72,14 @@ impl Proxy {
         let provider = verdict.provider().and_then(|index| self.names.get(index));
         let provider = provider.map(String::as_str);
         let code = verdict.code();
-        let mut state = host::set_filter_state(CODE_STATE, code);
-        if let Some(provider) = provider {
-            state = state.and_then(|()| host::set_filter_state(PROVIDER_STATE, provider));
-        }
-        if let Err(status) = state {
-            error!("mesh-jwt: the host refused filter state: status {status}");
+        if self.sets_filter_state {
+            let mut state = host::set_filter_state(CODE_STATE, code);
+            if let Some(provider) = provider {
+                state = state.and_then(|()| host::set_filter_state(PROVIDER_STATE, provider));
+            }
+            if let Err(status) = state {
+                error!("mesh-jwt: the host refused filter state: status {status}");
+            }
         }
         let provider = provider.unwrap_or("-");
         match verdict {
@@ -90,11 +98,19 @@ impl Host for Proxy {
     }
 
     fn read_shared(&mut self, name: &str) -> (Option<Vec<u8>>, u32) {
-        host::shared_data(name)
+        if self.shares { host::shared_data(name) } else { (None, 0) }
     }
 
     fn write_shared(&mut self, name: &str, bytes: &[u8], version: u32) -> Written {
-        host::set_shared_data(name, bytes, version)
+        if !self.shares {
+            return Written::Unavailable;
+        }
+        let written = host::set_shared_data(name, bytes, version);
+        if written == Written::Unavailable {
+            warn!("mesh-jwt: the host refused shared data: each worker fetches keys of its own");
+            self.shares = false;
+        }
+        written
     }
 
     fn settle(&mut self, stream: StreamId, verdict: &Verdict) {

@@ -1,6 +1,6 @@
 //! Counters and gauges, by the ids that the host gave them.
 
-use super::host;
+use super::{host, withheld};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::event::Event;
@@ -20,10 +20,17 @@ pub(super) struct Stats {
 impl Stats {
     pub(super) fn define(config: &Config) -> Self {
         let mut ids = SortedMap::new();
-        for metric in Metric::all(config) {
+        // What cannot be told is not defined: it would stay at zero, and each attempt would be an
+        // error in the host's log.
+        let (can_count, can_record) = (withheld::can_count(), withheld::can_record());
+        let can_tell = |metric: &Metric| if is_recorded(*metric) { can_record } else { can_count };
+        for metric in Metric::all(config).filter(can_tell) {
             match host::define_metric(metric.is_gauge(), &metric.name(config)) {
                 Ok(id) => _ = ids.insert(metric, id),
-                Err(status) => error!("mesh-jwt: the host refused a metric: status {status}"),
+                Err(status) => {
+                    error!("mesh-jwt: the host refused metrics: status {status}");
+                    break;
+                }
             }
         }
         Self { ids, reported_paused: 0, reported_keys: vec![0; config.providers.len()] }
@@ -66,4 +73,9 @@ impl Stats {
             error!("mesh-jwt: the host refused to count: status {status}");
         }
     }
+}
+
+/// Every other metric is counted up, or up and down.
+fn is_recorded(metric: Metric) -> bool {
+    matches!(metric, Metric::Jwks(_, JwksMetric::Keys))
 }

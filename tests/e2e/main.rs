@@ -34,3 +34,4 @@ mod rules;
 mod secrecy;
 mod token_cache;
 mod token_locations;
+mod withheld;

@@ -55,3 +55,7 @@ const OK: u32 = 0;
 pub(super) const BAD_ARGUMENT: u32 = 2;
 /// A version that is not there any more.
 pub(super) const CAS_MISMATCH: u32 = 8;
+/// The host withholds the function.
+pub(super) const INTERNAL_FAILURE: u32 = 10;
+/// The host does not know the function.
+pub(super) const UNIMPLEMENTED: u32 = 12;
