@@ -27,8 +27,7 @@ impl Filter {
             HostCrypto::Off => Crypto::Module,
         };
         // Workers start at the same moment; each is to choose moments of its own.
-        let seed = host::seed();
-        Self { driver: Driver::new(config, crypto, seed, &mut proxy, now), proxy }
+        Self { driver: Driver::new(config, crypto, host::seed(now), &mut proxy, now), proxy }
     }
 
     pub(super) fn handle_request(
@@ -49,22 +48,25 @@ impl Filter {
         self.proxy.carry_out(verdict)
     }
 
-    /// Whether the request waits for a verdict, or the verdict was to refuse it.
+    /// Whether nothing may go on of a request that was paused.
     pub(super) fn holds(&self, stream: StreamId) -> bool {
-        self.driver.engine().is_paused(stream) || self.proxy.has_refused(stream)
+        !self.proxy.has_resumed(stream)
     }
 
-    /// Removes from the trailers what only the filter may say, and tokens that nobody has verified.
-    pub(super) fn strip_trailers(&self) {
+    /// Removes from the trailers what only the filter may say, and tokens that nobody has verified;
+    /// tells whether the host let it.
+    pub(super) fn strip_trailers(&self) -> bool {
         let trailers = Headers::read(MapType::HttpRequestTrailers);
         let Some(head) = trailers.as_ref().and_then(Headers::head) else {
             error!("mesh-jwt: there are no request trailers that can be read");
-            return;
+            return false;
         };
         let edits = self.driver.engine().strip_trailers(&head);
-        if let Err(status) = host::apply(MapType::HttpRequestTrailers, &edits) {
-            error!("mesh-jwt: the host refused to edit trailers: status {status}");
-        }
+        host::apply(MapType::HttpRequestTrailers, &edits)
+            .inspect_err(|status| {
+                error!("mesh-jwt: the host refused to edit trailers: status {status}");
+            })
+            .is_ok()
     }
 
     pub(super) fn handle_stream_closed(&mut self, stream: StreamId) {

@@ -1,13 +1,12 @@
-//! A header map as it is serialised between the host and the module: the number of headers, the two
-//! lengths of each, and then names and values, each followed by a zero. Numbers are 32 bits,
-//! little-endian.
+//! A header map as the host serialises it.
 
 use super::abi;
 use crate::request::RequestHead;
 use log::error;
 use proxy_wasm::types::MapType;
 
-/// A map that the host has serialised.
+/// The number of headers, the two lengths of each, and then names and values, each followed by a
+/// zero; numbers are 32 bits, little-endian.
 pub(super) struct Headers(Vec<u8>);
 
 impl Headers {
@@ -39,15 +38,16 @@ impl Headers {
     }
 }
 
-/// Serialises a map for the host.
-pub(super) fn serialize<'a>(headers: impl Iterator<Item = (&'a str, &'a str)> + Clone) -> Vec<u8> {
-    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX).to_le_bytes();
-    let texts = headers.clone().flat_map(|(name, value)| [name, value]);
-    let mut bytes = number(headers.count()).to_vec();
-    for text in texts.clone() {
-        bytes.extend_from_slice(&number(text.len()));
-    }
-    for text in texts {
+/// Headers as a host reads them.
+pub(super) fn serialize<'a>(
+    headers: impl ExactSizeIterator<Item = (&'a str, &'a str)> + Clone,
+) -> Vec<u8> {
+    let texts = || headers.clone().flat_map(|(name, value)| [name, value]);
+    // The memory of a module ends at 4 GiB.
+    let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes();
+    let mut bytes = number(headers.len()).to_vec();
+    texts().for_each(|text| bytes.extend_from_slice(&number(text.len())));
+    for text in texts() {
         bytes.extend_from_slice(text.as_bytes());
         bytes.push(0);
     }

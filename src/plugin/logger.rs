@@ -1,19 +1,20 @@
-//! What the module logs, as lines of the host's log.
+//! Log lines, which the host writes; those that it refuses are lost, and nothing else is.
 
 use super::abi;
 use log::{Level, LevelFilter, Log, Metadata, Record};
-
-/// Sends log lines, and what a panic says, to the host. Where the host takes none, they are lost.
-pub(super) fn install() {
-    if log::set_logger(&LOGGER).is_ok() {
-        log::set_max_level(LevelFilter::Debug);
-    }
-    std::panic::set_hook(Box::new(|panic| write(CRITICAL, &panic.to_string())));
-}
-
-static LOGGER: Logger = Logger;
+use proxy_wasm::types::LogLevel;
+use std::panic;
 
 struct Logger;
+
+/// Has the log macros and panics tell the host.
+pub(super) fn install() {
+    // It is refused where one is installed already, which would be this one.
+    if log::set_logger(&Logger).is_ok() {
+        log::set_max_level(LevelFilter::Debug);
+        panic::set_hook(Box::new(|panic| abi::log(LogLevel::Critical, &panic.to_string())));
+    }
+}
 
 impl Log for Logger {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -21,24 +22,18 @@ impl Log for Logger {
     }
 
     fn log(&self, record: &Record<'_>) {
-        let level = match record.level() {
-            Level::Trace => 0,
-            Level::Debug => 1,
-            Level::Info => 2,
-            Level::Warn => 3,
-            Level::Error => 4,
-        };
-        if self.enabled(record.metadata()) {
-            write(level, &record.args().to_string());
+        if !self.enabled(record.metadata()) {
+            return;
         }
+        let level = match record.level() {
+            Level::Trace => LogLevel::Trace,
+            Level::Debug => LogLevel::Debug,
+            Level::Info => LogLevel::Info,
+            Level::Warn => LogLevel::Warn,
+            Level::Error => LogLevel::Error,
+        };
+        abi::log(level, &record.args().to_string());
     }
 
     fn flush(&self) {}
 }
-
-fn write(level: u32, line: &str) {
-    // There is nowhere else to say that the log takes no lines.
-    let _ = abi::log(level, line);
-}
-
-const CRITICAL: u32 = 5;

@@ -14,6 +14,7 @@ mod proxy;
 mod root;
 mod stats;
 mod stream;
+mod withheld;
 
 use filter::Filter;
 use std::cell::RefCell;
@@ -30,6 +31,6 @@ mod entry {
 
     proxy_wasm::main! {{
         logger::install();
-        proxy_wasm::set_root_context(|context| Box::new(Root::new(context)));
+        proxy_wasm::set_root_context(|_| Box::new(Root::default()));
     }}
 }

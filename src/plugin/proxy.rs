@@ -1,7 +1,7 @@
 //! The proxy as the driver's host: calls, shared data, verdicts, counters and logs.
 
-use super::host;
 use super::stats::Stats;
+use super::{host, withheld};
 use crate::config::{Config, RemoteJwks};
 use crate::driver::Host;
 use crate::engine::StreamId;
@@ -9,11 +9,10 @@ use crate::event::{Event, Level};
 use crate::jwks::{FetchError, Written};
 use crate::reply::LocalReply;
 use crate::request::HeaderEdit;
+use crate::sorted_map::SortedMap;
 use crate::verdict::{PassReason, Verdict};
 use log::{debug, error, info, warn};
 use proxy_wasm::types::{Action, MapType};
-use std::cell::Cell;
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// What the filter does in the proxy, and what it has to remember of it.
@@ -21,9 +20,13 @@ pub(super) struct Proxy {
     stats: Stats,
     /// By provider.
     names: Vec<String>,
-    /// The requests that were paused and then refused, until they are closed.
-    refused: BTreeSet<StreamId>,
-    has_told_of_filter_state: Cell<bool>,
+    /// Whether access logs are told what became of requests.
+    sets_filter_state: bool,
+    /// Whether there is data that the VMs of the proxy share.
+    shares: bool,
+    /// The requests that were paused and then sent on their way, until they are closed: nothing of
+    /// any other paused one may go on.
+    resumed: SortedMap<StreamId, ()>,
 }
 
 impl Proxy {
@@ -31,8 +34,9 @@ impl Proxy {
         Self {
             stats: Stats::define(config),
             names: config.providers.iter().map(|provider| provider.name.clone()).collect(),
-            refused: BTreeSet::new(),
-            has_told_of_filter_state: Cell::new(false),
+            sets_filter_state: withheld::can_set_properties(),
+            shares: withheld::can_share(),
+            resumed: SortedMap::new(),
         }
     }
 
@@ -40,13 +44,13 @@ impl Proxy {
         &mut self.stats
     }
 
-    /// Whether a request was refused that had waited.
-    pub(super) fn has_refused(&self, stream: StreamId) -> bool {
-        self.refused.contains(&stream)
+    /// Whether a request goes on that was paused.
+    pub(super) fn has_resumed(&self, stream: StreamId) -> bool {
+        self.resumed.get(&stream).is_some()
     }
 
     pub(super) fn handle_stream_closed(&mut self, stream: StreamId) {
-        self.refused.remove(&stream);
+        self.resumed.remove(&stream);
     }
 
     /// Carries out a verdict on the selected stream, whose head is still held.
@@ -68,17 +72,14 @@ impl Proxy {
         let provider = verdict.provider().and_then(|index| self.names.get(index));
         let provider = provider.map(String::as_str);
         let code = verdict.code();
-        let mut state = host::set_filter_state(CODE_STATE, code);
-        if let Some(provider) = provider {
-            state = state.and_then(|()| host::set_filter_state(PROVIDER_STATE, provider));
-        }
-        if let Err(status) = state
-            && !self.has_told_of_filter_state.replace(true)
-        {
-            error!(
-                "mesh-jwt: the host refuses filter state, so that access logs tell no decision: \
-                 status {status}"
-            );
+        if self.sets_filter_state {
+            let mut state = host::set_filter_state(CODE_STATE, code);
+            if let Some(provider) = provider {
+                state = state.and_then(|()| host::set_filter_state(PROVIDER_STATE, provider));
+            }
+            if let Err(status) = state {
+                error!("mesh-jwt: the host refused filter state: status {status}");
+            }
         }
         let provider = provider.unwrap_or("-");
         match verdict {
@@ -97,22 +98,35 @@ impl Host for Proxy {
     }
 
     fn read_shared(&mut self, name: &str) -> (Option<Vec<u8>>, u32) {
-        host::shared_data(name)
+        if self.shares { host::shared_data(name) } else { (None, 0) }
     }
 
     fn write_shared(&mut self, name: &str, bytes: &[u8], version: u32) -> Written {
-        host::set_shared_data(name, bytes, version)
+        if !self.shares {
+            return Written::Unavailable;
+        }
+        let written = host::set_shared_data(name, bytes, version);
+        if written == Written::Unavailable {
+            warn!("mesh-jwt: the host refused shared data: each worker fetches keys of its own");
+            self.shares = false;
+        }
+        written
     }
 
     fn settle(&mut self, stream: StreamId, verdict: &Verdict) {
-        if host::select_stream(stream.0).is_err() {
-            debug!("mesh-jwt: a paused request is gone");
-        } else if self.carry_out(verdict) != Action::Continue {
-            self.refused.insert(stream);
-        } else if let Err(status) = host::resume_request() {
-            error!("mesh-jwt: the host refused to resume a request: status {status}");
-            send(&LocalReply::host_failure());
-            self.refused.insert(stream);
+        if let Err(status) = host::select_stream(stream.0) {
+            error!("mesh-jwt: the host does not find a paused request: status {status}");
+            return;
+        }
+        if self.carry_out(verdict) != Action::Continue {
+            return;
+        }
+        match host::resume_request() {
+            Ok(()) => _ = self.resumed.insert(stream, ()),
+            Err(status) => {
+                error!("mesh-jwt: the host refused to resume a request: status {status}");
+                send(&LocalReply::host_failure());
+            }
         }
     }
 
@@ -127,9 +141,7 @@ impl Host for Proxy {
     }
 
     fn set_timer(&mut self, delay: Duration) {
-        if let Err(status) = host::set_timer(delay) {
-            error!("mesh-jwt: the host refused a timer: status {status}");
-        }
+        host::set_timer(delay);
     }
 }
 
@@ -145,10 +157,14 @@ pub(super) fn apply(edits: &[HeaderEdit]) -> Action {
     }
 }
 
-/// Answers the selected stream.
+/// Answers the selected stream. Where the host refuses that, it ends without an answer: left alone, it
+/// would wait for as long as its client does.
 pub(super) fn send(reply: &LocalReply) {
     if let Err(status) = host::send(reply) {
         error!("mesh-jwt: the host refused a local reply: status {status}");
+        if let Err(status) = host::cut_off() {
+            error!("mesh-jwt: the host refused to end a request: status {status}");
+        }
     }
 }
 

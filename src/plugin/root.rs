@@ -2,49 +2,36 @@
 
 use super::filter::Filter;
 use super::stream::Stream;
-use super::{SharedFilter, host};
+use super::{SharedFilter, host, withheld};
 use crate::config::{Config, Mode};
-use log::{error, info};
+use log::{LevelFilter, error, info};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
 use proxy_wasm::types::ContextType;
 
+#[derive(Default)]
 pub(super) struct Root {
-    context: u32,
     filter: SharedFilter,
+    /// Otherwise the host withholds it, and each question would be an error in its log.
+    is_told_log_level: bool,
 }
 
 impl Root {
-    pub(super) fn new(context: u32) -> Self {
-        Self { context, filter: SharedFilter::default() }
+    /// No line is to be made that nobody reads, and the level may change while the proxy runs.
+    fn heed_log_level(&mut self) {
+        let level = host::log_level();
+        self.is_told_log_level = level.is_some();
+        log::set_max_level(level.unwrap_or(LevelFilter::Debug));
     }
 }
 
 impl RootContext for Root {
     /// Runs in a throw-away VM as well, so nothing is fetched here: the timer does that.
     fn on_configure(&mut self, _size: usize) -> bool {
-        log::set_max_level(host::log_level());
-        if let Some(function) = host::withheld(self.context) {
-            error!(
-                "mesh-jwt: the host withholds {function}, and there is no way to do without; add \
-                 it to the allowed_capabilities of capability_restriction_config"
-            );
-            return false;
-        }
-        let config = match host::plugin_configuration() {
-            Ok(json) => Config::parse(&json),
-            Err(status) => {
-                error!(
-                    "mesh-jwt: the host does not hand over the plugin configuration: status \
-                     {status}; if it has a capability_restriction_config, add \
-                     proxy_get_buffer_bytes to its allowed_capabilities"
-                );
-                return false;
-            }
-        };
-        let config = match config {
+        self.heed_log_level();
+        let config = match configuration() {
             Ok(config) => config,
-            Err(error) => {
-                error!("mesh-jwt: the plugin configuration is refused: {error}");
+            Err(why) => {
+                error!("mesh-jwt: {why}");
                 return false;
             }
         };
@@ -63,8 +50,9 @@ impl RootContext for Root {
     }
 
     fn on_tick(&mut self) {
-        // It may change while the proxy runs, and no line is to be made that nobody reads.
-        log::set_max_level(host::log_level());
+        if self.is_told_log_level {
+            self.heed_log_level();
+        }
         if let Some(filter) = self.filter.borrow_mut().as_mut() {
             filter.handle_tick(host::now());
         }
@@ -85,4 +73,29 @@ impl Context for Root {
             filter.handle_call_response(token, headers, body_size, host::now());
         }
     }
+}
+
+/// The plugin configuration, or why the filter cannot do what it asks for.
+fn configuration() -> Result<Config, String> {
+    offered(&withheld::needed())?;
+    let json = host::plugin_configuration().map_err(|status| {
+        format!("the host does not hand over the plugin configuration: status {status}")
+    })?;
+    let config = Config::parse(&json)
+        .map_err(|error| format!("the plugin configuration is refused: {error}"))?;
+    if config.providers.iter().any(|provider| provider.remote_jwks().is_some()) {
+        offered(&withheld::needed_to_fetch())?;
+    }
+    Ok(config)
+}
+
+/// An error that says what to do about functions that are withheld, if there are any.
+fn offered(withheld: &[&str]) -> Result<(), String> {
+    if withheld.is_empty() {
+        return Ok(());
+    }
+    let names = withheld.join(", ");
+    Err(format!(
+        "the filter cannot work without {names}: allow that in capability_restriction_config"
+    ))
 }

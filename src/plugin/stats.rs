@@ -1,6 +1,6 @@
 //! Counters and gauges, by the ids that the host gave them.
 
-use super::host;
+use super::{host, withheld};
 use crate::config::Config;
 use crate::engine::Engine;
 use crate::event::Event;
@@ -19,10 +19,20 @@ pub(super) struct Stats {
 
 impl Stats {
     pub(super) fn define(config: &Config) -> Self {
-        let ids = define(config).unwrap_or_else(|status| {
-            error!("mesh-jwt: the host keeps no metrics: status {status}");
-            SortedMap::new()
-        });
+        let mut ids = SortedMap::new();
+        // What cannot be told is not defined: it would stay at zero, and each attempt would be an
+        // error in the host's log.
+        let (can_count, can_record) = (withheld::can_count(), withheld::can_record());
+        let can_tell = |metric: &Metric| if is_recorded(*metric) { can_record } else { can_count };
+        for metric in Metric::all(config).filter(can_tell) {
+            match host::define_metric(metric.is_gauge(), &metric.name(config)) {
+                Ok(id) => _ = ids.insert(metric, id),
+                Err(status) => {
+                    error!("mesh-jwt: the host refused metrics: status {status}");
+                    break;
+                }
+            }
+        }
         Self { ids, reported_paused: 0, reported_keys: vec![0; config.providers.len()] }
     }
 
@@ -65,16 +75,7 @@ impl Stats {
     }
 }
 
-/// The ids of all metrics; an error if the host does not take one of them, or does not count.
-fn define(config: &Config) -> Result<SortedMap<Metric, u32>, u32> {
-    let mut ids = SortedMap::new();
-    for metric in Metric::all(config) {
-        let id = host::define_metric(metric.is_gauge(), &metric.name(config))?;
-        if metric == Metric::Paused {
-            // A counter would count as used from now on.
-            host::increment_metric(id, 0)?;
-        }
-        ids.insert(metric, id);
-    }
-    Ok(ids)
+/// Every other metric is counted up, or up and down.
+fn is_recorded(metric: Metric) -> bool {
+    matches!(metric, Metric::Jwks(_, JwksMetric::Keys))
 }

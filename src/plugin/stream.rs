@@ -29,6 +29,15 @@ impl Stream {
         Self { id: StreamId(context_id), filter, state: State::Open }
     }
 
+    /// Has nobody wait for a verdict on this request any more.
+    fn end_waiting(&self) {
+        if self.state == State::Paused
+            && let Some(filter) = self.filter.borrow_mut().as_mut()
+        {
+            filter.handle_stream_closed(self.id);
+        }
+    }
+
     /// What may happen to the parts of the request that follow its head. Some hosts are configured
     /// to hand them over although the head was stopped, and to send on both if they are let pass.
     fn follow(&self) -> Action {
@@ -82,12 +91,14 @@ impl HttpContext for Stream {
         self.follow()
     }
 
-    /// They are seen once, be the request still paused or not.
+    /// They are handed over once, be the request still paused or not.
     fn on_http_request_trailers(&mut self, _count: usize) -> Action {
-        if self.state != State::Refused
-            && let Some(filter) = self.filter.borrow().as_ref()
-        {
-            filter.strip_trailers();
+        let is_stripped =
+            || self.filter.borrow().as_ref().is_some_and(|filter| filter.strip_trailers());
+        if self.state != State::Refused && !is_stripped() {
+            self.end_waiting();
+            self.state = State::Refused;
+            proxy::send(&LocalReply::host_failure());
         }
         self.follow()
     }
@@ -98,10 +109,6 @@ impl Context for Stream {}
 /// The host has done with the request, in whatever way.
 impl Drop for Stream {
     fn drop(&mut self) {
-        if self.state == State::Paused
-            && let Some(filter) = self.filter.borrow_mut().as_mut()
-        {
-            filter.handle_stream_closed(self.id);
-        }
+        self.end_waiting();
     }
 }

@@ -138,7 +138,7 @@ fn lines(message: &Message) -> Vec<String> {
 }
 
 fn without_host_crypto(bootstrap: Bootstrap) -> Bootstrap {
-    bootstrap.withhold("proxy_call_foreign_function")
+    bootstrap.withhold(&["proxy_call_foreign_function"])
 }
 
 fn errors(sidecar: &Sidecar) -> Vec<String> {

@@ -1,10 +1,8 @@
-//! A host that withholds any one of its functions: the filter serves as well as it can without, or is
-//! refused when it is configured. It never traps, lets nobody wait, and lets nothing through that it
-//! would not let through otherwise.
+//! An Envoy that withholds a function from the filter, by `capability_restriction_config`: either the
+//! filter refuses its configuration and says what is missing, or every request gets a right answer.
 
-use std::collections::BTreeSet;
-use std::sync::Mutex;
 use std::thread;
+use std::time::Duration;
 
 use serde_json::json;
 
@@ -13,131 +11,217 @@ use crate::harness::config::{Config, ISSUER_CLUSTER};
 use crate::harness::envoy::Envoy;
 use crate::harness::http::{Request, Response};
 use crate::harness::issuer::{Answer, Issuer};
-use crate::harness::module;
+use crate::harness::module::Functions;
 use crate::harness::token::{Key, Token};
 use crate::harness::upstream::{Upstream, received};
+use crate::harness::wait;
 
 #[test]
-fn function_of_the_host_neither_traps_the_filter_nor_leaves_a_request_waiting() {
-    let functions = module::imports();
-    for (function, _) in EXCEPTIONS {
-        assert!(functions.contains(*function), "{function} is no import any more");
+fn every_function_that_the_module_imports() {
+    let functions: Vec<&'static str> = NEEDED.iter().chain(SPARE).copied().collect();
+    let listed = functions.iter().map(|name| (*name).to_owned()).collect();
+    assert_eq!(Functions::of_module().imports, listed, "the lists below are to name all");
+
+    // Each waits more than it computes.
+    let failed = functions.chunks(AT_A_TIME).flat_map(|some| {
+        thread::scope(|scope| {
+            let start = |function: &&'static str| {
+                let function = *function;
+                // What a case prints begins with the name of its thread.
+                let thread = thread::Builder::new().name(function.to_owned());
+                let thread = thread.spawn_scoped(scope, move || judge(function));
+                (function, thread.expect("another thread"))
+            };
+            let threads: Vec<_> = some.iter().map(start).collect();
+            let failed = threads
+                .into_iter()
+                .filter_map(|(function, thread)| thread.join().is_err().then_some(function));
+            failed.collect::<Vec<_>>()
+        })
+    });
+
+    assert_eq!(failed.collect::<Vec<_>>(), Vec::<&str>::new());
+}
+
+#[test]
+fn several_are_named_in_one_line() {
+    let log = refuse(&config(), &["proxy_send_local_response", "proxy_continue_stream"]);
+
+    assert_names(&log, "proxy_continue_stream, proxy_send_local_response");
+}
+
+#[test]
+fn calls_are_needed_only_to_fetch() {
+    let world = World::new();
+    let inline = config().inline_keys(&[Key::alpha().jwk()]);
+
+    let envoy = world.start(&inline, &["proxy_http_call"]);
+
+    assert_identified(&envoy.send(&Request::get("/").bearer(&Token::good().compact())));
+}
+
+/// The rest of the world, as an Envoy sees it.
+struct World {
+    issuer: Issuer,
+    upstream: Upstream,
+}
+
+impl World {
+    fn new() -> Self {
+        Self { issuer: Issuer::start(Answer::Hang), upstream: Upstream::start() }
     }
-    let left = Mutex::new(functions);
-    thread::scope(|scope| {
-        for _ in 0..AT_ONCE {
-            scope.spawn(|| {
-                let next = || left.lock().expect("no other thread has failed").pop_first();
-                while let Some(function) = next() {
-                    let found = outcome(&function);
-                    assert_eq!(found, expected(&function), "without {function}");
-                }
-            });
-        }
+
+    fn start(&self, config: &Config, withheld: &[&str]) -> Envoy {
+        Envoy::start(&self.bootstrap(config, withheld), 1)
+    }
+
+    fn bootstrap(&self, config: &Config, withheld: &[&str]) -> Bootstrap {
+        Bootstrap::new(self.upstream.address())
+            .cluster(ISSUER_CLUSTER, self.issuer.address())
+            .filter("mesh-jwt", &config.render())
+            .withhold(withheld)
+    }
+}
+
+fn config() -> Config {
+    let rules = json!([{ "match": { "paths": ["/public"] }, "access": "public" }]);
+    Config::new().set("rules", rules).provider("jwksEndpoints", 1)
+}
+
+fn judge(function: &str) {
+    if NEEDED.contains(&function) { assert_refused(function) } else { assert_serves(function) }
+}
+
+fn refuse(config: &Config, withheld: &[&str]) -> String {
+    Envoy::refuse(&World::new().bootstrap(config, withheld))
+}
+
+fn assert_refused(function: &str) {
+    let log = refuse(&config(), &[function]);
+
+    assert_names(&log, function);
+    assert_untrapped(&log);
+}
+
+fn assert_names(log: &str, functions: &str) {
+    let line = format!(
+        "mesh-jwt: the filter cannot work without {functions}: allow that in \
+         capability_restriction_config"
+    );
+    assert_eq!(log.matches(&line).count(), 1, "not one line about {functions}:\n{log}");
+}
+
+fn assert_serves(function: &str) {
+    let world = World::new();
+    let envoy = world.start(&config(), &[function]);
+    let get = Request::get("/");
+    let good = get.clone().bearer(&Token::good().compact());
+    let forged = Token::good().signed_by(Key::beta()).header("kid", "alpha");
+    let forged = get.clone().bearer(&forged.compact());
+
+    // While there are no keys.
+    let public = Request::get("/public").header("X-User-Id", "root").header("X_User_Id", "root");
+    let seen = received(&envoy.send(&public));
+    assert!(!seen.headers.iter().any(|(_, value)| value == "root"), "{seen:?}");
+    assert_eq!(envoy.send(&get).status, 401);
+    let [leaves, stays, is_refused] = [&good, &good, &forged].map(|request| envoy.open(request));
+    wait_for_requests(&envoy, 3);
+    drop(leaves);
+    wait_for_requests(&envoy, 2);
+    world.issuer.answer(Answer::Keys(vec![Key::alpha().jwk()]));
+    assert_identified(&stays.finish().expect("an answer to who waits"));
+    assert_eq!(is_refused.finish().expect("an answer to who waits").status, 401);
+
+    // While there are.
+    let refusals = [
+        get.clone().bearer("junk"),
+        get.clone().bearer(&Token::good().claim("exp", 1).compact()),
+        forged,
+        get.bearer(&Token::good().signed_by(Key::beta()).compact()),
+    ];
+    for refused in &refusals {
+        assert_eq!(envoy.send(refused).status, 401);
+    }
+    assert_identified(&envoy.send(&good.header("X-User-Id", "root")));
+    assert_eq!(envoy.stat("wasmcustom.mesh_jwt.paused"), 0);
+    assert_eq!(world.upstream.requests(), 3);
+    let log = envoy.log();
+    assert_untrapped(&log);
+    // Each is an error in the log. Envoy configures the module three times.
+    let attempts = log.matches("Attempted call to restricted").count();
+    assert!(attempts <= MAX_ATTEMPTS, "{attempts} attempts to call {function}");
+}
+
+/// By Envoy's own count: the filter may have none.
+fn wait_for_requests(envoy: &Envoy, number: u64) {
+    wait::until(&format!("Envoy has {number} requests"), REQUEST_LIMIT, || {
+        (envoy.stat("http.e2e.downstream_rq_active") == number).then_some(())
     });
 }
 
-/// What becomes of the filter without a function.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Outcome {
-    /// The configuration is, with a line that names the function.
-    Refused,
-    /// All requests are decided as ever.
-    Serves,
-    /// The keys cannot be had: requests with a token are answered 503.
-    ServesWithoutKeys,
+/// The request was let through, and the upstream was told whose it is.
+fn assert_identified(response: &Response) {
+    assert_eq!(received(response).header("x-user-id"), Some("user-4711"));
 }
 
-use Outcome as O;
+fn assert_untrapped(log: &str) {
+    for sign in ["panicked", "wasm trap", "Uncaught RuntimeError", "Function: proxy_on"] {
+        assert!(!log.contains(sign), "{sign} is in Envoy's log:\n{log}");
+    }
+}
 
-/// Of all other functions, the filter can do without.
-const EXCEPTIONS: &[(&str, Outcome)] = &[
-    ("proxy_continue_stream", O::Refused),
-    ("proxy_get_buffer_bytes", O::Refused),
-    ("proxy_get_current_time_nanoseconds", O::Refused),
-    ("proxy_get_header_map_pairs", O::Refused),
-    ("proxy_http_call", O::ServesWithoutKeys),
-    ("proxy_remove_header_map_value", O::Refused),
-    ("proxy_replace_header_map_value", O::Refused),
-    ("proxy_send_local_response", O::Refused),
-    ("proxy_set_effective_context", O::Refused),
-    ("proxy_set_tick_period_milliseconds", O::Refused),
+/// Without any of these the filter refuses its configuration.
+const NEEDED: &[&str] = &[
+    "proxy_continue_stream",
+    "proxy_get_buffer_bytes",
+    "proxy_get_current_time_nanoseconds",
+    "proxy_get_header_map_pairs",
+    "proxy_http_call",
+    "proxy_remove_header_map_value",
+    "proxy_replace_header_map_value",
+    "proxy_send_local_response",
+    "proxy_set_effective_context",
+    "proxy_set_tick_period_milliseconds",
 ];
-
-fn expected(function: &str) -> Outcome {
-    let exception = EXCEPTIONS.iter().find(|(name, _)| *name == function);
-    exception.map_or(O::Serves, |(_, outcome)| *outcome)
-}
-
-fn outcome(function: &str) -> Outcome {
-    let rules = json!([{ "match": { "paths": ["/public"] }, "access": "public" }]);
-    // One answer tells that a key is not there.
-    let config = Config::new().provider("jwksEndpoints", 1).set("rules", rules);
-    let config = config.set("jwksWaitTimeout", "1s");
-    let issuer = Issuer::start(Answer::Hang);
-    let upstream = Upstream::start();
-    let bootstrap = Bootstrap::new(upstream.address())
-        .cluster(ISSUER_CLUSTER, issuer.address())
-        .filter("mesh-jwt", &config.render())
-        .withhold(function);
-    if expected(function) == O::Refused {
-        let log = Envoy::refuse(&bootstrap);
-        assert_untrapped(function, &log);
-        let line = log.lines().find(|line| line.contains("mesh-jwt: the host"));
-        let line = line.unwrap_or_else(|| panic!("no line says why:\n{log}"));
-        assert!(line.contains(function) && line.contains("allowed_capabilities"), "{line}");
-        return O::Refused;
-    }
-    let envoy = Envoy::start(&bootstrap, 1);
-
-    let outcomes = ask(&envoy, &issuer);
-
-    assert_untrapped(function, &envoy.log());
-    match outcomes.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-        ["200"] => O::Serves,
-        ["503 jwks_unavailable"] => O::ServesWithoutKeys,
-        other => panic!("without {function}: {other:?}"),
-    }
-}
-
-/// Makes all kinds of requests. What became of those with a good token; the others have to be
-/// decided as ever.
-fn ask(envoy: &Envoy, issuer: &Issuer) -> BTreeSet<String> {
-    let good = || Request::get("/").header("X_User_Id", "root").bearer(&Token::good().compact());
-    let leaving = envoy.open(&good());
-    let paused = [envoy.open(&good()), envoy.open(&good().body(b"{}".to_vec()))];
-    let public = envoy.send(&Request::get("/public").header("X-User-Id", "root"));
-    assert_eq!(received(&public).header("x-user-id"), None);
-    assert_eq!(envoy.send(&Request::get("/")).status, 401);
-    drop(leaving);
-
-    issuer.answer(Answer::Keys(vec![Key::alpha().jwk()]));
-
-    let paused = paused.into_iter().map(|exchange| exchange.finish().expect("an answer in time"));
-    let mut outcomes: BTreeSet<_> = paused.map(|response| of_good(&response)).collect();
-    outcomes.insert(of_good(&envoy.send(&good())));
-    let junk = Token::good().header("kid", "junk").compact();
-    let junk = envoy.send(&Request::get("/").bearer(&junk)).status;
-    assert!([401, 503].contains(&junk), "{junk}");
-    outcomes.insert(of_good(&envoy.send(&good())));
-    outcomes
-}
-
-fn of_good(response: &Response) -> String {
-    if response.status != 200 {
-        return format!("{} {}", response.status, response.json()["code"].as_str().unwrap_or("-"));
-    }
-    let seen = received(response);
-    assert_eq!(seen.header("x-user-id"), Some("user-4711"));
-    assert_eq!((seen.header("x_user_id"), seen.header("authorization")), (None, None));
-    "200".to_owned()
-}
-
-fn assert_untrapped(function: &str, log: &str) {
-    for sign in ["panicked", "wasm trap", "Uncaught", "Function: proxy_on"] {
-        assert!(!log.contains(sign), "without {function}: {sign} is in Envoy's log:\n{log}");
-    }
-}
-
-/// Mostly they wait.
-const AT_ONCE: usize = 4;
+/// Without any of these every request gets the same answer as ever.
+const SPARE: &[&str] = &[
+    // What the filter tells, shares or has computed.
+    "proxy_call_foreign_function",
+    "proxy_define_metric",
+    "proxy_get_log_level",
+    "proxy_get_shared_data",
+    "proxy_increment_metric",
+    "proxy_log",
+    "proxy_record_metric",
+    "proxy_set_property",
+    "proxy_set_shared_data",
+    "random_get",
+    // For when something else has failed.
+    "environ_get",
+    "environ_sizes_get",
+    "fd_write",
+    "proc_exit",
+    "proxy_close_stream",
+    // The SDK has them, and nothing calls them.
+    "proxy_add_header_map_value",
+    "proxy_dequeue_shared_queue",
+    "proxy_done",
+    "proxy_enqueue_shared_queue",
+    "proxy_get_header_map_value",
+    "proxy_get_property",
+    "proxy_get_status",
+    "proxy_grpc_call",
+    "proxy_grpc_cancel",
+    "proxy_grpc_close",
+    "proxy_grpc_send",
+    "proxy_grpc_stream",
+    "proxy_register_shared_queue",
+    "proxy_resolve_shared_queue",
+    "proxy_set_buffer_bytes",
+    "proxy_set_header_map_pairs",
+];
+/// As many as the lines that the filter logs for these requests.
+const MAX_ATTEMPTS: usize = 20;
+const AT_A_TIME: usize = 4;
+/// Less than `jwksWaitTimeout`, which ends every pause.
+const REQUEST_LIMIT: Duration = Duration::from_millis(2500);

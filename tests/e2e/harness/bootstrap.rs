@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::envoy::wasm_module;
-use super::module;
+use super::module::Functions;
 
 pub(crate) struct Bootstrap {
     filters: Vec<Value>,
@@ -74,12 +74,15 @@ impl Bootstrap {
         self
     }
 
-    /// Has Envoy offer the filters this function of its own no more, and all others that they have
+    /// Has Envoy offer the filters these functions of its own no more, and all others that they have
     /// use for.
-    pub(crate) fn withhold(mut self, function: &str) -> Self {
-        let mut allowed = module::functions();
-        assert!(allowed.remove(function), "the module does not use {function}");
-        let allowed: Value = allowed.into_iter().map(|name| (name, json!({}))).collect();
+    pub(crate) fn withhold(mut self, functions: &[&str]) -> Self {
+        let Functions { mut imports, exports } = Functions::of_module();
+        for function in functions {
+            assert!(imports.remove(*function), "the module does not use {function}");
+        }
+        let allowed = imports.into_iter().chain(exports);
+        let allowed: Value = allowed.map(|name| (name, json!({}))).collect();
         for filter in &mut self.filters {
             filter["typed_config"]["config"]["capability_restriction_config"] =
                 json!({ "allowed_capabilities": allowed });

@@ -1,0 +1,65 @@
+//! Which functions the host withholds, found out before a request needs one.
+//!
+//! Envoy's `capability_restriction_config` puts a stub in the place of a function, which fails with a
+//! status of its own. So each is called once when the root context is configured, where there is no
+//! request that a call could change, and for an id or a name that nothing has.
+
+use super::{abi, host};
+use log::warn;
+use proxy_wasm::types::MapType;
+
+/// Those that the filter cannot do without.
+pub(super) fn needed() -> Vec<&'static str> {
+    let needed = [
+        ("proxy_continue_stream", is_withheld(&abi::continue_request())),
+        ("proxy_get_buffer_bytes", is_withheld(&host::plugin_configuration())),
+        ("proxy_get_current_time_nanoseconds", is_withheld(&abi::current_time())),
+        ("proxy_get_header_map_pairs", is_withheld(&abi::header_map(HEAD))),
+        ("proxy_remove_header_map_value", is_withheld(&abi::remove_header(HEAD, NO_NAME))),
+        ("proxy_replace_header_map_value", is_withheld(&abi::replace_header(HEAD, NO_NAME, &[]))),
+        ("proxy_send_local_response", is_withheld(&abi::send_local_response(500, &[], &[]))),
+        ("proxy_set_effective_context", is_withheld(&abi::select_context(NO_ID))),
+        ("proxy_set_tick_period_milliseconds", is_withheld(&abi::set_tick_period(0))),
+    ];
+    needed.into_iter().filter_map(|(name, is_withheld)| is_withheld.then_some(name)).collect()
+}
+
+/// Those that it cannot fetch keys without.
+pub(super) fn needed_to_fetch() -> Vec<&'static str> {
+    if is_withheld(&host::call_nobody()) { vec!["proxy_http_call"] } else { Vec::new() }
+}
+
+pub(super) fn can_count() -> bool {
+    can("proxy_increment_metric", &abi::increment_metric(NO_ID, 0), "there are no counters")
+}
+
+pub(super) fn can_record() -> bool {
+    can("proxy_record_metric", &abi::record_metric(NO_ID, 0), "there is no gauge of trusted keys")
+}
+
+/// Whether it can be written as well turns out when it is.
+pub(super) fn can_share() -> bool {
+    can("proxy_get_shared_data", &abi::shared_data(NO_NAME), "each worker fetches keys of its own")
+}
+
+pub(super) fn can_set_properties() -> bool {
+    let set = host::set_filter_state(NO_NAME, "");
+    can("proxy_set_property", &set, "access logs do not tell codes and providers")
+}
+
+/// Whether there is a function that makes the filter better, but is not needed.
+fn can<T>(name: &str, outcome: &Result<T, u32>, loss: &str) -> bool {
+    let is_withheld = is_withheld(outcome);
+    if is_withheld {
+        warn!("mesh-jwt: the host withholds {name}: {loss}");
+    }
+    !is_withheld
+}
+
+fn is_withheld<T>(outcome: &Result<T, u32>) -> bool {
+    matches!(outcome, Err(abi::INTERNAL_FAILURE | abi::UNIMPLEMENTED))
+}
+
+const HEAD: MapType = MapType::HttpRequestHeaders;
+const NO_ID: u32 = u32::MAX;
+const NO_NAME: &str = "mesh-jwt";
