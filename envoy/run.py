@@ -79,8 +79,11 @@ def run(check_only):
         wait_until_ready(base, ports, processes)
         if check_only:
             return check(base)
-        print_introduction(base, ports, logs)
-        follow(processes)
+        with open(processes[-1].log, errors="replace") as log:
+            # Nothing is to be missed that comes as soon as somebody reads the introduction.
+            log.seek(0, os.SEEK_END)
+            print_introduction(base, ports, logs)
+            follow(processes, log)
 
 
 # === Start and stop ===
@@ -184,8 +187,8 @@ class Process:
     def __init__(self, log, command, environment):
         self.log = log
         log.unlink(missing_ok=True)
-        # Envoy's access log opens /dev/stdout anew, with an offset of its own: unless both append,
-        # each overwrites what the other wrote.
+        # Whoever opens /dev/stdout anew has an offset of its own there: unless all append, each
+        # overwrites what the others wrote.
         with open(log, "ab") as output:
             self.child = subprocess.Popen(
                 command,
@@ -342,15 +345,12 @@ def shell(script):
         return f"nothing within {ANSWER_SECONDS} s"
 
 
-def follow(processes):
-    envoy = processes[-1]
-    with open(envoy.log, errors="replace") as log:
-        log.seek(0, os.SEEK_END)
-        while True:
-            print(log.read(), end="", flush=True)
-            for process in processes:
-                process.ensure_alive()
-            time.sleep(0.2)
+def follow(processes, log):
+    while True:
+        print(log.read(), end="", flush=True)
+        for process in processes:
+            process.ensure_alive()
+        time.sleep(0.2)
 
 
 if __name__ == "__main__":

@@ -148,9 +148,10 @@ impl Bootstrap {
             "name": name,
             "type": "STATIC",
             "connect_timeout": "1s",
-            // Few connections serve however many requests wait for one.
+            // Few connections serve however many requests wait for one: fewer than the backlog of a
+            // test's server holds.
             "circuit_breakers": { "thresholds": [{
-                "max_connections": 200,
+                "max_connections": 100,
                 "max_pending_requests": 1_000_000,
                 "max_requests": 1_000_000,
             }] },
