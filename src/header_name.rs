@@ -83,8 +83,12 @@ fn compare(a: &str, b: &str) -> Ordering {
 
 /// Whether `text` is a token (RFC 9110 §5.6.2), as names of headers, cookies and methods are.
 pub(crate) fn is_token(text: &str) -> bool {
-    let is_tchar = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
     !text.is_empty() && text.bytes().all(is_tchar)
+}
+
+/// Whether a token may hold it.
+pub(crate) fn is_tchar(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// Headers that frame or route the message: to edit them is to change another request.

@@ -65,6 +65,14 @@ impl Location {
     }
 }
 
+/// The values of a parameter of the query.
+pub(crate) fn param_values<'a>(
+    request: &RequestHead<'a>,
+    name: &'static str,
+) -> impl Iterator<Item = Cow<'a, [u8]>> {
+    params(request.path()).filter_map(move |param| param_value(param, name))
+}
+
 /// Adds the edits that leave nothing in `locations` which a server could take for a token, except for
 /// what was verified in `kept`.
 pub(crate) fn strip(
@@ -120,7 +128,7 @@ fn strip_header(
 /// Whether a server may find a token in a header's value, in whatever form: each JWT holds a dot, and
 /// what calls itself a bearer token is one. Basic and Negotiate credentials are Base64 without dots.
 fn may_hold_token(value: &[u8]) -> bool {
-    value.contains(&b'.') || bearer(value).is_some()
+    value.contains(&b'.') || schemes(value).next().is_some()
 }
 
 /// What is to become of one cookie or parameter.
@@ -132,21 +140,18 @@ fn is_unwanted(names: &[(&str, bool)], found: &[u8], value: &[u8], is_exact: boo
 }
 
 /// Whether some server takes one name of a cookie or parameter for the other: ASP.NET folds case, and
-/// PHP and others decode escapes, drop what surrounds a name, write `_` for what no variable may hold,
-/// and read `name[]` as a list.
+/// PHP and others decode escapes, trim a name, end it at a zero, write `_` for what no variable may
+/// hold, and read `name[]` as a list.
 fn is_same_name(found: &[u8], name: &str) -> bool {
-    fn bare(name: &[u8]) -> &[u8] {
-        let is_part = |byte: &u8| byte.is_ascii_alphanumeric();
-        let start = name.iter().position(is_part).unwrap_or(name.len());
-        let name = name.get(start..).unwrap_or_default();
-        let name = name.split(|byte| *byte == b'[').next().unwrap_or_default();
-        let end = name.iter().rposition(is_part).map_or(0, |last| last.saturating_add(1));
-        name.get(..end).unwrap_or_default()
-    }
+    let is_part = |byte: &u8| byte.is_ascii_graphic() && !b"\"'+".contains(byte);
     let found: Cow<'_, [u8]> = percent_decode(found).into();
-    let found = str::from_utf8(bare(&found)).ok();
-    let name = str::from_utf8(bare(name.as_bytes())).ok();
-    found.zip(name).is_some_and(|(found, name)| is_same_to_lax_servers(found, name))
+    let found = found.split(|byte| *byte == 0).next().unwrap_or_default();
+    let begin = found.iter().position(is_part).unwrap_or(found.len());
+    let end = found.iter().rposition(is_part).map_or(begin, |last| last.saturating_add(1));
+    let found = found.get(begin..end).unwrap_or_default();
+    let list = found.split(|byte| *byte == b'[').next().unwrap_or_default();
+    let mut readings = [found, list].into_iter().filter_map(|found| str::from_utf8(found).ok());
+    readings.any(|found| is_same_to_lax_servers(found, name))
 }
 
 /// Looks for a token in one header.
@@ -187,20 +192,26 @@ fn strip_prefix<'a>(element: &'a [u8], prefix: &str) -> Option<&'a [u8]> {
     (!token.is_empty()).then_some(token)
 }
 
-/// What follows the scheme, wherever a server may find it: many trim and split at more than ASCII
-/// white space, or look for the word anywhere. Where it is not at the beginning, it comes back with
-/// what follows, and that is no JWT.
+/// What follows the scheme: many servers trim and split at more than ASCII white space. Where anything
+/// stands before the scheme, it comes back with what follows, and that is no JWT.
 fn bearer(element: &[u8]) -> Option<&[u8]> {
+    let at = schemes(element).next()?;
+    match element.split_at_checked(at)? {
+        ([], scheme) => scheme.get(BEARER.trim_end().len()..).map(<[u8]>::trim_ascii_start),
+        (before, scheme) => {
+            before.iter().all(|byte| !byte.is_ascii_alphanumeric()).then_some(scheme)
+        }
+    }
+}
+
+/// Where the scheme stands: some servers look for it anywhere.
+fn schemes(element: &[u8]) -> impl Iterator<Item = usize> {
     let scheme = BEARER.trim_end().as_bytes();
-    let at = element.windows(scheme.len()).enumerate().find_map(|(at, word)| {
+    element.windows(scheme.len()).enumerate().filter_map(|(at, word)| {
         let end = element.get(at.saturating_add(scheme.len()));
         let is_end = end.is_none_or(|end| !end.is_ascii_alphanumeric() && *end != b'-');
         (is_end && word.eq_ignore_ascii_case(scheme)).then_some(at)
-    })?;
-    match at {
-        0 => element.get(scheme.len()..).map(<[u8]>::trim_ascii_start),
-        at => element.get(at..),
-    }
+    })
 }
 
 fn one_of<'a>(mut values: impl Iterator<Item = Cow<'a, [u8]>>) -> Found<'a> {
@@ -222,12 +233,16 @@ fn cookies<'a>(request: &RequestHead<'a>) -> impl Iterator<Item = &'a [u8]> {
 
 fn without_cookies(request: &RequestHead<'_>, names: &[(&str, bool)]) -> Option<HeaderEdit> {
     let is_unwanted = |cookie: &[u8]| {
-        // Some servers part cookies at commas as well.
-        cookie.split(|byte| *byte == b',').enumerate().any(|(nth, pair)| {
+        let is_pair_unwanted = |pair: &[u8], is_exact| {
             let at = pair.iter().position(|byte| *byte == b'=').unwrap_or(pair.len());
             let (name, value) = pair.split_at_checked(at).unwrap_or_default();
-            is_unwanted(names, name.trim_ascii(), value.skip_first(), nth == 0)
-        })
+            let value: Cow<'_, [u8]> = percent_decode(value.skip_first()).into();
+            is_unwanted(names, name.trim_ascii(), &value, is_exact)
+        };
+        // Some servers part cookies at commas or white space as well.
+        let is_separator = |byte: &u8| *byte == b',' || byte.is_ascii_whitespace();
+        is_pair_unwanted(cookie, true)
+            || cookie.split(is_separator).skip(1).any(|pair| is_pair_unwanted(pair, false))
     };
     if !cookies(request).any(is_unwanted) {
         return None;
@@ -376,7 +391,6 @@ mod tests {
             "Bearer \u{a0}t",
             "\u{feff}Bearer t",
             "\u{a0}bearer t",
-            "Token Bearer t",
             "\"Bearer t\"",
             "Bearer:t",
             "Bearer=t",
@@ -400,10 +414,24 @@ mod tests {
         let is_removed =
             |name: &str, value: &str| !removed(&everywhere, &[(name, value)]).is_empty();
 
-        for value in ["e.e.e", "e.e", "JWT e.e.e", "Basic e.e.e", "Digest a=\"e.e.e\""] {
+        for value in
+            ["e.e.e", "e.e", "JWT e.e.e", "Basic e.e.e", "Digest a=\"e.e.e\"", "Token Bearer t"]
+        {
             assert!(is_removed("authorization", value), "{value}");
         }
-        for value in ["AT=e.e.e", "\u{a0}at=e.e", "%61t=e.e", "at[]=e.e", "a=1, at=e.e", "at=e"] {
+        for value in [
+            "AT=e.e.e",
+            "\u{a0}at=e.e",
+            "%61t=e.e",
+            "at[]=e.e",
+            "a=1, at=e.e",
+            "at=e",
+            "a=b at=e.e",
+            "a=\"b\"\tat=e%2Ee",
+            "At=e%2Ee",
+            "a=1,at=e%2Ee",
+            "at%00x=e.e",
+        ] {
             assert!(is_removed("cookie", value), "{value}");
         }
         for value in ["A_T=e.e", "a.t=e%2Ee", "a_t[]=e.e", "+a+t=e.e", "a%5Ft%5B0%5D=e.e", "a_t=e"]

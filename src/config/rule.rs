@@ -50,6 +50,14 @@ pub(super) fn read(
             Access::Public
         }
     };
+    let names = |method: &str| matched.methods.iter().any(|named| named == method);
+    if names("HEAD") && !names("GET") && !matches!(access, Access::Required(_)) {
+        return Err(object.error(
+            "match",
+            "a server runs for a HEAD what it runs for a GET, so that HEAD alone loosens nothing; \
+             name GET beside it",
+        ));
+    }
     object.finish()?;
     Ok(Rule { matched, access })
 }

@@ -460,6 +460,7 @@ fn rules_say_what_they_match() {
             method,
             "\"get\": methods are case-sensitive; write it in capitals: \"GET\"",
         ),
+        (methods("HEAD"), "rules[0].match", "HEAD alone loosens nothing; name GET beside it"),
         (methods("GET "), method, "\"GET \": is not a method; write one such as \"GET\""),
         (methods("GET,POST"), method, "is not a method; write one such as \"GET\""),
         (paths("healthz"), path, "does not begin with a slash; write \"/healthz\""),

@@ -1,5 +1,7 @@
 //! The methods that a request may be taken to have.
 
+use crate::header_name::is_tchar;
+use crate::location::param_values;
 use crate::request::RequestHead;
 use std::borrow::Cow;
 
@@ -8,7 +10,8 @@ use std::borrow::Cow;
 ///
 /// Methods are case-sensitive (RFC 9110 §9.1) and Envoy passes them as they come, but servers fold
 /// them; a HEAD runs what a GET runs (§9.3.2); an upgrade of any method becomes a CONNECT on an
-/// HTTP/2 hop and a GET behind it (RFC 8441 §4); and frameworks take the method from a header.
+/// HTTP/2 hop and a GET behind it (RFC 8441 §4); and frameworks take the method from a header or a
+/// parameter, of which each takes another part.
 pub(super) fn readings<'a>(
     request: &RequestHead<'a>,
     is_named: impl Fn(&[u8]) -> bool,
@@ -28,11 +31,17 @@ pub(super) fn readings<'a>(
     if method.eq_ignore_ascii_case(b"HEAD") || request.is_upgrade() {
         add(Cow::Borrowed(b"GET"));
     }
-    for method in request.method_overrides() {
-        add(method.trim_ascii().to_ascii_uppercase().into());
-    }
+    let mut add_words = |value: &[u8]| {
+        let words = value.split(|byte| !is_tchar(*byte)).filter(|word| !word.is_empty());
+        words.for_each(|word| add(word.to_ascii_uppercase().into()));
+    };
+    request.method_overrides().for_each(&mut add_words);
+    param_values(request, METHOD_PARAM).for_each(|value| add_words(&value));
     readings
 }
+
+/// What Rails, Symfony and Spring take the method from; the body may hold it as well, unseen.
+const METHOD_PARAM: &str = "_method";
 
 #[cfg(test)]
 mod tests {
@@ -56,6 +65,9 @@ mod tests {
             (&[(":method", "POST"), ("x-http-method-override", " delete")], &["POST", "DELETE"]),
             (&[(":method", "POST"), ("x_http_method", "PUT")], &["POST", "PUT"]),
             (&[(":method", "PUT"), ("x-method-override", "put")], &["PUT"]),
+            (&[(":method", "POST"), ("x-http-method", "x,DELETE ")], &["POST", "X", "DELETE"]),
+            (&[(":method", "POST"), ("x-http-method", "\u{a0}put\u{85}")], &["POST", "PUT"]),
+            (&[(":method", "POST"), (":path", "/?a=b&%5Fmethod=delete")], &["POST", "DELETE"]),
         ] {
             assert_eq!(of(headers), expected);
         }

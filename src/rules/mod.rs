@@ -76,9 +76,12 @@ impl Rules {
         };
 
         let mut selected = readings(path.is_ambiguous());
-        let access = selected.next().unwrap_or(&self.default);
-        match selected.all(|other| std::ptr::eq(access, other)) {
-            true => access.clone(),
+        let first = selected.next().unwrap_or(&self.default);
+        if selected.all(|other| std::ptr::eq(first, other)) {
+            return first.clone();
+        }
+        match readings(path.is_ambiguous()).all(Access::is_loose) {
+            true => all_of(readings(false)),
             false => all_of(readings(true)),
         }
     }
@@ -89,7 +92,8 @@ impl Rules {
             host::readings(authority)
                 .any(|host| methods.iter().any(|method| rule.matched.matches(host, method)))
         };
-        all_of(self.rules.iter().filter(is_for).map(|rule| &rule.access))
+        let strict = self.rules.iter().filter(is_for).map(|rule| &rule.access);
+        all_of(strict.filter(|access| !access.is_loose()).chain([&self.default]))
     }
 
     fn names_method(&self, method: &[u8]) -> bool {
@@ -109,19 +113,28 @@ impl Rules {
     }
 }
 
-/// Asks for everything that the strict ones among these ask for.
+/// As strict as the strictest of these, with everything that any of them asks of a token.
 fn all_of<'a>(accesses: impl Iterator<Item = &'a Access>) -> Access {
+    let (mut is_required, mut is_optional) = (false, false);
     let mut all = Requirement::default();
-    let mut added: Vec<&Access> = Vec::new();
     for access in accesses {
-        if let Access::Required(requirement) = access
-            && !added.iter().any(|other| std::ptr::eq(access, *other))
-        {
-            added.push(access);
-            all.add(requirement);
+        match access {
+            Access::Public => {}
+            Access::Optional(requirement) => {
+                is_optional = true;
+                all.add(requirement);
+            }
+            Access::Required(requirement) => {
+                is_required = true;
+                all.add(requirement);
+            }
         }
     }
-    Access::Required(Rc::new(all))
+    match (is_required, is_optional) {
+        (false, false) => Access::Public,
+        (false, true) => Access::Optional(Rc::new(all)),
+        (true, _) => Access::Required(Rc::new(all)),
+    }
 }
 
 /// One rule: the requests it is for, and what it asks of them.
@@ -184,8 +197,8 @@ impl Requirement {
             }
             (ours, theirs) => ours.or_else(|| theirs.clone()),
         };
-        self.scopes.extend(other.scopes.iter().cloned());
-        self.claims.extend(other.claims.iter().cloned());
+        add_each(&mut self.scopes, &other.scopes);
+        add_each(&mut self.claims, &other.claims);
     }
 
     pub(crate) fn takes_provider(&self, provider: usize) -> bool {
@@ -212,6 +225,15 @@ impl Requirement {
             return Err(Reason::ClaimMismatch);
         }
         Ok(())
+    }
+}
+
+/// Adds what is not there yet: several readings may lead to the same rule.
+fn add_each<T: Clone + PartialEq>(all: &mut Vec<T>, others: &[T]) {
+    for other in others {
+        if !all.contains(other) {
+            all.push(other.clone());
+        }
     }
 }
 

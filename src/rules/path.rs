@@ -238,7 +238,7 @@ fn decode(path: &[u8]) -> (String, bool) {
         };
         is_ambiguous |= match byte {
             // Some servers see a separator, or the end of the path, in these.
-            b'\\' | b';' | b'#' | 0..=0x1f | 0x7f => true,
+            b'\\' | b';' | b'#' | b'?' | 0..=0x1f | 0x7f => true,
             b'/' => was_escaped,
             _ => false,
         };
@@ -316,7 +316,7 @@ fn joined<'a>(segments: impl Iterator<Item = &'a str>) -> String {
     path
 }
 
-/// Reading takes some thirty nanoseconds a byte, and no server that is known takes as much by default.
+/// To read a path takes some thirty nanoseconds a byte, and most servers take no more than 8 or 16 KB.
 const MAX_PATH_BYTES: usize = 16 * 1024;
 
 #[cfg(test)]
@@ -355,6 +355,7 @@ mod tests {
             ("/x%2F..%2Fadmin/users", "/admin/users"),
             ("/;/admin/users", "/admin/users"),
             ("/admin%00x", "/admin"),
+            ("/admin%3Fx", "/admin"),
         ] {
             assert!(readings(path).iter().any(|found| found == reading), "{path}");
         }
@@ -396,6 +397,7 @@ mod tests {
             "/a%00",
             "/%0a",
             "/a#b",
+            "/a%3Fb",
             "/a%",
             "/a%4",
             "/a%zz",

@@ -22,8 +22,10 @@ fn see_no_forged_token_beside_a_good_one_or_none() {
     let sidecar = Sidecar::start(&Config::new().tokens_from_everywhere().set("rules", rules));
     let good = format!("access_token={}", Token::good().compact());
     let forged = forged();
-    let authorization = |value: &str| ("Authorization", value.replace("FORGED", &forged));
-    let cookie = |value: &str| ("Cookie", value.replace("FORGED", &forged));
+    let encoded = forged.replace('.', "%2E");
+    let fill = |value: &str| value.replace("FORGED", &forged).replace("ENCODED", &encoded);
+    let authorization = |value: &str| ("Authorization", fill(value));
+    let cookie = |value: &str| ("Cookie", fill(value));
     let headers = [
         authorization("Bearer\u{a0}FORGED"),
         authorization("Bearer\u{85}FORGED"),
@@ -41,8 +43,19 @@ fn see_no_forged_token_beside_a_good_one_or_none() {
         cookie("\u{a0}access_token=FORGED"),
         cookie("a=1, access_token=FORGED"),
         cookie("access_token[]=FORGED"),
+        cookie("a=b access_token=FORGED"),
+        cookie("access.token=ENCODED"),
+        cookie("a=1,access_token=ENCODED"),
+        cookie("access[token=FORGED"),
+        cookie("access_token%00x=FORGED"),
     ];
-    let queries = ["Access_Token=FORGED", "access.token=FORGED", "access_token[]=FORGED"];
+    let queries = [
+        "Access_Token=FORGED",
+        "access.token=ENCODED",
+        "access_token[]=FORGED",
+        "access[token=FORGED",
+        "access_token%00x=FORGED",
+    ];
 
     for (name, value) in &headers {
         let request = |path| Request::get(path).header(name, value);
@@ -55,7 +68,7 @@ fn see_no_forged_token_beside_a_good_one_or_none() {
         assert_forgery_gone(&beside, value);
     }
     for query in queries {
-        let query = query.replace("FORGED", &forged);
+        let query = fill(query);
         let request = Request::get(&format!("/optional?{query}"));
         assert_forgery_gone(&sidecar.send(&request), &query);
         let request = Request::get(&format!("/?{query}")).header("Cookie", &good);
@@ -122,6 +135,9 @@ fn run_no_method_that_its_rule_did_not_see() {
     for request in [
         request("DELETE", "/x"),
         request("POST", "/x").header("X-HTTP-Method-Override", "delete"),
+        request("POST", "/x").header("X-HTTP-Method-Override", "DELETE, x"),
+        request("POST", "/x").header("X-HTTP-Method-Override", "\u{a0}DELETE\u{85}"),
+        request("POST", "/x?_method=DELETE"),
         request("POST", "/ws").header("X-HTTP-Method", "get"),
         upgrade,
     ] {
