@@ -89,9 +89,7 @@ def bench(mode, plan):
     compared = systems.compared(issuer)
     points = scaling.points(issuer, plan.is_full)
     with contextlib.ExitStack() as stack:
-        upstream = systems.start_upstream(
-            stack, DIRECTORY, {1: issuer.keys(1), **scaling.key_sets(issuer, points)}
-        )
+        upstream = systems.start_upstream(stack, DIRECTORY, issuer.keys(1))
         say("starting Envoy")
         starts = startup.measure(DIRECTORY, compared, upstream, plan.starts)
         heed_signals()

@@ -196,8 +196,8 @@ token, and answers the rejected requests with 401 by a route. Medians of {about[
 is how much of a CPU Envoy used: well below 100 %, something else was the limit
 - CPU: Envoy's own, per request, during that; added: beyond `{PLAIN}` in the same round
 - p50, p99: at {paced:.0f} requests/s, for {about["paced_seconds"]} s a run
-- rejected: once one such request has been answered. After a time without any, mesh-jwt lets the \
-first wait while it looks for a new key."""
+- rejected: mesh-jwt has its keys in the configuration. Where it fetches them it looks for a new key \
+first, and lets the request wait."""
 
 
 def systems_table(systems):

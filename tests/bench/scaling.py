@@ -74,10 +74,6 @@ def point(dimension, size, kinds, token_filter):
     return Point(dimension, size, kinds, systems.System(f"{dimension} {size}", token_filter))
 
 
-def key_sets(issuer, points):
-    return {point.size: issuer.keys(point.size) for point in points if point.dimension == "keys"}
-
-
 def runs(directory, points):
     """Pairs of a system's name and a load. No check at all comes first with every load, to be
     subtracted, and every baseline before what is compared with it."""

@@ -90,25 +90,17 @@ EMPTY_MODULE = (
 # === Upstream ===
 
 
-def start_upstream(stack, directory, key_sets):
-    """The port of what answers every request, and publishes the key sets by their sizes."""
+def start_upstream(stack, directory, keys):
+    """The port of what answers every request, and publishes the keys."""
     logs = directory / "logs" / "upstream"
     logs.mkdir(parents=True, exist_ok=True)
-    documents = {f"/jwks/{size}": json.dumps(keys) for size, keys in key_sets.items()}
     routes = [
-        *(direct({"path": path}, 200, body) for path, body in documents.items()),
+        direct({"path": "/jwks"}, 200, json.dumps(keys)),
         direct({"prefix": "/"}, 200, "ok"),
     ]
-    limit = max(len(body) for body in documents.values())
     config = {
         "admin": {"address": proxy.address(0)},
-        "static_resources": {
-            "listeners": [
-                proxy.listener(
-                    "upstream", [], routes, max_direct_response_body_size_bytes=limit
-                )
-            ]
-        },
+        "static_resources": {"listeners": [proxy.listener("upstream", [], routes)]},
     }
     with cpus.beside():
         envoy = stack.enter_context(proxy.Envoy(logs, config, workers=1))
@@ -142,16 +134,12 @@ def bootstrap(system, upstream):
     }
 
 
-def jwks_uri(keys):
-    return f"http://upstream/jwks/{keys}"
-
-
 def jwt_authn(issuer, options):
     provider = {
         "issuer": issuer.issuer,
         "audiences": [issuer.audience],
         "remote_jwks": {
-            "http_uri": {"uri": jwks_uri(1), "cluster": "upstream", "timeout": "5s"},
+            "http_uri": {"uri": "http://upstream/jwks", "cluster": "upstream", "timeout": "5s"},
             "async_fetch": {},
         },
         "claim_to_headers": [
@@ -180,13 +168,13 @@ def mesh_jwt(providers, rules, options):
 
 
 def provider(issuer, keys=1):
+    """With the keys in the configuration: for a bad signature under a known `kid` it would else look
+    for a new key, and let the request wait, which is not what a check costs."""
     return {
         "name": "wealist",
         "issuer": issuer.issuer,
         "audiences": [issuer.audience],
-        "jwksUri": jwks_uri(keys),
-        "jwksCluster": "upstream",
-        "allowPlaintextJwks": True,
+        "jwks": issuer.keys(keys),
         "outputClaimToHeaders": [
             {"header": header, "claim": claim} for header, claim in CLAIMS.items()
         ],
