@@ -1,6 +1,6 @@
 //! One token against one provider: its claims before the signature, its identity after.
 
-use crate::config::{ClaimHeader, Encoding, Provider, is_visible_ascii, normal_token_type};
+use crate::config::{ClaimHeader, Encoding, Provider, is_header_value, normal_token_type};
 use crate::jose::{Claims, Token, VerifiedToken};
 use crate::reason::Reason;
 use crate::request::HeaderEdit;
@@ -110,10 +110,7 @@ fn header_value(output: &ClaimHeader, claims: &Claims) -> Option<String> {
     };
     match output.encoding {
         Encoding::Base64Url => Some(URL_SAFE_NO_PAD.encode(text)),
-        // Whoever parses the header drops the spaces around its value.
-        Encoding::Plain => {
-            (text.bytes().all(is_visible_ascii) && text.trim_ascii() == text).then_some(text)
-        }
+        Encoding::Plain => is_header_value(&text).then_some(text),
     }
 }
 
@@ -290,7 +287,6 @@ mod tests {
             assert_eq!(value(absent, ""), None);
             assert_eq!(value(absent, r#","default":"d""#).as_deref(), Some("d"));
         }
-        assert_eq!(value("{}", r#","default":" d""#), None);
         let base64 = r#","encoding":"base64url""#;
         for space in ["\u{9}", "\u{85}", "\u{a0}", "\u{2028}", "\u{3000}", "\u{feff}", "\u{1f}"] {
             let claims = serde_json::json!({"c": [format!("a{space}admin")]}).to_string();

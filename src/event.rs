@@ -133,7 +133,7 @@ impl Event {
                 ))
             }
             Self::ConfiguredKeysSkipped { provider, skipped } => Some((
-                Level::Warn,
+                level_of(skipped),
                 format!(
                     "provider {}: {} keys of \"jwks\" cannot be used ({})",
                     name(provider),
@@ -143,9 +143,8 @@ impl Event {
             )),
             Self::Fetched { provider, keys, new_keys, skipped } => {
                 let level = match skipped.as_slice() {
-                    keys if keys.iter().any(SkippedKey::is_unreadable) => Level::Warn,
                     [] if *new_keys == 0 => Level::Debug,
-                    _ => Level::Info,
+                    skipped => level_of(skipped),
                 };
                 let skipped = match skipped.len() {
                     0 => String::new(),
@@ -181,6 +180,14 @@ impl Event {
             | Self::TokenCacheHit
             | Self::TokenCacheMiss => None,
         }
+    }
+}
+
+/// A key that is for something else is no mistake; one that cannot be read is.
+fn level_of(skipped: &[SkippedKey]) -> Level {
+    match skipped.iter().any(SkippedKey::is_unreadable) {
+        true => Level::Warn,
+        false => Level::Info,
     }
 }
 

@@ -87,7 +87,7 @@ pub(crate) fn strip(
         match location {
             Location::Cookie(name) => cookie_names.push((name.as_str(), is_kept(location))),
             Location::Header { name, .. } => {
-                let holds_token = location.find(request) != Found::Nothing;
+                let holds_token = || location.find(request) != Found::Nothing;
                 strip_header(name, is_kept(location), holds_token, request, edits);
             }
             Location::Param(name) => param_names.push((name.as_str(), is_kept(location))),
@@ -104,7 +104,7 @@ pub(crate) fn strip(
 fn strip_header(
     location: &Rc<str>,
     is_kept: bool,
-    holds_token: bool,
+    holds_token: impl Fn() -> bool,
     request: &RequestHead<'_>,
     edits: &mut Vec<HeaderEdit>,
 ) {
@@ -116,7 +116,7 @@ fn strip_header(
     };
     for (name, value) in request.headers() {
         if name.eq_ignore_ascii_case(location) {
-            if !is_kept && (holds_token || may_hold_token(value)) {
+            if !is_kept && (may_hold_token(value) || holds_token()) {
                 remove(Rc::clone(location));
             }
         } else if is_same_to_lax_servers(name, location) && may_hold_token(value) {

@@ -16,7 +16,8 @@ mod tests;
 pub use error::ConfigError;
 pub(crate) use object::Object;
 pub(crate) use provider::{
-    ClaimHeader, Encoding, KeySource, MAX_TIMEOUT, is_visible_ascii, normal_token_type,
+    ClaimHeader, Encoding, KeySource, MAX_TIMEOUT, is_header_value, is_visible_ascii,
+    normal_token_type,
 };
 pub use provider::{Provider, RemoteJwks};
 

@@ -301,8 +301,11 @@ fn claim_headers(object: &mut Object) -> Result<Vec<ClaimHeader>, ConfigError> {
         let header = HeaderName::read(&mut output, "header")?;
         let claim = output.required_string("claim", "name the claim to put into the header")?;
         let default = output.string("default")?;
-        if default.as_ref().is_some_and(|text| !text.bytes().all(is_visible_ascii)) {
-            return Err(output.error("default", "may hold printable ASCII characters only"));
+        if default.as_ref().is_some_and(|text| !is_header_value(text)) {
+            return Err(output.error(
+                "default",
+                "may hold printable ASCII characters only, and no space at its ends",
+            ));
         }
         let encoding = output.choice(
             "encoding",
@@ -328,6 +331,11 @@ fn is_label(text: &str) -> bool {
 
 fn is_label_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
+}
+
+/// Whether it reaches whoever parses the header as it is: spaces around a value are dropped.
+pub(crate) fn is_header_value(text: &str) -> bool {
+    text.bytes().all(is_visible_ascii) && text.trim_ascii() == text
 }
 
 /// What a header value may hold between its ends (RFC 9110 §5.5, without obs-text and tabs).

@@ -386,6 +386,11 @@ fn headers_need_a_name_that_is_free() {
             "providers[0].outputClaimToHeaders[2].default",
             "may hold printable ASCII characters only",
         ),
+        (
+            set("/providers/0/outputClaimToHeaders/2/default", json!(" d")),
+            "providers[0].outputClaimToHeaders[2].default",
+            "and no space at its ends",
+        ),
         (set("/realm", json!("a\tb")), "realm", "may hold printable ASCII characters only"),
     ]);
 }

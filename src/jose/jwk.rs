@@ -195,7 +195,7 @@ impl KeySet {
         });
         let Document { keys } = document?;
         let keys = keys.into_iter().map(|jwk| match json::parse(jwk.get().as_bytes()) {
-            Ok(jwk) => VerifyingKey::parse(&jwk).map_err(|why| (kid_of(&jwk), why.into())),
+            Ok(jwk) => read(&jwk),
             Err(error) => Err((kid_of_unreadable(jwk), error.into())),
         });
         Self::collect(keys)
@@ -206,8 +206,7 @@ impl KeySet {
         let Some(Value::Array(jwks)) = document.get("keys") else {
             return Err(JwkSetError::NotAJwkSet);
         };
-        let parse = |jwk| VerifyingKey::parse(jwk).map_err(|why| (kid_of(jwk), why.into()));
-        Self::collect(jwks.iter().map(parse))
+        Self::collect(jwks.iter().map(read))
     }
 
     fn collect(
@@ -233,8 +232,10 @@ impl KeySet {
     }
 }
 
-fn kid_of(jwk: &Value) -> Option<String> {
-    jwk.get("kid")?.as_str().map(str::to_owned)
+/// The key, or its `kid` and why it is no use.
+fn read(jwk: &Value) -> Result<VerifyingKey, (Option<String>, Unfit)> {
+    let kid = || jwk.get("kid").and_then(Value::as_str).map(str::to_owned);
+    VerifyingKey::parse(jwk).map_err(|why| (kid(), why.into()))
 }
 
 /// The `kid` of a key of which something else cannot be read.
