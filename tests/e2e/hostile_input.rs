@@ -156,10 +156,7 @@ fn assert_survives(sidecar: &Sidecar, request: &Request, decision: &str, what: &
     assert_eq!(sidecar.decide(request), decision, "{what}");
 
     sidecar.assert_good_token_passes();
-    let log = sidecar.envoy_log();
-    for sign in ["panicked", "wasm trap", "Uncaught RuntimeError", "Function: proxy_on"] {
-        assert!(!log.contains(sign), "{what}: {sign} is in Envoy's log");
-    }
+    sidecar.assert_untrapped(what);
 }
 
 /// The start of a multi-byte character that never goes on, and a byte that is in no character.

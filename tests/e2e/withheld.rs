@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::harness::bootstrap::Bootstrap;
 use crate::harness::config::{Config, ISSUER_CLUSTER};
-use crate::harness::envoy::Envoy;
+use crate::harness::envoy::{Envoy, assert_untrapped};
 use crate::harness::http::{Request, Response};
 use crate::harness::issuer::{Answer, Issuer};
 use crate::harness::module::Functions;
@@ -100,7 +100,7 @@ fn assert_refused(function: &str) {
     let log = refuse(&config(), &[function]);
 
     assert_names(&log, function);
-    assert_untrapped(&log);
+    assert_untrapped(&log, function);
 }
 
 fn assert_names(log: &str, functions: &str) {
@@ -146,7 +146,7 @@ fn assert_serves(function: &str) {
     assert_eq!(envoy.stat("wasmcustom.mesh_jwt.paused"), 0);
     assert_eq!(world.upstream.requests(), 3);
     let log = envoy.log();
-    assert_untrapped(&log);
+    assert_untrapped(&log, function);
     // Each is an error in the log. Envoy configures the module three times.
     let attempts = log.matches("Attempted call to restricted").count();
     assert!(attempts <= MAX_ATTEMPTS, "{attempts} attempts to call {function}");
@@ -162,12 +162,6 @@ fn wait_for_requests(envoy: &Envoy, number: u64) {
 /// The request was let through, and the upstream was told whose it is.
 fn assert_identified(response: &Response) {
     assert_eq!(received(response).header("x-user-id"), Some("user-4711"));
-}
-
-fn assert_untrapped(log: &str) {
-    for sign in ["panicked", "wasm trap", "Uncaught RuntimeError", "Function: proxy_on"] {
-        assert!(!log.contains(sign), "{sign} is in Envoy's log:\n{log}");
-    }
 }
 
 /// Without any of these the filter refuses its configuration.

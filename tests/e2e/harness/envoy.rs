@@ -103,19 +103,20 @@ impl Envoy {
 
     /// The value of a counter or gauge; one that was never touched may not exist yet and is zero.
     pub(crate) fn stat(&self, name: &str) -> u64 {
-        let stats = ask(self.admin, "/stats").expect("Envoy's admin interface answers").text();
-        stats
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-            .map_or(0, |value| value.parse().expect("a number"))
+        self.sum_of_stats(|other| other == name)
     }
 
-    /// The sum of all counters and gauges whose names hold this.
-    pub(crate) fn stats(&self, part: &str) -> u64 {
+    /// The sum of all counters and gauges with such a name.
+    pub(crate) fn sum_of_stats(&self, is_such: impl Fn(&str) -> bool) -> u64 {
         let stats = ask(self.admin, "/stats").expect("Envoy's admin interface answers").text();
-        let matching = stats.lines().filter_map(|line| line.split_once(": "));
-        let matching = matching.filter(|(name, _)| name.contains(part));
-        matching.map(|(_, value)| value.parse::<u64>().expect("a number")).sum()
+        let stats = stats.lines().filter_map(|line| line.split_once(": "));
+        let such = stats.filter(|(name, _)| is_such(name));
+        such.map(|(_, value)| value.parse::<u64>().expect("a number")).sum()
+    }
+
+    /// No VM has trapped.
+    pub(crate) fn assert_untrapped(&self, what: &str) {
+        assert_untrapped(&self.log(), what);
     }
 
     /// The access log's line for the request that got this response.
@@ -132,6 +133,13 @@ impl Envoy {
 
     pub(crate) fn log(&self) -> String {
         self.directory.read_log()
+    }
+}
+
+/// This log of an Envoy tells of no VM that has trapped.
+pub(crate) fn assert_untrapped(log: &str, what: &str) {
+    for sign in ["panicked", "wasm trap", "Uncaught", "RangeError", "Function: proxy_on"] {
+        assert!(!log.contains(sign), "{what}: {sign} is in Envoy's log:\n{log}");
     }
 }
 

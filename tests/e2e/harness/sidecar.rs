@@ -97,6 +97,11 @@ impl Sidecar {
         self.envoy.stat(&format!("wasmcustom.mesh_jwt.{name}"))
     }
 
+    /// [`Envoy::assert_untrapped`].
+    pub(crate) fn assert_untrapped(&self, what: &str) {
+        self.envoy.assert_untrapped(what);
+    }
+
     pub(crate) fn envoy_log(&self) -> String {
         self.envoy.log()
     }
