@@ -3,6 +3,8 @@
 
 ENVOY=/path/to/envoy     use that one
 ENVOY_VERSION=1.36.4     fetch that version
+
+With --fetched it fetches nothing, and fails if it would have to.
 """
 
 import os
@@ -27,7 +29,7 @@ class InstallError(Exception):
 
 def main():
     try:
-        print(chosen() or cached() or fetch())
+        print(available() or (missing() if sys.argv[1:] == ["--fetched"] else fetch()))
     except InstallError as error:
         sys.exit(f"envoy: {error}")
 
@@ -51,6 +53,10 @@ def chosen():
 def cached():
     path = destination()
     return path if path.exists() else None
+
+
+def missing():
+    raise InstallError(f"{destination()} is not there yet; run `make envoy`, or set ENVOY")
 
 
 def fetch():

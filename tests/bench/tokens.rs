@@ -12,9 +12,7 @@
     reason = "a program that panics has failed, and says why"
 )]
 
-#[path = "../e2e/harness/token.rs"]
-#[expect(dead_code, reason = "the end-to-end tests need more of it")]
-mod token;
+use lab::token;
 
 use std::env;
 use std::fs;

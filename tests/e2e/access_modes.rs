@@ -2,12 +2,12 @@
 
 use serde_json::json;
 
-use crate::harness::config::Config;
-use crate::harness::http::Request;
-use crate::harness::issuer::Answer;
-use crate::harness::sidecar::Sidecar;
-use crate::harness::token::{Token, now};
-use crate::harness::upstream::received;
+use lab::config::Config;
+use lab::http::Request;
+use lab::issuer::Answer;
+use lab::sidecar::Sidecar;
+use lab::token::{Token, now};
+use lab::upstream::received;
 
 #[test]
 fn public_path_leaves_any_token_alone() {

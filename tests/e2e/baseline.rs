@@ -1,9 +1,9 @@
 //! What Envoy does without the filter, so that what the other tests see is the filter's doing.
 
-use crate::harness::bootstrap::Bootstrap;
-use crate::harness::envoy::Envoy;
-use crate::harness::http::{Request, latin1};
-use crate::harness::upstream::{Upstream, received};
+use lab::bootstrap::Bootstrap;
+use lab::envoy::Envoy;
+use lab::http::{Request, latin1};
+use lab::upstream::{Upstream, received};
 
 #[test]
 fn envoy_alone_forwards_everything_as_it_came() {

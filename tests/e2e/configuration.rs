@@ -2,13 +2,13 @@
 
 use serde_json::json;
 
-use crate::harness::bootstrap::Bootstrap;
-use crate::harness::config::Config;
-use crate::harness::envoy::Envoy;
-use crate::harness::http::Request;
-use crate::harness::sidecar::Sidecar;
-use crate::harness::token::Token;
-use crate::harness::upstream::Upstream;
+use lab::bootstrap::Bootstrap;
+use lab::config::Config;
+use lab::envoy::Envoy;
+use lab::http::Request;
+use lab::sidecar::Sidecar;
+use lab::token::Token;
+use lab::upstream::Upstream;
 
 #[test]
 fn wrong_value_is_refused_by_its_path() {

@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::harness::bootstrap::Bootstrap;
-use crate::harness::config::Config;
-use crate::harness::envoy::Envoy;
-use crate::harness::http::Request;
-use crate::harness::token::{Key, Token, sign_parts};
-use crate::harness::upstream::Upstream;
 use hostile::{Hostile, requests, thorough};
+use lab::bootstrap::Bootstrap;
+use lab::config::Config;
+use lab::envoy::Envoy;
+use lab::http::Request;
+use lab::token::{Key, Token, sign_parts};
+use lab::upstream::Upstream;
 
 #[path = "../support/hostile.rs"]
 mod hostile;

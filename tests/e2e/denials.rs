@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::config::{Config, REALM};
-use crate::harness::http::{Request, Response};
-use crate::harness::issuer::Answer;
-use crate::harness::sidecar::Sidecar;
-use crate::harness::token::{Key, Token, now, sign_parts};
-use crate::harness::wait;
+use lab::config::{Config, REALM};
+use lab::http::{Request, Response};
+use lab::issuer::Answer;
+use lab::sidecar::Sidecar;
+use lab::token::{Key, Token, now, sign_parts};
+use lab::wait;
 
 #[test]
 fn request_without_a_usable_token_is_denied() {

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::config::Config;
-use crate::harness::http::Request;
-use crate::harness::issuer::Answer;
-use crate::harness::sidecar::Sidecar;
-use crate::harness::token::{Key, Token};
-use crate::harness::upstream::received;
-use crate::harness::wait;
+use lab::config::Config;
+use lab::http::Request;
+use lab::issuer::Answer;
+use lab::sidecar::Sidecar;
+use lab::token::{Key, Token};
+use lab::upstream::received;
+use lab::wait;
 
 #[test]
 fn mesh_and_workload_policies_both_hold() {

@@ -4,11 +4,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::json;
 
-use crate::harness::config::Config;
-use crate::harness::http::Request;
-use crate::harness::sidecar::Sidecar;
-use crate::harness::token::{Key, Token, payload_part};
-use crate::harness::upstream::received;
+use lab::config::Config;
+use lab::http::Request;
+use lab::sidecar::Sidecar;
+use lab::token::{Key, Token, payload_part};
+use lab::upstream::received;
 
 #[test]
 fn verified_token_becomes_identity_headers() {

@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use crate::harness::config::Config;
-use crate::harness::http::{Request, Response};
-use crate::harness::issuer::Answer;
-use crate::harness::sidecar::Sidecar;
-use crate::harness::token::Token;
+use lab::config::Config;
+use lab::http::{Request, Response};
+use lab::issuer::Answer;
+use lab::sidecar::Sidecar;
+use lab::token::Token;
 
 #[test]
 fn denial_of_a_grpc_call_carries_a_grpc_status() {

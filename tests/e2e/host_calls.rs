@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::config::Config;
-use crate::harness::http::Request;
-use crate::harness::sidecar::Sidecar;
-use crate::harness::token::{Key, Token};
-use crate::harness::wait;
+use lab::config::Config;
+use lab::http::Request;
+use lab::sidecar::Sidecar;
+use lab::token::{Key, Token};
+use lab::wait;
 
 #[test]
 fn public_request() {

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-use crate::harness::bootstrap::Bootstrap;
-use crate::harness::config::Config;
-use crate::harness::forgery::{ENCODINGS, add, pss, subtract};
-use crate::harness::http::{Message, Request, Response};
-use crate::harness::sidecar::Sidecar;
-use crate::harness::token::{Key, Token};
-use crate::harness::upstream::received;
+use lab::bootstrap::Bootstrap;
+use lab::config::Config;
+use lab::forgery::{ENCODINGS, add, pss, subtract};
+use lab::http::{Message, Request, Response};
+use lab::sidecar::Sidecar;
+use lab::token::{Key, Token};
+use lab::upstream::received;
 
 #[test]
 fn host_crypto_verifies_where_envoy_offers_it() {

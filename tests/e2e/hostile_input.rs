@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use crate::harness::config::Config;
-use crate::harness::http::Request;
-use crate::harness::sidecar::Sidecar;
-use crate::harness::token::{Key, Token, sign_parts};
+use lab::config::Config;
+use lab::http::Request;
+use lab::sidecar::Sidecar;
+use lab::token::{Key, Token, sign_parts};
 
 #[test]
 fn bytes_outside_utf8_are_survived_in_any_header() {

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::config::{Config, ISSUER_CLUSTER};
-use crate::harness::http::Request;
-use crate::harness::issuer::Answer;
-use crate::harness::sidecar::Sidecar;
-use crate::harness::token::{Key, Token};
-use crate::harness::wait;
+use lab::config::{Config, ISSUER_CLUSTER};
+use lab::http::Request;
+use lab::issuer::Answer;
+use lab::sidecar::Sidecar;
+use lab::token::{Key, Token};
+use lab::wait;
 
 #[test]
 fn empty_body() {

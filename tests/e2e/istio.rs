@@ -11,13 +11,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::bootstrap::Bootstrap;
-use crate::harness::envoy::{Envoy, wasm_module};
-use crate::harness::http::Request;
-use crate::harness::issuer::{Answer, Issuer};
-use crate::harness::token::{Key, Token, now};
-use crate::harness::upstream::{Upstream, received};
-use crate::harness::wait;
+use lab::bootstrap::Bootstrap;
+use lab::checkout;
+use lab::envoy::Envoy;
+use lab::http::Request;
+use lab::issuer::{Answer, Issuer};
+use lab::token::{Key, Token, now};
+use lab::upstream::{Upstream, received};
+use lab::wait;
 
 #[path = "../istio/example.rs"]
 mod example;
@@ -224,7 +225,7 @@ fn wasm(plugin: &Value) -> Value {
         "failure_policy": failure_policy,
         "vm_config": {
             "runtime": "envoy.wasm.runtime.v8",
-            "code": { "local": { "filename": wasm_module() } },
+            "code": { "local": { "filename": checkout::module() } },
         },
     })
 }

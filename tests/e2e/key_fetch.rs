@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::bootstrap::Bootstrap;
-use crate::harness::config::{Config, ISSUER_CLUSTER};
-use crate::harness::envoy::Envoy;
-use crate::harness::http::{Exchange, Request};
-use crate::harness::issuer::{Answer, Issuer};
-use crate::harness::sidecar::Sidecar;
-use crate::harness::token::{AUDIENCE, ISSUER, Key, Token};
-use crate::harness::upstream::{Upstream, received};
-use crate::harness::wait;
+use lab::bootstrap::Bootstrap;
+use lab::config::{Config, ISSUER_CLUSTER};
+use lab::envoy::Envoy;
+use lab::http::{Exchange, Request};
+use lab::issuer::{Answer, Issuer};
+use lab::sidecar::Sidecar;
+use lab::token::{AUDIENCE, ISSUER, Key, Token};
+use lab::upstream::{Upstream, received};
+use lab::wait;
 
 #[test]
 fn keys_are_fetched_from_the_configured_uri() {

@@ -2,12 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::config::Config;
-use crate::harness::http::Request;
-use crate::harness::issuer::Answer;
-use crate::harness::sidecar::Sidecar;
-use crate::harness::token::{Key, Token};
-use crate::harness::wait;
+use lab::config::Config;
+use lab::http::Request;
+use lab::issuer::Answer;
+use lab::sidecar::Sidecar;
+use lab::token::{Key, Token};
+use lab::wait;
 
 /// The incident that this filter exists for: two pods behind one address, each with its own key,
 /// and half of all requests refused at random.

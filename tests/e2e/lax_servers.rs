@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::harness::bootstrap::Bootstrap;
-use crate::harness::config::{Config, ISSUER_CLUSTER};
-use crate::harness::envoy::Envoy;
-use crate::harness::http::{Headers, Message, Request, Response};
-use crate::harness::http2;
-use crate::harness::issuer::{Answer, Issuer};
-use crate::harness::sidecar::Sidecar;
-use crate::harness::token::{Key, Token};
-use crate::harness::upstream::{Upstream, received};
-use crate::harness::wait;
+use lab::bootstrap::Bootstrap;
+use lab::config::{Config, ISSUER_CLUSTER};
+use lab::envoy::Envoy;
+use lab::http::{Headers, Message, Request, Response};
+use lab::http2;
+use lab::issuer::{Answer, Issuer};
+use lab::sidecar::Sidecar;
+use lab::token::{Key, Token};
+use lab::upstream::{Upstream, received};
+use lab::wait;
 
 #[test]
 fn see_no_forged_token_beside_a_good_one_or_none() {

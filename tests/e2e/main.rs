@@ -19,7 +19,6 @@ mod denials;
 mod filter_chain;
 mod forwarding;
 mod grpc;
-mod harness;
 mod host_calls;
 mod host_crypto;
 mod hostile_input;

@@ -4,10 +4,10 @@
 
 use serde_json::json;
 
-use crate::harness::config::Config;
-use crate::harness::http::Request;
-use crate::harness::sidecar::Sidecar;
-use crate::harness::token::Token;
+use lab::config::Config;
+use lab::http::Request;
+use lab::sidecar::Sidecar;
+use lab::token::Token;
 
 #[test]
 fn no_spelling_of_a_protected_path_is_public() {

@@ -1,8 +1,8 @@
 //! CORS preflights cannot carry a token and pass without one; nothing else does.
 
-use crate::harness::config::Config;
-use crate::harness::http::Request;
-use crate::harness::sidecar::Sidecar;
+use lab::config::Config;
+use lab::http::Request;
+use lab::sidecar::Sidecar;
 
 #[test]
 fn preflight_passes_without_a_token() {

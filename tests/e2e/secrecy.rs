@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use crate::harness::config::Config;
-use crate::harness::http::Request;
-use crate::harness::sidecar::Sidecar;
-use crate::harness::token::{Key, Token, now};
+use lab::config::Config;
+use lab::http::Request;
+use lab::sidecar::Sidecar;
+use lab::token::{Key, Token, now};
 
 #[test]
 fn log_holds_no_token_and_no_claim_value() {

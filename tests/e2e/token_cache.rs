@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::bootstrap::Bootstrap;
-use crate::harness::config::Config;
-use crate::harness::http::Request;
-use crate::harness::issuer::Answer;
-use crate::harness::sidecar::Sidecar;
-use crate::harness::token::{Key, Token, now, payload_part};
-use crate::harness::upstream::received;
-use crate::harness::wait;
+use lab::bootstrap::Bootstrap;
+use lab::config::Config;
+use lab::http::Request;
+use lab::issuer::Answer;
+use lab::sidecar::Sidecar;
+use lab::token::{Key, Token, now, payload_part};
+use lab::upstream::received;
+use lab::wait;
 
 #[test]
 fn token_that_comes_again_is_not_verified_again() {

@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use crate::harness::config::Config;
-use crate::harness::http::{Message, Request};
-use crate::harness::sidecar::Sidecar;
-use crate::harness::token::Token;
-use crate::harness::upstream::received;
+use lab::config::Config;
+use lab::http::{Message, Request};
+use lab::sidecar::Sidecar;
+use lab::token::Token;
+use lab::upstream::received;
 
 #[test]
 fn bearer_scheme_is_matched_in_any_case() {

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::harness::bootstrap::Bootstrap;
-use crate::harness::config::{Config, ISSUER_CLUSTER};
-use crate::harness::envoy::{Envoy, assert_untrapped};
-use crate::harness::http::{Request, Response};
-use crate::harness::issuer::{Answer, Issuer};
-use crate::harness::module::Functions;
-use crate::harness::token::{Key, Token};
-use crate::harness::upstream::{Upstream, received};
-use crate::harness::wait;
+use lab::bootstrap::Bootstrap;
+use lab::config::{Config, ISSUER_CLUSTER};
+use lab::envoy::{Envoy, assert_untrapped};
+use lab::http::{Request, Response};
+use lab::issuer::{Answer, Issuer};
+use lab::module::Functions;
+use lab::token::{Key, Token};
+use lab::upstream::{Upstream, received};
+use lab::wait;
 
 #[test]
 fn every_function_that_the_module_imports() {

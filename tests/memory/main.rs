@@ -11,9 +11,7 @@
 
 #[path = "../support/hostile.rs"]
 mod hostile;
-#[path = "../e2e/harness/token.rs"]
-#[expect(dead_code, reason = "the end-to-end tests need more of it")]
-mod token;
+use lab::token;
 
 use dhat::{HeapStats, Profiler};
 use hostile::{Hostile, requests, thorough};

@@ -9,9 +9,7 @@
     reason = "a simulation that panics has failed, which is what it is for"
 )]
 
-#[path = "../e2e/harness/token.rs"]
-#[expect(dead_code, reason = "the end-to-end tests need more of it")]
-mod token;
+use lab::token;
 
 #[path = "../support/shared_store.rs"]
 mod shared_store;

@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use crate::harness::bootstrap::Bootstrap;
-use crate::harness::envoy::Envoy;
-use crate::harness::http::{Request, Response};
-use crate::harness::issuer::{Answer, Issuer};
-use crate::harness::token::{AUDIENCE, Token};
-use crate::harness::upstream::Upstream;
+use lab::bootstrap::Bootstrap;
+use lab::envoy::Envoy;
+use lab::http::{Request, Response};
+use lab::issuer::{Answer, Issuer};
+use lab::token::{AUDIENCE, Token};
+use lab::upstream::Upstream;
 
 pub(super) struct Federation {
     // Before its peers: whatever they still hold open ends with Envoy.

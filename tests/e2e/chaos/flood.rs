@@ -10,13 +10,13 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::UNDISTURBED;
-use crate::harness::config::Config;
-use crate::harness::connection::Connection;
-use crate::harness::issuer::Answer;
-use crate::harness::sidecar::Sidecar;
-use crate::harness::token::{Key, Token};
-use crate::harness::traffic::Traffic;
-use crate::harness::wait;
+use lab::config::Config;
+use lab::connection::Connection;
+use lab::issuer::Answer;
+use lab::sidecar::Sidecar;
+use lab::token::{Key, Token};
+use lab::traffic::Traffic;
+use lab::wait;
 
 #[test]
 fn of_junk_kids_is_harmless_on_one_worker() {

@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use super::UNDISTURBED;
 use super::federation::{Federation, token_of};
-use crate::harness::issuer::Answer;
-use crate::harness::token::Key;
-use crate::harness::traffic::Traffic;
-use crate::harness::wait;
+use lab::issuer::Answer;
+use lab::token::Key;
+use lab::traffic::Traffic;
+use lab::wait;
 
 #[test]
 fn costs_no_request_within_the_stale_duration_on_one_worker() {

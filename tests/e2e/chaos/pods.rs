@@ -6,10 +6,10 @@ use serde_json::json;
 
 use super::UNDISTURBED;
 use super::federation::{Federation, token_of};
-use crate::harness::issuer::Answer;
-use crate::harness::token::Key;
-use crate::harness::traffic::Traffic;
-use crate::harness::wait;
+use lab::issuer::Answer;
+use lab::token::Key;
+use lab::traffic::Traffic;
+use lab::wait;
 
 #[test]
 fn cost_no_request_on_one_worker() {

@@ -1,14 +1,14 @@
 //! The control plane replaces the listener: the filter's configuration changes, or its VMs do.
 
 use super::UNDISTURBED;
-use crate::harness::bootstrap::Bootstrap;
-use crate::harness::config::{Config, ISSUER_CLUSTER};
-use crate::harness::envoy::Envoy;
-use crate::harness::http::Request;
-use crate::harness::issuer::{Answer, Issuer};
-use crate::harness::token::{Key, Token};
-use crate::harness::traffic::Traffic;
-use crate::harness::upstream::Upstream;
+use lab::bootstrap::Bootstrap;
+use lab::config::{Config, ISSUER_CLUSTER};
+use lab::envoy::Envoy;
+use lab::http::Request;
+use lab::issuer::{Answer, Issuer};
+use lab::token::{Key, Token};
+use lab::traffic::Traffic;
+use lab::upstream::Upstream;
 
 #[test]
 fn keeps_the_keys_on_one_worker() {

@@ -3,11 +3,11 @@
 use std::slice;
 
 use super::UNDISTURBED;
-use crate::harness::config::Config;
-use crate::harness::issuer::Answer;
-use crate::harness::sidecar::Sidecar;
-use crate::harness::token::{Key, Token};
-use crate::harness::traffic::Traffic;
+use lab::config::Config;
+use lab::issuer::Answer;
+use lab::sidecar::Sidecar;
+use lab::token::{Key, Token};
+use lab::traffic::Traffic;
 
 #[test]
 fn costs_no_request_on_one_worker() {

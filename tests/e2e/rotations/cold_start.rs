@@ -7,8 +7,8 @@ use super::load::burst;
 use super::mesh::{Mesh, sign};
 use super::setup::{Crypto, Kids, Setup};
 use super::tally::Tally;
-use crate::harness::bootstrap::Balancer;
-use crate::harness::token::Key;
+use lab::bootstrap::Balancer;
+use lab::token::Key;
 
 #[test]
 fn costs_no_request_behind_round_robin() {

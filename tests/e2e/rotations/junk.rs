@@ -9,8 +9,8 @@ use super::load::{Pace, send, sleep_until};
 use super::mesh::{Mesh, NEIGHBOUR};
 use super::setup::{Kids, Setup, fresh};
 use super::tally::Tally;
-use crate::harness::issuer::{Answer, Issuer};
-use crate::harness::token::{Key, Token};
+use lab::issuer::{Answer, Issuer};
+use lab::token::{Key, Token};
 
 /// Row a.
 #[test]

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::harness::http::{Exchange, Request, Response};
-use crate::harness::token::Key;
+use lab::http::{Exchange, Request, Response};
+use lab::token::Key;
 
 /// A token that must pass.
 pub(super) struct Good {

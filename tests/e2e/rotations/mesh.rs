@@ -9,14 +9,14 @@ use serde_json::json;
 use super::form;
 use super::load::{Good, burst};
 use super::setup::{Crypto, Setup};
-use crate::harness::bootstrap::Bootstrap;
-use crate::harness::config::{Config, ISSUER_CLUSTER};
-use crate::harness::envoy::Envoy;
-use crate::harness::issuer::Issuer;
-use crate::harness::pods::Pods;
-use crate::harness::token::{AUDIENCE, Key};
-use crate::harness::upstream::Upstream;
-use crate::harness::wait;
+use lab::bootstrap::Bootstrap;
+use lab::config::{Config, ISSUER_CLUSTER};
+use lab::envoy::Envoy;
+use lab::issuer::Issuer;
+use lab::pods::Pods;
+use lab::token::{AUDIENCE, Key};
+use lab::upstream::Upstream;
+use lab::wait;
 
 pub(super) struct Mesh {
     // Before its peers: whatever they still hold open ends with Envoy.

@@ -8,8 +8,8 @@ use super::load::{burst, sleep_until};
 use super::mesh::Mesh;
 use super::setup::{Crypto, Kids, Setup};
 use super::tally::Tally;
-use crate::harness::bootstrap::Balancer;
-use crate::harness::token::Key;
+use lab::bootstrap::Balancer;
+use lab::token::Key;
 
 #[test]
 fn restart_costs_no_request_behind_round_robin() {

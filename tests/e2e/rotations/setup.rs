@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 
-use crate::harness::bootstrap::Balancer;
-use crate::harness::token::{Key, Token};
+use lab::bootstrap::Balancer;
+use lab::token::{Key, Token};
 
 #[derive(Clone, Copy)]
 pub(super) struct Setup {
@@ -108,15 +108,6 @@ impl FromStr for Crypto {
             "wasm" => Ok(Self::Wasm),
             _ => Err(()),
         }
-    }
-}
-
-impl FromStr for Balancer {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let all = [Self::LeastRequest, Self::Random, Self::RoundRobin];
-        all.into_iter().find(|known| known.policy().eq_ignore_ascii_case(text)).ok_or(())
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use super::load::Answer;
 use super::mesh::Mesh;
 use super::setup::Setup;
-use crate::harness::token::Key;
+use lab::token::Key;
 
 #[derive(Default)]
 pub(super) struct Tally {

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use super::{bootstrap, config, junk, published};
-use crate::harness::bootstrap::{Bootstrap, FailurePolicy};
-use crate::harness::issuer::{Answer, Issuer};
-use crate::harness::token::Token;
-use crate::harness::upstream::Upstream;
+use lab::bootstrap::{Bootstrap, FailurePolicy};
+use lab::issuer::{Answer, Issuer};
+use lab::token::Token;
+use lab::upstream::Upstream;
 
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Form {

@@ -11,16 +11,16 @@ use std::sync::Mutex;
 use std::thread;
 use std::time::Duration;
 
-use crate::harness::bootstrap::Bootstrap;
-use crate::harness::config::{Config, ISSUER_CLUSTER};
-use crate::harness::envoy::Envoy;
-use crate::harness::http::{Exchange, Request, Response};
-use crate::harness::http2::Streams;
-use crate::harness::issuer::{Answer, Issuer};
-use crate::harness::token::{Key, Token};
-use crate::harness::upstream::Upstream;
-use crate::harness::wait;
 use form::{Form, Protocol};
+use lab::bootstrap::Bootstrap;
+use lab::config::{Config, ISSUER_CLUSTER};
+use lab::envoy::Envoy;
+use lab::http::{Exchange, Request, Response};
+use lab::http2::Streams;
+use lab::issuer::{Answer, Issuer};
+use lab::token::{Key, Token};
+use lab::upstream::Upstream;
+use lab::wait;
 
 #[test]
 fn is_answered_to_the_last_in_every_form() {

@@ -8,15 +8,15 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{assert_unharmed, config, junk, patience, published, size, summary};
-use crate::harness::bootstrap::Bootstrap;
-use crate::harness::config::ISSUER_CLUSTER;
-use crate::harness::envoy::Envoy;
-use crate::harness::http::{Request, Response};
-use crate::harness::http2::Streams;
-use crate::harness::issuer::{Answer, Issuer};
-use crate::harness::server::Server;
-use crate::harness::token::{Key, Token};
-use crate::harness::wait;
+use lab::bootstrap::Bootstrap;
+use lab::config::ISSUER_CLUSTER;
+use lab::envoy::Envoy;
+use lab::http::{Request, Response};
+use lab::http2::Streams;
+use lab::issuer::{Answer, Issuer};
+use lab::server::Server;
+use lab::token::{Key, Token};
+use lab::wait;
 
 #[test]
 fn disturbs_no_websocket_and_nobody_who_waits_for_another_provider() {

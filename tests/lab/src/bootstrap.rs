@@ -2,24 +2,25 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::str::FromStr;
 
 use serde_json::{Value, json};
 
-use super::envoy::wasm_module;
-use super::module::Functions;
+use crate::checkout;
+use crate::module::Functions;
 
-pub(crate) struct Bootstrap {
+pub struct Bootstrap {
     filters: Vec<Value>,
     clusters: Vec<Value>,
     /// Whether the listener comes from the file of [`Self::discovery`].
     is_replaceable: bool,
     /// Of everything that has to do with the filters.
-    pub(crate) log_level: &'static str,
+    pub log_level: &'static str,
 }
 
 /// Which of a cluster's endpoints Envoy sends a request to.
 #[derive(Clone, Copy)]
-pub(crate) enum Balancer {
+pub enum Balancer {
     /// Istio's default: the less busy one of two that are drawn.
     LeastRequest,
     Random,
@@ -29,7 +30,7 @@ pub(crate) enum Balancer {
 
 /// What Envoy does with requests when a VM has trapped.
 #[derive(Clone, Copy, Debug)]
-pub(crate) enum FailurePolicy {
+pub enum FailurePolicy {
     /// It answers 503, until it is restarted.
     Closed,
     /// It starts another VM.
@@ -38,7 +39,7 @@ pub(crate) enum FailurePolicy {
 
 impl Balancer {
     /// As Envoy's configuration calls it.
-    pub(crate) fn policy(self) -> &'static str {
+    pub fn policy(self) -> &'static str {
         match self {
             Self::LeastRequest => "LEAST_REQUEST",
             Self::Random => "RANDOM",
@@ -47,8 +48,17 @@ impl Balancer {
     }
 }
 
+impl FromStr for Balancer {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let all = [Self::LeastRequest, Self::Random, Self::RoundRobin];
+        all.into_iter().find(|known| known.policy().eq_ignore_ascii_case(text)).ok_or(())
+    }
+}
+
 impl Bootstrap {
-    pub(crate) fn new(upstream: SocketAddr) -> Self {
+    pub fn new(upstream: SocketAddr) -> Self {
         Self {
             filters: Vec::new(),
             clusters: Vec::new(),
@@ -59,14 +69,14 @@ impl Bootstrap {
     }
 
     /// Has Envoy watch a file for its listener, so that it can be replaced while it serves.
-    pub(crate) fn replaceable(mut self) -> Self {
+    pub fn replaceable(mut self) -> Self {
         self.is_replaceable = true;
         self
     }
 
     /// Has Envoy run the filters so far in VMs of their own: VMs are shared by name, module and
     /// this configuration, which the filter does not look at.
-    pub(crate) fn vm_configuration(mut self, value: &str) -> Self {
+    pub fn vm_configuration(mut self, value: &str) -> Self {
         for filter in &mut self.filters {
             filter["typed_config"]["config"]["vm_config"]["configuration"] =
                 json!({ "@type": format!("{TYPE}/google.protobuf.StringValue"), "value": value });
@@ -76,7 +86,7 @@ impl Bootstrap {
 
     /// Has Envoy offer the filters these functions of its own no more, and all others that they have
     /// use for.
-    pub(crate) fn withhold(mut self, functions: &[&str]) -> Self {
+    pub fn withhold(mut self, functions: &[&str]) -> Self {
         let Functions { mut imports, exports } = Functions::of_module();
         for function in functions {
             assert!(imports.remove(*function), "the module does not use {function}");
@@ -91,12 +101,12 @@ impl Bootstrap {
     }
 
     /// Has Envoy log less of the filters, or more.
-    pub(crate) fn log_level(mut self, level: &'static str) -> Self {
+    pub fn log_level(mut self, level: &'static str) -> Self {
         self.log_level = level;
         self
     }
 
-    pub(crate) fn failure_policy(mut self, policy: FailurePolicy) -> Self {
+    pub fn failure_policy(mut self, policy: FailurePolicy) -> Self {
         let policy = match policy {
             FailurePolicy::Closed => "FAIL_CLOSED",
             FailurePolicy::Reload => "FAIL_RELOAD",
@@ -108,7 +118,7 @@ impl Bootstrap {
     }
 
     /// Appends a filter that refuses every request at once.
-    pub(crate) fn refuse_everything(mut self) -> Self {
+    pub fn refuse_everything(mut self) -> Self {
         self.filters.push(json!({
             "name": "envoy.filters.http.rbac",
             "typed_config": {
@@ -123,19 +133,19 @@ impl Bootstrap {
     }
 
     /// Has Envoy hand bodies over to the filters although they have stopped the head.
-    pub(crate) fn bodies_despite_stopped_heads(mut self) -> Self {
+    pub fn bodies_despite_stopped_heads(mut self) -> Self {
         for filter in &mut self.filters {
             filter["typed_config"]["config"]["allow_on_headers_stop_iteration"] = json!(true);
         }
         self
     }
 
-    pub(crate) fn cluster(self, name: &str, address: SocketAddr) -> Self {
+    pub fn cluster(self, name: &str, address: SocketAddr) -> Self {
         self.balanced_cluster(name, &[address], Balancer::RoundRobin)
     }
 
     /// A cluster of several endpoints.
-    pub(crate) fn balanced_cluster(
+    pub fn balanced_cluster(
         mut self,
         name: &str,
         addresses: &[SocketAddr],
@@ -175,7 +185,7 @@ impl Bootstrap {
     }
 
     /// Appends the filter with this plugin configuration, which need not even be JSON.
-    pub(crate) fn filter(mut self, name: &str, plugin_configuration: &str) -> Self {
+    pub fn filter(mut self, name: &str, plugin_configuration: &str) -> Self {
         self.filters.push(json!({
             "name": name,
             "typed_config": {
@@ -184,7 +194,7 @@ impl Bootstrap {
                     "name": name,
                     "vm_config": {
                         "runtime": "envoy.wasm.runtime.v8",
-                        "code": { "local": { "filename": wasm_module() } },
+                        "code": { "local": { "filename": checkout::module() } },
                     },
                     "configuration": {
                         "@type": format!("{TYPE}/google.protobuf.StringValue"),
@@ -198,7 +208,7 @@ impl Bootstrap {
 
     /// Appends a filter whose configuration Envoy reads from a file of discovered resources, and
     /// without which it does not serve, as in Istio's sidecars.
-    pub(crate) fn discovered_filter(mut self, name: &str, file: &Path) -> Self {
+    pub fn discovered_filter(mut self, name: &str, file: &Path) -> Self {
         self.filters.push(json!({
             "name": name,
             "config_discovery": {
@@ -217,7 +227,7 @@ impl Bootstrap {
         self
     }
 
-    pub(crate) fn render(&self, access_log: &Path, listeners: &Path) -> Value {
+    pub fn render(&self, access_log: &Path, listeners: &Path) -> Value {
         let mut bootstrap = json!({
             "node": { "id": "e2e", "cluster": "e2e" },
             "admin": { "address": socket(any_port()) },
@@ -233,7 +243,7 @@ impl Bootstrap {
     }
 
     /// The file that Envoy reads a replaceable listener from.
-    pub(crate) fn discovery(&self, access_log: &Path) -> Value {
+    pub fn discovery(&self, access_log: &Path) -> Value {
         let mut listener = self.listener(access_log);
         listener["@type"] = json!(format!("{TYPE}/envoy.config.listener.v3.Listener"));
         json!({ "resources": [listener] })

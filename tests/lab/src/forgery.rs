@@ -6,9 +6,9 @@ use sha2::{Digest as _, Sha256, Sha384, Sha512};
 
 /// From the length of the modulus and what the signature is over to what the private key is applied
 /// to, and what is to become of a token with such a signature.
-pub(crate) type Encoding = (&'static str, &'static str, fn(usize, &str) -> Vec<u8>);
+pub type Encoding = (&'static str, &'static str, fn(usize, &str) -> Vec<u8>);
 
-pub(crate) const ENCODINGS: [Encoding; 24] = [
+pub const ENCODINGS: [Encoding; 24] = [
     // That it passes shows that the others differ from it by nothing but what they say.
     ("200 allowed", "the right encoding", |size, text| padded(size, &sha256_info(text))),
     (INVALID, "garbage after the digest", |size, text| {
@@ -77,14 +77,14 @@ pub(crate) const ENCODINGS: [Encoding; 24] = [
 ];
 
 /// The sum of two numbers of the same length, unless it is longer.
-pub(crate) fn add(left: &[u8], right: &[u8]) -> Option<Vec<u8>> {
+pub fn add(left: &[u8], right: &[u8]) -> Option<Vec<u8>> {
     let sum = number(left).wrapping_add(number(right)).to_be_bytes();
     let (overflow, sum) = sum.split_at(sum.len() - left.len());
     overflow.iter().all(|octet| *octet == 0).then(|| sum.to_vec())
 }
 
 /// The difference of two numbers of the same length, of which the first is larger.
-pub(crate) fn subtract(left: &[u8], right: &[u8]) -> Vec<u8> {
+pub fn subtract(left: &[u8], right: &[u8]) -> Vec<u8> {
     let difference = number(left).wrapping_sub(number(right)).to_be_bytes();
     difference[difference.len() - left.len()..].to_vec()
 }
@@ -140,7 +140,7 @@ fn wrap_info(
 }
 
 /// EMSA-PSS (RFC 8017 §9.1) with SHA-256, for a modulus of so many bits.
-pub(crate) fn pss(bits: usize, text: &str) -> Vec<u8> {
+pub fn pss(bits: usize, text: &str) -> Vec<u8> {
     let size = (bits - 1).div_ceil(8);
     let salt = [0x5a; 32];
     let hash = Sha256::digest([&[0; 8], Sha256::digest(text).as_slice(), &salt].concat());

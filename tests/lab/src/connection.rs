@@ -3,21 +3,21 @@
 use std::io::{self, BufReader, Write};
 use std::net::{SocketAddr, TcpStream};
 
-use super::http::{CLIENT_TIMEOUT, Response};
+use crate::http::{CLIENT_TIMEOUT, Response};
 
-pub(crate) struct Connection {
+pub struct Connection {
     address: SocketAddr,
     /// Absent before the first request, and when the last one ended it.
     reader: Option<BufReader<TcpStream>>,
 }
 
 impl Connection {
-    pub(crate) fn new(address: SocketAddr) -> Self {
+    pub fn new(address: SocketAddr) -> Self {
         Self { address, reader: None }
     }
 
     /// Sends a token and reads the answer; connects first if need be.
-    pub(crate) fn get(&mut self, token: &str) -> io::Result<Response> {
+    pub fn get(&mut self, token: &str) -> io::Result<Response> {
         let mut reader = match self.reader.take() {
             Some(reader) => reader,
             None => BufReader::new(self.connect()?),
@@ -34,7 +34,7 @@ impl Connection {
     }
 
     /// The next request takes another connection, which may lead to another worker.
-    pub(crate) fn close(&mut self) {
+    pub fn close(&mut self) {
         self.reader = None;
     }
 

@@ -7,12 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use super::connection::Connection;
-use super::token::Token;
-use super::wait;
+use crate::connection::Connection;
+use crate::token::Token;
+use crate::wait;
 
 /// Clients that send good tokens until told to stop.
-pub(crate) struct Traffic {
+pub struct Traffic {
     shared: Arc<Shared>,
     clients: Vec<JoinHandle<()>>,
 }
@@ -35,7 +35,7 @@ struct Report {
 
 impl Traffic {
     /// Clients that take these tokens in turn.
-    pub(crate) fn start(address: SocketAddr, tokens: &[Token]) -> Self {
+    pub fn start(address: SocketAddr, tokens: &[Token]) -> Self {
         let shared = Arc::new(Shared {
             is_stopped: AtomicBool::new(false),
             sent: AtomicUsize::new(0),
@@ -50,12 +50,12 @@ impl Traffic {
     }
 
     /// From now on, these.
-    pub(crate) fn switch_to(&self, tokens: &[Token]) {
+    pub fn switch_to(&self, tokens: &[Token]) {
         *self.shared.tokens.lock().expect("no client panics") = tokens.to_vec();
     }
 
     /// Waits until so many more requests are answered.
-    pub(crate) fn flow(&self, requests: usize) {
+    pub fn flow(&self, requests: usize) {
         let answered = || self.shared.report.lock().expect("no client panics").answered;
         let goal = answered() + requests;
         wait::until("enough good requests are answered", FLOW_LIMIT, || {
@@ -64,7 +64,7 @@ impl Traffic {
     }
 
     /// Ends the traffic; not one request may have failed or taken longer than this.
-    pub(crate) fn assert_undisturbed(mut self, limit: Duration) {
+    pub fn assert_undisturbed(mut self, limit: Duration) {
         self.stop();
         let report = self.shared.report.lock().expect("no client panics");
         assert!(report.failures.is_empty(), "{report}");

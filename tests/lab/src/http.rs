@@ -10,11 +10,11 @@ use std::time::Duration;
 use serde_json::Value;
 
 /// Names and values, in order.
-pub(crate) type Headers = Vec<(String, String)>;
+pub type Headers = Vec<(String, String)>;
 
 /// A request to be written as it stands.
 #[derive(Clone)]
-pub(crate) struct Request {
+pub struct Request {
     start_line: String,
     host: String,
     headers: Headers,
@@ -30,7 +30,7 @@ enum Body {
 }
 
 impl Request {
-    pub(crate) fn new(method: &str, target: &str) -> Self {
+    pub fn new(method: &str, target: &str) -> Self {
         Self {
             start_line: format!("{method} {target} HTTP/1.1"),
             host: "api.example.com".to_owned(),
@@ -40,35 +40,35 @@ impl Request {
         }
     }
 
-    pub(crate) fn get(target: &str) -> Self {
+    pub fn get(target: &str) -> Self {
         Self::new("GET", target)
     }
 
-    pub(crate) fn host(mut self, host: &str) -> Self {
+    pub fn host(mut self, host: &str) -> Self {
         self.host = host.to_owned();
         self
     }
 
-    pub(crate) fn header(mut self, name: &str, value: &str) -> Self {
+    pub fn header(mut self, name: &str, value: &str) -> Self {
         self.headers.push((name.to_owned(), value.to_owned()));
         self
     }
 
-    pub(crate) fn bearer(self, token: &str) -> Self {
+    pub fn bearer(self, token: &str) -> Self {
         self.header("Authorization", &format!("Bearer {token}"))
     }
 
-    pub(crate) fn body(mut self, body: Vec<u8>) -> Self {
+    pub fn body(mut self, body: Vec<u8>) -> Self {
         self.body = Some(Body::Sized(body));
         self
     }
 
-    pub(crate) fn chunked_body(mut self, body: Vec<u8>) -> Self {
+    pub fn chunked_body(mut self, body: Vec<u8>) -> Self {
         self.body = Some(Body::Chunked(body));
         self
     }
 
-    pub(crate) fn trailer(mut self, name: &str, value: &str) -> Self {
+    pub fn trailer(mut self, name: &str, value: &str) -> Self {
         self.trailers.push((name.to_owned(), value.to_owned()));
         self
     }
@@ -106,10 +106,10 @@ impl Request {
 }
 
 /// A request on its way; dropping it closes the connection, as an impatient client does.
-pub(crate) struct Exchange(TcpStream);
+pub struct Exchange(TcpStream);
 
 impl Exchange {
-    pub(crate) fn start(address: SocketAddr, request: &Request) -> io::Result<Self> {
+    pub fn start(address: SocketAddr, request: &Request) -> io::Result<Self> {
         let mut stream = TcpStream::connect(address)?;
         stream.set_read_timeout(Some(CLIENT_TIMEOUT))?;
         stream.set_write_timeout(Some(CLIENT_TIMEOUT))?;
@@ -118,47 +118,47 @@ impl Exchange {
     }
 
     /// Waits so long for each part of an answer.
-    pub(crate) fn patient(self, patience: Duration) -> Self {
+    pub fn patient(self, patience: Duration) -> Self {
         self.0.set_read_timeout(Some(patience)).expect("a time that is not zero");
         self
     }
 
-    pub(crate) fn finish(self) -> io::Result<Response> {
+    pub fn finish(self) -> io::Result<Response> {
         Response::read(&mut BufReader::new(self.0))
     }
 }
 
 /// What a client got back.
 #[derive(Debug)]
-pub(crate) struct Response {
-    pub(crate) status: u16,
-    pub(crate) message: Message,
+pub struct Response {
+    pub status: u16,
+    pub message: Message,
 }
 
 impl Response {
-    pub(crate) fn read(reader: &mut impl BufRead) -> io::Result<Self> {
+    pub fn read(reader: &mut impl BufRead) -> io::Result<Self> {
         let message = Message::read(reader, Role::Response)?.ok_or(io::ErrorKind::UnexpectedEof)?;
         let status = message.start_line.split(' ').nth(1).and_then(|status| status.parse().ok());
         Ok(Self { status: status.ok_or(io::ErrorKind::InvalidData)?, message })
     }
 
     /// Reads a head after which something other than HTTP is spoken; its status.
-    pub(crate) fn head_status(reader: &mut impl BufRead) -> io::Result<u16> {
+    pub fn head_status(reader: &mut impl BufRead) -> io::Result<u16> {
         let start_line = read_line(reader)?.ok_or(io::ErrorKind::UnexpectedEof)?;
         read_headers(reader)?;
         let status = start_line.split(' ').nth(1).and_then(|status| status.parse().ok());
         status.ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         self.message.header(name)
     }
 
-    pub(crate) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         latin1(&self.message.body)
     }
 
-    pub(crate) fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_slice(&self.message.body)
             .unwrap_or_else(|error| panic!("a JSON body, not {:?}: {error}", self.text()))
     }
@@ -166,22 +166,22 @@ impl Response {
 
 /// A request or a response as it came off the wire.
 #[derive(Clone, Debug)]
-pub(crate) struct Message {
-    pub(crate) start_line: String,
-    pub(crate) headers: Headers,
-    pub(crate) body: Vec<u8>,
-    pub(crate) trailers: Headers,
+pub struct Message {
+    pub start_line: String,
+    pub headers: Headers,
+    pub body: Vec<u8>,
+    pub trailers: Headers,
 }
 
 #[derive(Clone, Copy, Eq, PartialEq)]
-pub(crate) enum Role {
+pub enum Role {
     Request,
     Response,
 }
 
 impl Message {
     /// Reads one message; `None` when the peer closed the connection before another one began.
-    pub(crate) fn read(reader: &mut impl BufRead, role: Role) -> io::Result<Option<Self>> {
+    pub fn read(reader: &mut impl BufRead, role: Role) -> io::Result<Option<Self>> {
         let Some(start_line) = read_line(reader)? else { return Ok(None) };
         let headers = read_headers(reader)?;
         let mut message = Self { start_line, headers, body: Vec::new(), trailers: Vec::new() };
@@ -198,14 +198,14 @@ impl Message {
     }
 
     /// The value of a header that must not be repeated.
-    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+    pub fn header(&self, name: &str) -> Option<&str> {
         let mut values = self.values(name);
         let value = values.next();
         assert_eq!(values.next(), None, "{name} came more than once");
         value
     }
 
-    pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = &str> {
+    pub fn values(&self, name: &str) -> impl Iterator<Item = &str> {
         self.headers
             .iter()
             .filter(move |(other, _)| other.eq_ignore_ascii_case(name))
@@ -214,7 +214,7 @@ impl Message {
 }
 
 /// One character per byte.
-pub(crate) fn latin1(bytes: &[u8]) -> String {
+pub fn latin1(bytes: &[u8]) -> String {
     bytes.iter().copied().map(char::from).collect()
 }
 
@@ -260,5 +260,5 @@ fn read_chunks(reader: &mut impl BufRead) -> io::Result<(Vec<u8>, Headers)> {
 }
 
 /// Longer than any wait that a test configures: whoever runs into it was left hanging.
-pub(crate) const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
+pub const CLIENT_TIMEOUT: Duration = Duration::from_secs(10);
 const CHUNK_BYTES: usize = 4096;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
-use super::http::{Message, Role};
+use crate::http::{Message, Role};
 
-pub(crate) struct Server {
-    pub(crate) address: SocketAddr,
+pub struct Server {
+    pub address: SocketAddr,
     stopped: Arc<AtomicBool>,
     acceptor: Option<thread::JoinHandle<()>>,
 }
@@ -17,7 +17,7 @@ pub(crate) struct Server {
 impl Server {
     /// Serves until dropped. An error of the handler closes its connection, no more: Envoy hanging
     /// up on a slow answer is part of what is tested.
-    pub(crate) fn start<H>(handler: H) -> Self
+    pub fn start<H>(handler: H) -> Self
     where
         H: Fn(&Message, &mut TcpStream) -> io::Result<()> + Send + Sync + 'static,
     {

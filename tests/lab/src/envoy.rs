@@ -1,21 +1,23 @@
 //! One Envoy process in a directory of its own; its log is shown when the test fails.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::bootstrap::Bootstrap;
-use super::http::{Exchange, Request, Response};
-use super::wait;
+use crate::bootstrap::Bootstrap;
+use crate::checkout;
+use crate::http::{Exchange, Request, Response};
+use crate::process::Process;
+use crate::wait;
 
-pub(crate) struct Envoy {
+pub struct Envoy {
     // Its end comes before the directory's: nothing writes into what is removed.
     process: Process,
     directory: Directory,
@@ -25,15 +27,15 @@ pub(crate) struct Envoy {
 
 impl Envoy {
     /// Starts Envoy and waits until it serves.
-    pub(crate) fn start(bootstrap: &Bootstrap, workers: u32) -> Self {
+    pub fn start(bootstrap: &Bootstrap, workers: u32) -> Self {
         let directory = Directory::create();
-        let mut process = Process::spawn(&directory, bootstrap, workers);
+        let mut process = spawn(&directory, bootstrap, workers);
         let admin = wait::until("Envoy tells its admin address", START_LIMIT, || {
-            process.assert_runs();
+            assert_runs(&mut process);
             fs::read_to_string(directory.admin_address()).ok()?.parse().ok()
         });
         let listener = wait::until("Envoy is ready", START_LIMIT, || {
-            process.assert_runs();
+            assert_runs(&mut process);
             let ready = ask(admin, "/ready").ok()?;
             (ready.status == 200).then(|| listener_address(admin))
         });
@@ -41,21 +43,21 @@ impl Envoy {
     }
 
     /// Starts Envoy with a bootstrap that it must refuse, and returns what it logged.
-    pub(crate) fn refuse(bootstrap: &Bootstrap) -> String {
+    pub fn refuse(bootstrap: &Bootstrap) -> String {
         let directory = Directory::create();
-        let mut process = Process::spawn(&directory, bootstrap, 1);
+        let mut process = spawn(&directory, bootstrap, 1);
         let status = wait::until("Envoy refuses to start", START_LIMIT, || process.exit_status());
         assert!(!status.success(), "Envoy ended with {status}");
         directory.read_log()
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         self.listener
     }
 
     /// Replaces the listener, which must have been [`Bootstrap::replaceable`], and waits until the
     /// new one has taken over.
-    pub(crate) fn replace_listener(&self, bootstrap: &Bootstrap) {
+    pub fn replace_listener(&self, bootstrap: &Bootstrap) {
         let replaced = self.stat("listener_manager.listener_modified");
         self.directory.write_listeners(bootstrap);
         wait::until("the listener is replaced", START_LIMIT, || {
@@ -67,15 +69,15 @@ impl Envoy {
 
     /// Has Envoy log every call between it and the filters from now on. The filter does not log more
     /// for it: it asks for the log level only when it is configured and when its timer ticks.
-    pub(crate) fn trace_calls(&self) {
+    pub fn trace_calls(&self) {
         let request = Request::new("POST", "/logging?wasm=trace");
         let response = Exchange::start(self.admin, &request).and_then(Exchange::finish);
         assert_eq!(response.expect("Envoy's admin interface answers").status, 200);
     }
 
     /// How much memory the process holds.
-    pub(crate) fn resident_bytes(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.0.id()));
+    pub fn resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()));
         let status = status.expect("Linux, which is where the Envoy binary runs");
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
         let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
@@ -83,8 +85,8 @@ impl Envoy {
     }
 
     /// How much CPU the process has taken.
-    pub(crate) fn cpu_time(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.0.id()));
+    pub fn cpu_time(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id()));
         let stat = stat.expect("Linux, which is where the Envoy binary runs");
         // User and system time; the name of the process may hold spaces.
         let (_, fields) = stat.rsplit_once(") ").expect("the name in parentheses");
@@ -93,21 +95,21 @@ impl Envoy {
         ticks * TICK
     }
 
-    pub(crate) fn open(&self, request: &Request) -> Exchange {
+    pub fn open(&self, request: &Request) -> Exchange {
         Exchange::start(self.listener, request).expect("Envoy accepts connections")
     }
 
-    pub(crate) fn send(&self, request: &Request) -> Response {
+    pub fn send(&self, request: &Request) -> Response {
         self.open(request).finish().expect("Envoy answers in time")
     }
 
     /// The value of a counter or gauge; one that was never touched may not exist yet and is zero.
-    pub(crate) fn stat(&self, name: &str) -> u64 {
+    pub fn stat(&self, name: &str) -> u64 {
         self.sum_of_stats(|other| other == name)
     }
 
     /// The sum of all counters and gauges with such a name.
-    pub(crate) fn sum_of_stats(&self, is_such: impl Fn(&str) -> bool) -> u64 {
+    pub fn sum_of_stats(&self, is_such: impl Fn(&str) -> bool) -> u64 {
         let stats = ask(self.admin, "/stats").expect("Envoy's admin interface answers").text();
         let stats = stats.lines().filter_map(|line| line.split_once(": "));
         let such = stats.filter(|(name, _)| is_such(name));
@@ -115,12 +117,12 @@ impl Envoy {
     }
 
     /// No VM has trapped.
-    pub(crate) fn assert_untrapped(&self, what: &str) {
+    pub fn assert_untrapped(&self, what: &str) {
         assert_untrapped(&self.log(), what);
     }
 
     /// The access log's line for the request that got this response.
-    pub(crate) fn access_log_line(&self, response: &Response) -> Value {
+    pub fn access_log_line(&self, response: &Response) -> Value {
         let id = response.header("x-request-id").unwrap_or_else(|| {
             panic!("the request did not get as far as the filters: {response:?}")
         });
@@ -131,81 +133,49 @@ impl Envoy {
         })
     }
 
-    pub(crate) fn log(&self) -> String {
+    pub fn log(&self) -> String {
         self.directory.read_log()
     }
 }
 
 /// This log of an Envoy tells of no VM that has trapped.
-pub(crate) fn assert_untrapped(log: &str, what: &str) {
+pub fn assert_untrapped(log: &str, what: &str) {
     for sign in ["panicked", "wasm trap", "Uncaught", "RangeError", "Function: proxy_on"] {
         assert!(!log.contains(sign), "{what}: {sign} is in Envoy's log:\n{log}");
     }
 }
 
-/// The module under test.
-pub(crate) fn wasm_module() -> PathBuf {
-    let built = || Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/mesh-jwt.wasm");
-    existing("MESH_JWT_WASM", std::env::var_os("MESH_JWT_WASM").map_or_else(built, PathBuf::from))
+fn spawn(directory: &Directory, bootstrap: &Bootstrap, workers: u32) -> Process {
+    let configuration =
+        bootstrap.render(&directory.access_log(), &directory.listeners()).to_string();
+    fs::write(directory.bootstrap(), configuration).expect("a writable target directory");
+    directory.write_listeners(bootstrap);
+    let mut command = Command::new(checkout::envoy());
+    command
+        .arg("--config-path")
+        .arg(directory.bootstrap())
+        .arg("--admin-address-path")
+        .arg(directory.admin_address())
+        .args(["--concurrency", &workers.to_string()])
+        .args(["--log-level", "warning"])
+        .args(["--component-log-level", &format!("wasm:{}", bootstrap.log_level)])
+        .args(["--file-flush-interval-msec", "20"])
+        // A listener that was replaced asks its clients to leave at once, and is soon gone.
+        .args(["--drain-strategy", "immediate", "--drain-time-s", "1"])
+        .arg("--disable-hot-restart");
+    Process::start(&mut command, &directory.log()).expect("Envoy can be executed")
 }
 
-fn envoy_binary() -> PathBuf {
-    existing("ENVOY", std::env::var_os("ENVOY").map(PathBuf::from).unwrap_or_default())
-}
-
-fn existing(variable: &str, path: PathBuf) -> PathBuf {
-    assert!(
-        path.is_file(),
-        "{variable} names no file ({path:?}): run these tests with `make test`, which supplies it"
-    );
-    path
-}
-
-struct Process(Child);
-
-impl Process {
-    fn spawn(directory: &Directory, bootstrap: &Bootstrap, workers: u32) -> Self {
-        let configuration =
-            bootstrap.render(&directory.access_log(), &directory.listeners()).to_string();
-        fs::write(directory.bootstrap(), configuration).expect("a writable target directory");
-        directory.write_listeners(bootstrap);
-        let log = directory.create_log();
-        let child = Command::new(envoy_binary())
-            .arg("--config-path")
-            .arg(directory.bootstrap())
-            .arg("--admin-address-path")
-            .arg(directory.admin_address())
-            .args(["--concurrency", &workers.to_string()])
-            .args(["--log-level", "warning"])
-            .args(["--component-log-level", &format!("wasm:{}", bootstrap.log_level)])
-            .args(["--file-flush-interval-msec", "20"])
-            // A listener that was replaced asks its clients to leave at once, and is soon gone.
-            .args(["--drain-strategy", "immediate", "--drain-time-s", "1"])
-            .arg("--disable-hot-restart")
-            .stdin(Stdio::null())
-            .stdout(log.try_clone().expect("a second handle of the log"))
-            .stderr(log)
-            .spawn()
-            .expect("Envoy can be executed");
-        Self(child)
-    }
-
-    fn exit_status(&mut self) -> Option<ExitStatus> {
-        self.0.try_wait().expect("a child of this process")
-    }
-
-    fn assert_runs(&mut self) {
-        if let Some(status) = self.exit_status() {
-            panic!("Envoy ended with {status}");
-        }
+fn assert_runs(process: &mut Process) {
+    if let Some(status) = process.exit_status() {
+        panic!("Envoy ended with {status}");
     }
 }
 
-impl Drop for Process {
+impl Drop for Envoy {
     fn drop(&mut self) {
-        // Both fail only for a process that is already gone.
-        drop(self.0.kill());
-        drop(self.0.wait());
+        // Nothing that it would do in the end is of interest.
+        self.process.kill();
     }
 }
 
@@ -216,15 +186,9 @@ impl Directory {
     fn create() -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let name = format!("envoy-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::SeqCst));
-        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+        let path = checkout::scratch().join(name);
         fs::create_dir_all(&path).expect("a writable target directory");
         Self(path)
-    }
-
-    /// Several handles write to it, and none is to overwrite what another wrote.
-    fn create_log(&self) -> File {
-        let log = File::options().create(true).append(true).open(self.log());
-        log.expect("a writable target directory")
     }
 
     fn access_log(&self) -> PathBuf {

@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::token::{AUDIENCE, ISSUER};
+use crate::token::{AUDIENCE, ISSUER};
 
 #[derive(Clone)]
-pub(crate) struct Config(Value);
+pub struct Config(Value);
 
 impl Config {
     /// One provider whose keys come from the cluster `issuer`.
-    pub(crate) fn new() -> Self {
+    pub fn new() -> Self {
         Self(json!({
             "realm": REALM,
             "providers": [{
@@ -30,19 +30,19 @@ impl Config {
     }
 
     /// Sets a top-level field.
-    pub(crate) fn set(mut self, field: &str, value: impl Into<Value>) -> Self {
+    pub fn set(mut self, field: &str, value: impl Into<Value>) -> Self {
         self.0[field] = value.into();
         self
     }
 
     /// Sets a field of the first provider.
-    pub(crate) fn provider(mut self, field: &str, value: impl Into<Value>) -> Self {
+    pub fn provider(mut self, field: &str, value: impl Into<Value>) -> Self {
         self.0["providers"][0][field] = value.into();
         self
     }
 
     /// The first provider has these keys and fetches none.
-    pub(crate) fn inline_keys(self, keys: &[Value]) -> Self {
+    pub fn inline_keys(self, keys: &[Value]) -> Self {
         ["jwksUri", "jwksCluster", "allowPlaintextJwks"]
             .iter()
             .fold(self, |config, field| config.provider_without(field))
@@ -50,7 +50,7 @@ impl Config {
     }
 
     /// The first provider's tokens come in any kind of location.
-    pub(crate) fn tokens_from_everywhere(self) -> Self {
+    pub fn tokens_from_everywhere(self) -> Self {
         // Istio's default for the headers holds only where no other location is configured.
         let from_headers = json!([{ "name": "Authorization", "prefix": "Bearer " }]);
         self.provider("fromHeaders", from_headers)
@@ -59,23 +59,23 @@ impl Config {
     }
 
     /// Leaves a top-level field out.
-    pub(crate) fn without(mut self, field: &str) -> Self {
+    pub fn without(mut self, field: &str) -> Self {
         remove(&mut self.0, field);
         self
     }
 
     /// Leaves a field of the first provider out.
-    pub(crate) fn provider_without(mut self, field: &str) -> Self {
+    pub fn provider_without(mut self, field: &str) -> Self {
         remove(&mut self.0["providers"][0], field);
         self
     }
 
-    pub(crate) fn add_provider(mut self, provider: Value) -> Self {
+    pub fn add_provider(mut self, provider: Value) -> Self {
         self.0["providers"].as_array_mut().expect("an array").push(provider);
         self
     }
 
-    pub(crate) fn render(&self) -> String {
+    pub fn render(&self) -> String {
         self.0.to_string()
     }
 }
@@ -86,6 +86,6 @@ fn remove(object: &mut Value, field: &str) {
 }
 
 const TOKEN_NAME: &str = "access_token";
-pub(crate) const REALM: &str = "e2e";
+pub const REALM: &str = "e2e";
 /// The cluster that leads to the test's issuer.
-pub(crate) const ISSUER_CLUSTER: &str = "issuer";
+pub const ISSUER_CLUSTER: &str = "issuer";

@@ -5,18 +5,18 @@ use std::fs;
 
 use wasmparser::{ExternalKind, Parser, Payload};
 
-use super::envoy::wasm_module;
+use crate::checkout;
 
 /// The names of the functions that the module imports or exports.
 #[derive(Default)]
-pub(crate) struct Functions {
-    pub(crate) imports: BTreeSet<String>,
-    pub(crate) exports: BTreeSet<String>,
+pub struct Functions {
+    pub imports: BTreeSet<String>,
+    pub exports: BTreeSet<String>,
 }
 
 impl Functions {
-    pub(crate) fn of_module() -> Self {
-        let module = fs::read(wasm_module()).expect("a readable module");
+    pub fn of_module() -> Self {
+        let module = fs::read(checkout::module()).expect("a readable module");
         let mut functions = Self::default();
         for payload in Parser::new(0).parse_all(&module) {
             match payload.expect("a valid module") {

@@ -7,17 +7,17 @@ use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 
-use super::http::{Message, Response, latin1};
-use super::server::Server;
+use crate::http::{Message, Response, latin1};
+use crate::server::Server;
 
-pub(crate) struct Upstream {
+pub struct Upstream {
     server: Server,
     requests: Arc<AtomicUsize>,
     latest: Arc<Mutex<Option<Message>>>,
 }
 
 impl Upstream {
-    pub(crate) fn start() -> Self {
+    pub fn start() -> Self {
         let requests = Arc::new(AtomicUsize::new(0));
         let count = Arc::clone(&requests);
         let latest = Arc::new(Mutex::new(None));
@@ -37,24 +37,24 @@ impl Upstream {
         Self { server, requests, latest }
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         self.server.address
     }
 
     /// The request that was let through last, for where the client cannot be told.
-    pub(crate) fn latest(&self) -> Message {
+    pub fn latest(&self) -> Message {
         let latest = self.latest.lock().expect("nobody panics with the lock held").clone();
         latest.expect("a request got through")
     }
 
     /// How many requests were let through.
-    pub(crate) fn requests(&self) -> usize {
+    pub fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
     }
 }
 
 /// The request as the upstream saw it; fails the test if the request never got there.
-pub(crate) fn received(response: &Response) -> Message {
+pub fn received(response: &Response) -> Message {
     assert_eq!(response.status, 200, "not forwarded: {}", response.text());
     let mut echo = response.json();
     Message {

@@ -2,38 +2,38 @@
 
 use std::net::SocketAddr;
 
-use super::bootstrap::Bootstrap;
-use super::config::{Config, ISSUER_CLUSTER};
-use super::envoy::Envoy;
-use super::http::{Exchange, Request, Response};
-use super::issuer::{Answer, Issuer};
-use super::token::{Key, Token};
-use super::upstream::{Upstream, received};
+use crate::bootstrap::Bootstrap;
+use crate::config::{Config, ISSUER_CLUSTER};
+use crate::envoy::Envoy;
+use crate::http::{Exchange, Request, Response};
+use crate::issuer::{Answer, Issuer};
+use crate::token::{Key, Token};
+use crate::upstream::{Upstream, received};
 
-pub(crate) struct Sidecar {
+pub struct Sidecar {
     // Before its peers: whatever they still hold open ends with Envoy.
     envoy: Envoy,
-    pub(crate) issuer: Issuer,
-    pub(crate) upstream: Upstream,
+    pub issuer: Issuer,
+    pub upstream: Upstream,
 }
 
 impl Sidecar {
     /// One worker, and an issuer that publishes `alpha`.
-    pub(crate) fn start(config: &Config) -> Self {
+    pub fn start(config: &Config) -> Self {
         Self::start_with(config, Answer::Keys(vec![Key::alpha().jwk()]), 1)
     }
 
     /// The same, with a bootstrap that suits the test.
-    pub(crate) fn start_adapted(config: &Config, adapt: fn(Bootstrap) -> Bootstrap) -> Self {
+    pub fn start_adapted(config: &Config, adapt: fn(Bootstrap) -> Bootstrap) -> Self {
         Self::start_all(&[config], Answer::Keys(vec![Key::alpha().jwk()]), 1, adapt)
     }
 
-    pub(crate) fn start_with(config: &Config, answer: Answer, workers: u32) -> Self {
+    pub fn start_with(config: &Config, answer: Answer, workers: u32) -> Self {
         Self::start_chain(&[config], answer, workers)
     }
 
     /// Several instances of the filter, each with its own configuration, in this order.
-    pub(crate) fn start_chain(configs: &[&Config], answer: Answer, workers: u32) -> Self {
+    pub fn start_chain(configs: &[&Config], answer: Answer, workers: u32) -> Self {
         Self::start_all(configs, answer, workers, |bootstrap| bootstrap)
     }
 
@@ -50,68 +50,68 @@ impl Sidecar {
     }
 
     /// Has Envoy take another configuration; it must have started with a replaceable bootstrap.
-    pub(crate) fn reconfigure(&self, config: &Config) {
+    pub fn reconfigure(&self, config: &Config) {
         let bootstrap = bootstrap(&[config], &self.issuer, &self.upstream).replaceable();
         self.envoy.replace_listener(&bootstrap);
     }
 
     /// [`Envoy::trace_calls`].
-    pub(crate) fn trace_calls(&self) {
+    pub fn trace_calls(&self) {
         self.envoy.trace_calls();
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         self.envoy.address()
     }
 
-    pub(crate) fn resident_bytes(&self) -> u64 {
+    pub fn resident_bytes(&self) -> u64 {
         self.envoy.resident_bytes()
     }
 
-    pub(crate) fn open(&self, request: &Request) -> Exchange {
+    pub fn open(&self, request: &Request) -> Exchange {
         self.envoy.open(request)
     }
 
-    pub(crate) fn send(&self, request: &Request) -> Response {
+    pub fn send(&self, request: &Request) -> Response {
         self.envoy.send(request)
     }
 
     /// What became of a request: its status, and the filter's code from the access log.
-    pub(crate) fn decide(&self, request: &Request) -> String {
+    pub fn decide(&self, request: &Request) -> String {
         let response = self.send(request);
         format!("{} {}", response.status, self.code(&response))
     }
 
     /// The filter's code in the access log.
-    pub(crate) fn code(&self, response: &Response) -> String {
+    pub fn code(&self, response: &Response) -> String {
         self.logged(response, "code")
     }
 
     /// The provider in the access log.
-    pub(crate) fn provider(&self, response: &Response) -> String {
+    pub fn provider(&self, response: &Response) -> String {
         self.logged(response, "provider")
     }
 
     /// The value of `mesh_jwt.<name>`.
-    pub(crate) fn stat(&self, name: &str) -> u64 {
+    pub fn stat(&self, name: &str) -> u64 {
         self.envoy.stat(&format!("wasmcustom.mesh_jwt.{name}"))
     }
 
     /// [`Envoy::assert_untrapped`].
-    pub(crate) fn assert_untrapped(&self, what: &str) {
+    pub fn assert_untrapped(&self, what: &str) {
         self.envoy.assert_untrapped(what);
     }
 
-    pub(crate) fn envoy_log(&self) -> String {
+    pub fn envoy_log(&self) -> String {
         self.envoy.log()
     }
 
-    pub(crate) fn assert_good_token_passes(&self) {
+    pub fn assert_good_token_passes(&self) {
         self.assert_passes(&Token::good());
     }
 
     /// The token is allowed, and the upstream is told whose it is.
-    pub(crate) fn assert_passes(&self, token: &Token) {
+    pub fn assert_passes(&self, token: &Token) {
         let response = self.send(&Request::get("/").bearer(&token.compact()));
         let outcome = (response.status, self.code(&response));
         assert_eq!(outcome, (200, "allowed".to_owned()), "{}", response.text());

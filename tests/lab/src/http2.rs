@@ -11,11 +11,11 @@ use tokio::runtime;
 use tokio::task::{self, LocalSet};
 
 /// Requests on their way, over HTTP/2 without TLS (RFC 9113 §3.3).
-pub(crate) struct Streams(JoinHandle<Vec<(u16, String)>>);
+pub struct Streams(JoinHandle<Vec<(u16, String)>>);
 
 impl Streams {
     /// Sends a POST request, with or without a body, for each token.
-    pub(crate) fn open(
+    pub fn open(
         address: SocketAddr,
         connections: usize,
         tokens: Vec<String>,
@@ -29,13 +29,13 @@ impl Streams {
     }
 
     /// The statuses and bodies, in the order of the tokens.
-    pub(crate) fn finish(self) -> Vec<(u16, String)> {
+    pub fn finish(self) -> Vec<(u16, String)> {
         self.0.join().expect("every stream is answered")
     }
 }
 
 /// Sends one request, whose method may be written in any way; the status and the body of the answer.
-pub(crate) fn ask(
+pub fn ask(
     address: SocketAddr,
     method: &str,
     uri: &str,

@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::http::Message;
-use super::server::Server;
+use crate::http::Message;
+use crate::server::Server;
 
 /// What the endpoint does with a fetch.
 #[derive(Clone)]
-pub(crate) enum Answer {
+pub enum Answer {
     /// Announces a whole body, sends half of it and closes.
     CutOff,
     /// Does one of these with every fetch, in turn.
@@ -35,18 +35,18 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
-    pub(crate) fn raw(status: &'static str, headers: &'static str, body: &[u8]) -> Self {
+    pub fn raw(status: &'static str, headers: &'static str, body: &[u8]) -> Self {
         Self::Raw { status, headers, body: body.to_vec() }
     }
 }
 
-pub(crate) struct Issuer {
+pub struct Issuer {
     server: Server,
     shared: Arc<Shared>,
 }
 
 impl Issuer {
-    pub(crate) fn start(answer: Answer) -> Self {
+    pub fn start(answer: Answer) -> Self {
         let state = State { answer, fetches: Vec::new(), times: Vec::new(), stopped: false };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
         let server = Server::start({
@@ -56,23 +56,23 @@ impl Issuer {
         Self { server, shared }
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         self.server.address
     }
 
     /// Answers like this from now on, the fetches that hang at this moment included.
-    pub(crate) fn answer(&self, answer: Answer) {
+    pub fn answer(&self, answer: Answer) {
         self.shared.lock().answer = answer;
         self.shared.changed.notify_all();
     }
 
     /// Every fetch that arrived, in order.
-    pub(crate) fn fetches(&self) -> Vec<Message> {
+    pub fn fetches(&self) -> Vec<Message> {
         self.shared.lock().fetches.clone()
     }
 
     /// When each of them arrived.
-    pub(crate) fn fetch_times(&self) -> Vec<Instant> {
+    pub fn fetch_times(&self) -> Vec<Instant> {
         self.shared.lock().times.clone()
     }
 }

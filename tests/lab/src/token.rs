@@ -16,11 +16,11 @@ use rsa::{BoxedUint, RsaPrivateKey};
 use serde_json::{Value, json};
 use sha2::Sha256;
 
-pub(crate) const ISSUER: &str = "https://auth.example.com";
-pub(crate) const AUDIENCE: &str = "wealist-api";
+pub const ISSUER: &str = "https://auth.example.com";
+pub const AUDIENCE: &str = "wealist-api";
 
 /// A key pair; its `kid` is its name unless a test says otherwise.
-pub(crate) struct Key {
+pub struct Key {
     name: &'static str,
     signing: SigningKey<Sha256>,
     modulus: String,
@@ -28,23 +28,23 @@ pub(crate) struct Key {
 }
 
 impl Key {
-    pub(crate) fn alpha() -> &'static Self {
+    pub fn alpha() -> &'static Self {
         static ALPHA: OnceLock<Key> = OnceLock::new();
         ALPHA.get_or_init(|| Self::load("alpha", include_str!("../../keys/alpha.pem")))
     }
 
-    pub(crate) fn beta() -> &'static Self {
+    pub fn beta() -> &'static Self {
         static BETA: OnceLock<Key> = OnceLock::new();
         BETA.get_or_init(|| Self::load("beta", include_str!("../../keys/beta.pem")))
     }
 
-    pub(crate) fn gamma() -> &'static Self {
+    pub fn gamma() -> &'static Self {
         static GAMMA: OnceLock<Key> = OnceLock::new();
         GAMMA.get_or_init(|| Self::load("gamma", include_str!("../../keys/gamma.pem")))
     }
 
     /// Those that issuers' pods come and go with.
-    pub(crate) fn pods() -> &'static [Self] {
+    pub fn pods() -> &'static [Self] {
         static KEYS: OnceLock<Vec<Key>> = OnceLock::new();
         KEYS.get_or_init(|| {
             [
@@ -67,12 +67,12 @@ impl Key {
     }
 
     /// One of other sizes and exponents than issuers usually have: `exponent-3`, say.
-    pub(crate) fn unusual(name: &str) -> &'static Self {
+    pub fn unusual(name: &str) -> &'static Self {
         let key = Self::all_unusual().iter().find(|key| key.name == name);
         key.expect("a key in tests/keys")
     }
 
-    pub(crate) fn all_unusual() -> &'static [Self] {
+    pub fn all_unusual() -> &'static [Self] {
         static KEYS: OnceLock<Vec<Key>> = OnceLock::new();
         KEYS.get_or_init(|| {
             [
@@ -98,37 +98,37 @@ impl Key {
         }
     }
 
-    pub(crate) fn jwk(&self) -> Value {
+    pub fn jwk(&self) -> Value {
         self.jwk_named(self.name)
     }
 
-    pub(crate) fn jwk_named(&self, kid: &str) -> Value {
+    pub fn jwk_named(&self, kid: &str) -> Value {
         json!({
             "kty": "RSA", "use": "sig", "alg": "RS256",
             "kid": kid, "n": self.modulus, "e": self.exponent,
         })
     }
 
-    pub(crate) fn name(&self) -> &'static str {
+    pub fn name(&self) -> &'static str {
         self.name
     }
 
-    pub(crate) fn modulus(&self) -> Vec<u8> {
+    pub fn modulus(&self) -> Vec<u8> {
         self.private().n_bytes().into()
     }
 
-    pub(crate) fn bits(&self) -> usize {
+    pub fn bits(&self) -> usize {
         self.private().n().bits().try_into().expect("not many")
     }
 
     /// The signature of an RS256 token.
-    pub(crate) fn sign(&self, input: &str) -> Vec<u8> {
+    pub fn sign(&self, input: &str) -> Vec<u8> {
         self.signing.sign(input.as_bytes()).to_vec()
     }
 
     /// What only the owner of the key can do, with a message that need not be an encoded digest
     /// (RSASP1, RFC 8017 §5.2.1); both are as long as the modulus.
-    pub(crate) fn exponentiate(&self, message: &[u8]) -> Vec<u8> {
+    pub fn exponentiate(&self, message: &[u8]) -> Vec<u8> {
         let key = self.private();
         let message = BoxedUint::from_be_slice(message, key.n_bits_precision());
         let unblinded = None::<&mut dyn TryCryptoRng<Error = Infallible>>;
@@ -146,7 +146,7 @@ impl Key {
 
 /// A token in the making, good until told otherwise.
 #[derive(Clone)]
-pub(crate) struct Token {
+pub struct Token {
     header: Value,
     claims: Value,
     key: &'static Key,
@@ -154,7 +154,7 @@ pub(crate) struct Token {
 
 impl Token {
     /// A token of `alpha` that the default configuration allows.
-    pub(crate) fn good() -> Self {
+    pub fn good() -> Self {
         let now = now();
         let claims = json!({
             "iss": ISSUER,
@@ -170,56 +170,56 @@ impl Token {
     }
 
     /// Signed with this key and carrying its `kid`.
-    pub(crate) fn signed_by(mut self, key: &'static Key) -> Self {
+    pub fn signed_by(mut self, key: &'static Key) -> Self {
         self.header["kid"] = json!(key.name);
         self.key = key;
         self
     }
 
-    pub(crate) fn header(mut self, name: &str, value: impl Into<Value>) -> Self {
+    pub fn header(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.header[name] = value.into();
         self
     }
 
-    pub(crate) fn claim(mut self, name: &str, value: impl Into<Value>) -> Self {
+    pub fn claim(mut self, name: &str, value: impl Into<Value>) -> Self {
         self.claims[name] = value.into();
         self
     }
 
-    pub(crate) fn without_claim(mut self, name: &str) -> Self {
+    pub fn without_claim(mut self, name: &str) -> Self {
         remove(&mut self.claims, name);
         self
     }
 
-    pub(crate) fn without_kid(mut self) -> Self {
+    pub fn without_kid(mut self) -> Self {
         remove(&mut self.header, "kid");
         self
     }
 
-    pub(crate) fn compact(&self) -> String {
+    pub fn compact(&self) -> String {
         self.compact_with(|input| self.key.sign(input))
     }
 
     /// With any signature over what is signed.
-    pub(crate) fn compact_with(&self, signature: impl FnOnce(&str) -> Vec<u8>) -> String {
+    pub fn compact_with(&self, signature: impl FnOnce(&str) -> Vec<u8>) -> String {
         let input = signing_input(&self.header.to_string(), &self.claims.to_string());
         let signature = URL_SAFE_NO_PAD.encode(signature(&input));
         format!("{input}.{signature}")
     }
 
     /// The header as it would be sent, for tests that tamper with its text.
-    pub(crate) fn header_text(&self) -> String {
+    pub fn header_text(&self) -> String {
         self.header.to_string()
     }
 
     /// The payload as it would be sent, for tests that tamper with its text.
-    pub(crate) fn payload_text(&self) -> String {
+    pub fn payload_text(&self) -> String {
         self.claims.to_string()
     }
 }
 
 /// A correctly signed token over any header and payload text, JSON or not.
-pub(crate) fn sign_parts(header: &str, payload: &str, key: &Key) -> String {
+pub fn sign_parts(header: &str, payload: &str, key: &Key) -> String {
     let input = signing_input(header, payload);
     let signature = URL_SAFE_NO_PAD.encode(key.sign(&input));
     format!("{input}.{signature}")
@@ -235,10 +235,10 @@ fn remove(object: &mut Value, name: &str) {
 }
 
 /// The middle part of a compact token.
-pub(crate) fn payload_part(token: &str) -> &str {
+pub fn payload_part(token: &str) -> &str {
     token.split('.').nth(1).expect("a compact token")
 }
 
-pub(crate) fn now() -> u64 {
+pub fn now() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("a clock past 1970").as_secs()
 }
