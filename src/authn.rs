@@ -1,7 +1,9 @@
 //! One token against one provider: its claims before the signature, its identity after.
 
-use crate::config::{ClaimHeader, Encoding, Provider, is_header_value, normal_token_type};
+use crate::config::{ClaimHeader, Encoding, Provider, normal_token_type};
+use crate::grammar::is_header_value;
 use crate::jose::{Claims, Token, VerifiedToken};
+use crate::per_provider::ProviderId;
 use crate::reason::Reason;
 use crate::request::HeaderEdit;
 use crate::rules::scalar_text;
@@ -60,15 +62,14 @@ fn lifetime(claims: &Claims, skew: Duration, now: Timestamp) -> Duration {
 
 /// A verified token of a known provider, and what it tells the upstream.
 pub(crate) struct Authenticated {
-    /// The index of the provider.
-    pub(crate) provider: usize,
+    pub(crate) provider: ProviderId,
     pub(crate) token: VerifiedToken,
     /// The headers that tell the upstream who is calling.
     pub(crate) identity: Vec<HeaderEdit>,
 }
 
 impl Authenticated {
-    pub(crate) fn new(index: usize, provider: &Provider, token: VerifiedToken) -> Self {
+    pub(crate) fn new(id: ProviderId, provider: &Provider, token: VerifiedToken) -> Self {
         let mut identity = Vec::new();
         if let Some(header) = &provider.payload_header {
             let payload = token.payload_segment().as_bytes();
@@ -79,7 +80,7 @@ impl Authenticated {
                 identity.push(HeaderEdit::Set(output.header.shared(), value.as_bytes().into()));
             }
         }
-        Self { provider: index, token, identity }
+        Self { provider: id, token, identity }
     }
 
     /// The token as it came.
@@ -146,12 +147,14 @@ const EDIT_BYTES: usize = size_of::<HeaderEdit>() + 16;
 mod tests {
     use super::*;
     use crate::config::Config;
+    use std::rc::Rc;
 
     const NOW: Timestamp = Timestamp::from_secs(1_000_000);
 
-    fn provider(fields: &str) -> Provider {
+    fn provider(fields: &str) -> Rc<Provider> {
         let json = format!(r#"{{"providers":[{{"issuer":"i","jwksUri":"https://i/"{fields}}}]}}"#);
-        Config::parse(json.as_bytes()).unwrap().providers.remove(0)
+        let config = Config::parse(json.as_bytes()).unwrap();
+        Rc::clone(config.providers.values().next().unwrap())
     }
 
     fn token(header: &str, claims: &str) -> Token {

@@ -4,11 +4,12 @@
 //! [`Host`].
 
 use crate::config::{Config, Provider, RemoteJwks};
-use crate::engine::{Disposition, Engine, MAX_TIMEOUT, Output, StreamId};
+use crate::engine::{Disposition, Engine, MAX_TIMEOUT, Output};
 use crate::event::Event;
 use crate::jose::Crypto;
-use crate::jwks::{FetchError, FetchId, JwksResponse, Written};
-use crate::request::RequestHead;
+use crate::jwks::{FetchError, FetchId, JwksResponse, SHARED_DATA_VERSION, Written};
+use crate::per_provider::PerProvider;
+use crate::request::{RequestHead, StreamId};
 use crate::time::Timestamp;
 use crate::verdict::Verdict;
 use std::time::Duration;
@@ -43,8 +44,8 @@ pub struct Driver {
     engine: Engine,
     /// The calls in flight, by the tokens that the host gave; there are few.
     calls: Vec<(u32, FetchId)>,
-    /// The names in the shared data, by provider.
-    names: Vec<String>,
+    /// The names in the shared data.
+    names: PerProvider<String>,
     /// Whether the timer runs as soon as it can. To set it again would put it off: a stream of
     /// requests that come and go would do so for ever.
     is_timer_urgent: bool,
@@ -59,7 +60,7 @@ impl Driver {
         host: &mut impl Host,
         now: Timestamp,
     ) -> Self {
-        let names = config.providers.iter().map(shared_name).collect();
+        let names = config.providers.map(|_, provider| shared_name(provider));
         let engine = Engine::new(config, crypto, seed, now);
         let mut driver = Self { engine, calls: Vec::new(), names, is_timer_urgent: false };
         driver.arm_timer(host, now);
@@ -128,7 +129,7 @@ impl Driver {
                     Err(error) => self.engine.handle_response(fetch.id, Err(error), now),
                 },
                 Output::ReadShared { provider } => {
-                    let (bytes, version) = host.read_shared(self.name(provider));
+                    let (bytes, version) = host.read_shared(&self.names[provider]);
                     self.engine.handle_shared(provider, bytes.as_deref(), version, now);
                 }
                 Output::Settle(stream, verdict) => {
@@ -136,7 +137,7 @@ impl Driver {
                     settled = settled.saturating_add(1);
                 }
                 Output::WriteShared { provider, bytes, version } => {
-                    let written = host.write_shared(self.name(provider), &bytes, version);
+                    let written = host.write_shared(&self.names[provider], &bytes, version);
                     self.engine.handle_written(provider, written, now);
                 }
             }
@@ -157,10 +158,6 @@ impl Driver {
             host.report(&event, self.engine.config());
         }
     }
-
-    fn name(&self, provider: usize) -> &str {
-        self.names.get(provider).map_or("", String::as_str)
-    }
 }
 
 /// The name of a provider's keys in the shared data, which all plugins of the proxy share.
@@ -173,8 +170,6 @@ fn shared_name(provider: &Provider) -> String {
     })
 }
 
-/// What the names in the shared data begin with. Another layout of what stands there needs another.
-pub(crate) const SHARED_DATA_VERSION: &str = "mesh_jwt.v2";
 /// The shortest timer that hosts offer: zero switches it off.
 const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 /// How many requests are settled in one call of the host. Each that is answered ends within it, and

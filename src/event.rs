@@ -3,6 +3,8 @@
 use crate::config::Config;
 use crate::jose::{Shown, SkippedKey};
 use crate::jwks::{FetchError, Outcome};
+use crate::per_provider::ProviderId;
+use crate::time::whole_millis;
 use std::time::Duration;
 
 /// Something to count or to log. Nothing in it comes from a token.
@@ -16,15 +18,15 @@ pub enum Event {
     },
     /// The configuration holds keys that cannot be used.
     ConfiguredKeysSkipped {
-        /// The index of the provider.
-        provider: usize,
+        /// Whose keys they are.
+        provider: ProviderId,
         /// Which, and why.
         skipped: Vec<SkippedKey>,
     },
     /// A fetch brought no keys.
     FetchFailed {
-        /// The index of the provider.
-        provider: usize,
+        /// Whose keys they are.
+        provider: ProviderId,
         /// Why.
         error: FetchError,
         /// When the next attempt comes.
@@ -34,8 +36,8 @@ pub enum Event {
     },
     /// A fetch brought keys.
     Fetched {
-        /// The index of the provider.
-        provider: usize,
+        /// Whose keys they are.
+        provider: ProviderId,
         /// How many usable keys the set holds.
         keys: usize,
         /// How many of them were not known before.
@@ -45,8 +47,8 @@ pub enum Event {
     },
     /// The endpoints of one issuer publish different sets.
     Inconsistent {
-        /// The index of the provider.
-        provider: usize,
+        /// Whose keys they are.
+        provider: ProviderId,
         /// The `kid`s of some of its keys, each no longer than a log can bear.
         kids: Vec<String>,
         /// How many keys it has.
@@ -54,13 +56,13 @@ pub enum Event {
     },
     /// A request waits for a key that is looked for.
     Missed {
-        /// The index of the provider.
-        provider: usize,
+        /// Whose keys they are.
+        provider: ProviderId,
     },
     /// A request was denied because whether its key exists could not be settled in time.
     MissSuppressed {
-        /// The index of the provider.
-        provider: usize,
+        /// Whose keys they are.
+        provider: ProviderId,
     },
     /// A signature was checked.
     SignatureChecked {
@@ -69,8 +71,8 @@ pub enum Event {
     },
     /// A request was allowed by a key that is trusted only because refreshes fail.
     StaleKeyUsed {
-        /// The index of the provider.
-        provider: usize,
+        /// Whose keys they are.
+        provider: ProviderId,
     },
     /// A token was known to be signed by a key that is still trusted.
     TokenCacheHit,
@@ -90,7 +92,7 @@ pub enum Level {
 }
 
 impl Event {
-    pub(crate) fn of_fetch(provider: usize, outcome: Outcome) -> Self {
+    pub(crate) fn of_fetch(provider: ProviderId, outcome: Outcome) -> Self {
         match outcome {
             Outcome::Disagreement { kids, keys } => Self::Inconsistent { provider, kids, keys },
             Outcome::Failed { error, retry_in, trusted_keys } => {
@@ -105,14 +107,13 @@ impl Event {
     /// The line to log, if there is one.
     #[must_use]
     pub fn log_line(&self, config: &Config) -> Option<(Level, String)> {
-        let provider = |index: &usize| config.providers.get(*index);
-        let name = |index| provider(index).map_or("?", |provider| provider.name.as_str());
+        let name = |provider: &ProviderId| config.providers[*provider].name.as_str();
         match self {
             Self::ClockSteppedBack { by } => {
                 Some((Level::Warn, format!("the clock stepped back by {}", shown(*by))))
             }
-            Self::FetchFailed { provider: index, error, retry_in, trusted_keys } => {
-                let source = provider(index).and_then(|provider| provider.remote_jwks());
+            Self::FetchFailed { provider, error, retry_in, trusted_keys } => {
+                let source = config.providers[*provider].remote_jwks();
                 let source = source.map_or_else(String::new, |jwks| {
                     format!(
                         " from {}://{}{} (cluster {:?})",
@@ -127,7 +128,7 @@ impl Event {
                     Level::Warn,
                     format!(
                         "provider {}: no JWK Set{source}: {error}; {keys}; next attempt in {}",
-                        name(index),
+                        name(provider),
                         shown(*retry_in)
                     ),
                 ))
@@ -193,7 +194,7 @@ fn level_of(skipped: &[SkippedKey]) -> Level {
 
 fn shown(duration: Duration) -> String {
     match duration.as_secs() {
-        0..10 => format!("{} ms", duration.as_millis()),
+        0..10 => format!("{} ms", whole_millis(duration)),
         secs => format!("{secs} s"),
     }
 }

@@ -1,6 +1,6 @@
 //! Names of the headers that the filter owns.
 
-use crate::config::{ConfigError, Object};
+use crate::grammar::is_token;
 use std::cmp::Ordering;
 use std::rc::Rc;
 
@@ -18,12 +18,6 @@ impl HeaderName {
             return Err(format!("the header {name:?} has a meaning of its own; choose another"));
         }
         Ok(Self(name.into()))
-    }
-
-    /// Reads a required member of a configuration object.
-    pub(crate) fn read(object: &mut Object, member: &'static str) -> Result<Self, ConfigError> {
-        let text = object.required_string(member, "name a header")?;
-        Self::parse(&text).map_err(|problem| object.error(member, problem))
     }
 
     pub(crate) fn as_str(&self) -> &str {
@@ -79,16 +73,6 @@ fn compare(a: &str, b: &str) -> Ordering {
         _ => b'-',
     };
     a.len().cmp(&b.len()).then_with(|| a.bytes().map(fold).cmp(b.bytes().map(fold)))
-}
-
-/// Whether `text` is a token (RFC 9110 §5.6.2), as names of headers, cookies and methods are.
-pub(crate) fn is_token(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(is_tchar)
-}
-
-/// Whether a token may hold it.
-pub(crate) fn is_tchar(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
 /// Headers that frame or route the message: to edit them is to change another request.

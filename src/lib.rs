@@ -35,6 +35,7 @@ pub mod event;
 pub mod jose;
 pub mod jwks;
 pub mod metrics;
+pub mod per_provider;
 pub mod reason;
 pub mod reply;
 pub mod request;
@@ -42,7 +43,9 @@ pub mod time;
 pub mod verdict;
 
 mod authn;
+mod grammar;
 mod header_name;
+mod judge;
 mod location;
 mod rules;
 mod screen;

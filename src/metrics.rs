@@ -2,6 +2,7 @@
 
 use crate::config::Config;
 use crate::event::Event;
+use crate::per_provider::ProviderId;
 use crate::reason::Reason;
 use crate::verdict::{PassReason, Verdict};
 
@@ -14,8 +15,8 @@ pub enum Metric {
     CorsPreflight,
     /// Requests that got a local reply.
     Denied(Reason),
-    /// What concerns the keys of one provider, by its index.
-    Jwks(usize, JwksMetric),
+    /// What concerns the keys of one provider.
+    Jwks(ProviderId, JwksMetric),
     /// Requests that wait for keys at the moment; a gauge.
     Paused,
     /// Requests that needed no token and had none looked at.
@@ -66,8 +67,10 @@ impl Metric {
         ];
         let denied = Reason::ALL.iter().copied().map(Self::Denied);
         let reported = Reason::ALL.iter().copied().map(Self::Reported);
-        let jwks = (0..config.providers.len())
-            .flat_map(|provider| JwksMetric::ALL.map(|metric| Self::Jwks(provider, metric)));
+        let jwks = config
+            .providers
+            .iter()
+            .flat_map(|(provider, _)| JwksMetric::ALL.map(|metric| Self::Jwks(provider, metric)));
         plain.into_iter().chain(denied).chain(reported).chain(jwks)
     }
 
@@ -88,7 +91,7 @@ impl Metric {
     /// The counter that an event adds to, if there is one.
     #[must_use]
     pub fn of_event(event: &Event) -> Option<Self> {
-        let jwks = |provider: &usize, metric| Some(Self::Jwks(*provider, metric));
+        let jwks = |provider: &ProviderId, metric| Some(Self::Jwks(*provider, metric));
         match event {
             Event::ClockSteppedBack { .. } | Event::ConfiguredKeysSkipped { .. } => None,
             Event::FetchFailed { provider, .. } => jwks(provider, JwksMetric::FetchFailed),
@@ -118,7 +121,7 @@ impl Metric {
             Self::CorsPreflight => "mesh_jwt.cors_preflight".to_owned(),
             Self::Denied(reason) => format!("mesh_jwt.denied.{reason}"),
             Self::Jwks(provider, metric) => {
-                let provider = config.providers.get(provider).map_or("?", |p| p.name.as_str());
+                let provider = &config.providers[provider].name;
                 let metric = match metric {
                     JwksMetric::FetchFailed => "fetch_failed",
                     JwksMetric::FetchSuccess => "fetch_success",

@@ -16,14 +16,6 @@ pub struct LocalReply {
 }
 
 impl LocalReply {
-    /// The reply to a request that the host keeps from the filter: what nobody can check or edit
-    /// goes nowhere.
-    #[cfg(target_arch = "wasm32")]
-    pub(crate) fn host_failure() -> Self {
-        let body = r#"{"title":"Internal Server Error","status":500}"#;
-        Self { status: 500, headers: vec![problem_json()], body: body.to_owned() }
-    }
-
     /// `scopes` are those that the rule asks for; `retry_in` is when asking again may help.
     pub(crate) fn new(
         reason: Reason,
@@ -36,7 +28,9 @@ impl LocalReply {
             headers.push(("www-authenticate", challenge));
         }
         if reason.status() == 503 {
-            let whole_seconds = retry_in.unwrap_or_default().as_millis().div_ceil(1000).max(1);
+            let retry_in = retry_in.unwrap_or_default();
+            let began = u64::from(retry_in.subsec_nanos() > 0);
+            let whole_seconds = retry_in.as_secs().saturating_add(began).max(1);
             headers.push(("retry-after", whole_seconds.to_string()));
         }
         // None of these texts holds a character that JSON would escape.

@@ -1,6 +1,7 @@
 //! The part of a request that decisions are made on, as the host hands it over.
 
-use crate::header_name::{is_same_to_lax_servers, is_token};
+use crate::grammar::is_token;
+use crate::header_name::is_same_to_lax_servers;
 use std::borrow::Cow;
 use std::rc::Rc;
 
@@ -81,6 +82,10 @@ impl<'a> FromIterator<(&'a str, &'a [u8])> for RequestHead<'a> {
         Self { headers: headers.into_iter().collect(), has_body: false }
     }
 }
+
+/// Names one request among those of an engine.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub struct StreamId(pub u32);
 
 /// One change to the headers of a request on its way upstream.
 #[derive(Clone, Debug, Eq, PartialEq)]

@@ -4,22 +4,16 @@ use crate::authn::{self, Authenticated};
 use crate::config::{Config, Mode};
 use crate::jose::Token;
 use crate::location::{self, Found, Location};
+use crate::per_provider::ProviderId;
 use crate::reason::Reason;
 use crate::reply::{self, LocalReply};
 use crate::request::{HeaderEdit, RequestHead};
 use crate::rules::{Access, Requirement};
-use crate::sorted_map::SortedMap;
 use crate::time::Timestamp;
 use crate::token_cache::TokenCache;
 use crate::verdict::{Denial, Pass, PassReason, Verdict};
 use std::rc::Rc;
 use std::time::Duration;
-
-/// A token that only lacks a key to be judged by.
-pub(crate) struct Candidate {
-    pub(crate) bearer: Bearer,
-    pub(crate) case: Case,
-}
 
 /// A token, and what is known of its signature.
 pub(crate) enum Bearer {
@@ -27,20 +21,33 @@ pub(crate) enum Bearer {
     Unverified(Token),
     /// A key made it, which may not be trusted any more.
     Verified(Rc<Authenticated>),
+    /// That it has waited for a key.
+    Waiting(String),
 }
 
 impl Bearer {
-    fn token(&self) -> &Token {
+    /// The token as it came.
+    pub(crate) fn into_text(self) -> String {
         match self {
-            Self::Unverified(token) => token,
-            Self::Verified(verified) => verified.token.token(),
+            Self::Unverified(token) => token.into_text(),
+            Self::Verified(verified) => verified.text().to_owned(),
+            Self::Waiting(text) => text,
+        }
+    }
+
+    /// The token, taken apart, with nothing known of its signature.
+    pub(crate) fn into_token(self) -> Result<Token, Reason> {
+        match self {
+            Self::Unverified(token) => Ok(token),
+            Self::Verified(verified) => Token::parse(verified.text().as_bytes()),
+            Self::Waiting(text) => Token::parse(text.as_bytes()),
         }
     }
 }
 
 /// What else the judgement on a token needs.
 pub(crate) struct Case {
-    pub(crate) provider: usize,
+    pub(crate) provider: ProviderId,
     pub(crate) requirement: Rc<Requirement>,
     pub(crate) realm: Rc<str>,
 }
@@ -48,8 +55,8 @@ pub(crate) struct Case {
 /// What is known of a request before any key is looked at, and the edits that it goes on with, if it
 /// goes on: those do not depend on what becomes of the token.
 pub(crate) enum Screened {
-    Candidate(Candidate, Vec<HeaderEdit>),
     Decided(Verdict),
+    Undecided(Bearer, Case, Vec<HeaderEdit>),
 }
 
 impl Case {
@@ -69,7 +76,6 @@ impl Case {
 /// Decides what can be decided without keys.
 pub(crate) fn screen(
     config: &Config,
-    issuers: &SortedMap<String, usize>,
     verified: &mut TokenCache,
     request: &RequestHead<'_>,
     now: Timestamp,
@@ -91,60 +97,68 @@ pub(crate) fn screen(
         Screened::Decided(carry_out(config, Denial { reason, provider, reply }, edits))
     };
 
-    let (place, bytes) = match find_token(config, requirement, request) {
+    let (location, bytes) = match find_token(config, requirement, request) {
         None if is_optional => {
             return pass(PassReason::Public, edits(config, request, None));
         }
         None => return deny(Reason::TokenMissing, None),
-        Some((place, Found::Token(bytes))) => (place, bytes),
+        Some((location, Found::Token(bytes))) => (location, bytes),
         Some(_) => return deny(Reason::MultipleTokens, None),
     };
     if bytes.len() > config.max_token_bytes {
         return deny(Reason::TokenTooLarge, None);
     }
-    let bearer = match verified.find(&bytes) {
-        Some(verified) => Bearer::Verified(verified),
-        None => match Token::parse(&bytes) {
-            Ok(token) => Bearer::Unverified(token),
-            Err(reason) => return deny(reason, None),
-        },
+    let (bearer, id) = match admit(config, requirement, verified, location, &bytes, now) {
+        Ok(admitted) => admitted,
+        Err((reason, id)) => return deny(reason, id),
     };
-    let token = bearer.token();
-    let index = match &bearer {
-        Bearer::Unverified(token) => token.claims().issuer().and_then(|iss| issuers.get(iss)),
-        Bearer::Verified(verified) => Some(&verified.provider),
+    let is_kept = config.providers[id].forward_original_token;
+    let edits = edits(config, request, is_kept.then_some(location));
+    let case = Case { provider: id, requirement: Rc::clone(requirement), realm };
+    Screened::Undecided(bearer, case, edits)
+}
+
+/// A token that only lacks a key to be judged by, and its provider; or why it is refused without one.
+fn admit(
+    config: &Config,
+    requirement: &Requirement,
+    verified: &mut TokenCache,
+    location: &Location,
+    bytes: &[u8],
+    now: Timestamp,
+) -> Result<(Bearer, ProviderId), (Reason, Option<ProviderId>)> {
+    let check = |token: &Token, id: Option<ProviderId>| {
+        let is_for = |id: &ProviderId| config.providers[*id].locations.contains(location);
+        let id = id.filter(is_for).ok_or((Reason::IssuerUnknown, None))?;
+        let deny = |reason| (reason, Some(id));
+        authn::check(&config.providers[id], token, now).map_err(deny)?;
+        match requirement.takes_provider(id) {
+            true => Ok(id),
+            false => Err(deny(Reason::ProviderNotAllowed)),
+        }
     };
-    let found = index.and_then(|index| Some((*index, config.providers.get(*index)?)));
-    let (index, provider) = match found {
-        Some((index, provider)) if provider.places.contains(&place) => (index, provider),
-        _ => return deny(Reason::IssuerUnknown, None),
-    };
-    if let Err(reason) = authn::check(provider, token, now) {
-        return deny(reason, Some(index));
+    if let Some(verified) = verified.find(bytes) {
+        let id = check(verified.token.token(), Some(verified.provider))?;
+        return Ok((Bearer::Verified(verified), id));
     }
-    if !requirement.takes_provider(index) {
-        return deny(Reason::ProviderNotAllowed, Some(index));
-    }
-    let kept = config.locations.get(place).filter(|_| provider.forward_original_token);
-    let edits = edits(config, request, kept);
-    let case = Case { provider: index, requirement: Rc::clone(requirement), realm };
-    Screened::Candidate(Candidate { bearer, case }, edits)
+    let token = Token::parse(bytes).map_err(|reason| (reason, None))?;
+    let issuer = token.claims().issuer();
+    let id = check(&token, issuer.and_then(|issuer| config.provider_of(issuer)))?;
+    Ok((Bearer::Unverified(token), id))
 }
 
 /// The first place that holds a token: the accepted providers' places come before the others', so
 /// that a token which the rule does not take neither hides one that it does, nor goes unseen.
-fn find_token<'r>(
-    config: &Config,
+fn find_token<'c, 'r>(
+    config: &'c Config,
     requirement: &Requirement,
     request: &RequestHead<'r>,
-) -> Option<(usize, Found<'r>)> {
-    let named = requirement.providers.iter().flatten();
-    let accepted = named.filter_map(|index| config.providers.get(*index));
+) -> Option<(&'c Location, Found<'r>)> {
+    let accepted = requirement.providers.iter().flatten();
     accepted
-        .flat_map(|provider| &provider.places)
-        .copied()
-        .chain(0..config.locations.len())
-        .filter_map(|place| Some((place, config.locations.get(place)?.find(request))))
+        .flat_map(|provider| &config.providers[*provider].locations)
+        .chain(&config.locations)
+        .map(|location| (location, location.find(request)))
         .find(|(_, found)| *found != Found::Nothing)
 }
 

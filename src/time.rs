@@ -60,6 +60,12 @@ impl Timestamp {
     }
 }
 
+/// The milliseconds of a duration, in an integer that a module of 32 bits can print without another
+/// kilobyte of code.
+pub(crate) fn whole_millis(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1000).saturating_add(duration.subsec_millis().into())
+}
+
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

@@ -181,7 +181,8 @@ mod tests {
         let set = KeySet::parse(set.as_bytes()).unwrap();
         let key = SigningKey::<sha2::Sha256>::new(private);
         let config = br#"{"providers":[{"issuer":"i","jwksUri":"https://i/"}]}"#;
-        let provider = Config::parse(config).unwrap().providers.remove(0);
+        let config = Config::parse(config).unwrap();
+        let (id, provider) = config.providers.iter().next().unwrap();
         let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"RS256"}"#);
         std::array::from_fn(|number| {
             let claims = format!(r#"{{"n":{number},"filling":"{}"}}"#, "x".repeat(filling));
@@ -189,7 +190,7 @@ mod tests {
             let signature = URL_SAFE_NO_PAD.encode(key.sign(signed.as_bytes()).to_bytes());
             let token = Token::parse(format!("{signed}.{signature}").as_bytes()).unwrap();
             match token.verify(set.keys.iter(), Crypto::Module, || ()) {
-                Verification::Verified(token) => Rc::new(Authenticated::new(0, &provider, token)),
+                Verification::Verified(token) => Rc::new(Authenticated::new(id, provider, token)),
                 Verification::Failed(_) => panic!("the key is the right one"),
             }
         })

@@ -1,6 +1,7 @@
 //! What is to become of a request.
 
 use crate::authn::Authenticated;
+use crate::per_provider::ProviderId;
 use crate::reason::Reason;
 use crate::reply::LocalReply;
 use crate::request::HeaderEdit;
@@ -16,18 +17,36 @@ pub enum Verdict {
     Pass(Pass),
 }
 
-/// Leave to go on with an identity; there is no way to make one without a verified token.
+/// Leave to go on with an identity. Only a verified token makes one:
+///
+/// ```compile_fail,E0451
+/// use mesh_jwt::verdict::{Allow, Verdict};
+///
+/// fn forged(granted: Allow) -> Verdict {
+///     Verdict::Allow(Allow { edits: Vec::new(), ..granted })
+/// }
+/// ```
 #[derive(Debug)]
 pub struct Allow {
-    /// The index of the provider whose token it was.
-    pub provider: usize,
-    /// The changes to the request headers.
-    pub edits: Vec<HeaderEdit>,
+    provider: ProviderId,
+    edits: Vec<HeaderEdit>,
 }
 
 impl Allow {
     pub(crate) fn new(token: &Authenticated) -> Self {
         Self { provider: token.provider, edits: token.identity.clone() }
+    }
+
+    /// The provider whose token it was.
+    #[must_use]
+    pub fn provider(&self) -> ProviderId {
+        self.provider
+    }
+
+    /// The changes to the request headers.
+    #[must_use]
+    pub fn edits(&self) -> &[HeaderEdit] {
+        &self.edits
     }
 }
 
@@ -51,8 +70,8 @@ pub enum PassReason {
     Reported {
         /// Why it would have been.
         reason: Reason,
-        /// The index of the provider whose token it was, if that is known.
-        provider: Option<usize>,
+        /// The provider whose token it was, if that is known.
+        provider: Option<ProviderId>,
     },
 }
 
@@ -61,8 +80,8 @@ pub enum PassReason {
 pub struct Denial {
     /// Why.
     pub reason: Reason,
-    /// The index of the provider whose token it was, if that is known.
-    pub provider: Option<usize>,
+    /// The provider whose token it was, if that is known.
+    pub provider: Option<ProviderId>,
     /// What the caller is told.
     pub reply: LocalReply,
 }
@@ -94,9 +113,9 @@ impl Verdict {
         }
     }
 
-    /// The index of the provider whose token it was, if that is known.
+    /// The provider whose token it was, if that is known.
     #[must_use]
-    pub fn provider(&self) -> Option<usize> {
+    pub fn provider(&self) -> Option<ProviderId> {
         match self {
             Self::Allow(allow) => Some(allow.provider),
             Self::Deny(denial) => denial.provider,

@@ -3,20 +3,22 @@
 //! Each provider has a queue of its own. When there is no room left, the longest queue gives a place
 //! up, so that no provider's trouble keeps another's requests out.
 
-use crate::engine::StreamId;
+use crate::per_provider::{PerProvider, ProviderId};
+use crate::request::StreamId;
 use crate::screen::Case;
+use crate::sorted_map::SortedMap;
 use crate::time::Timestamp;
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// Requests that wait, in the order in which they came.
 pub(crate) struct Waiting {
     most: usize,
-    /// By provider.
-    queues: Vec<BTreeMap<Ticket, (StreamId, Paused)>>,
-    places: BTreeMap<StreamId, (usize, Ticket)>,
+    queues: PerProvider<Queue>,
     next: Ticket,
 }
+
+/// Boxed, since those that come later move when one goes.
+type Queue = SortedMap<Ticket, (StreamId, Box<Paused>)>;
 
 /// When a request came: the lower, the earlier.
 pub(crate) type Ticket = u64;
@@ -26,9 +28,14 @@ pub(crate) type Ticket = u64;
 pub(crate) struct Paused {
     pub(crate) token: String,
     pub(crate) case: Case,
+    pub(crate) patience: Patience,
+}
+
+/// How long a request may wait, and for what.
+pub(crate) struct Patience {
     pub(crate) since: Timestamp,
     pub(crate) deadline: Timestamp,
-    /// Absent while there are no keys at all.
+    /// Absent until the token has been checked with the keys that there are.
     pub(crate) miss: Option<Miss>,
 }
 
@@ -52,21 +59,17 @@ pub(crate) enum Room {
 }
 
 impl Waiting {
-    pub(crate) fn new(providers: usize, most: usize) -> Self {
-        Self {
-            most,
-            queues: (0..providers).map(|_| BTreeMap::new()).collect(),
-            places: BTreeMap::new(),
-            next: 0,
-        }
+    /// `queues` says which providers there are.
+    pub(crate) fn new<T>(providers: &PerProvider<T>, most: usize) -> Self {
+        Self { most, queues: providers.map(|_, _| Queue::new()), next: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.places.len()
+        self.queues.values().map(SortedMap::len).sum()
     }
 
     pub(crate) fn contains(&self, stream: StreamId) -> bool {
-        self.places.contains_key(&stream)
+        self.find(stream).is_some()
     }
 
     /// Makes room for a request of this provider.
@@ -76,78 +79,83 @@ impl Waiting {
     /// against the one that came.
     pub(crate) fn make_room(
         &mut self,
-        provider: usize,
+        provider: ProviderId,
         is_doubtful: impl FnOnce(&Paused) -> bool,
     ) -> Room {
         if self.len() < self.most {
             return Room::Free;
         }
-        let len = |index: usize| self.queues.get(index).map_or(0, BTreeMap::len);
-        let longest = (0..self.queues.len()).max_by_key(|index| len(*index)).unwrap_or(provider);
-        let is_unfair = len(longest) > len(provider).saturating_add(1) || len(provider) == 0;
-        let gives = if is_unfair { longest } else { provider };
-        let oldest = self.queues.get(gives).and_then(BTreeMap::first_key_value);
-        let Some((_, (stream, paused))) = oldest else { return Room::Full };
-        if gives == provider && !is_doubtful(paused) {
+        let own = self.queues[provider].len();
+        let longest = self.queues.iter().max_by_key(|(_, queue)| queue.len());
+        let gives = match longest {
+            Some((longest, queue)) if own == 0 || queue.len() > own.saturating_add(1) => longest,
+            _ => provider,
+        };
+        let Some((_, (_, oldest))) = self.queues[gives].first() else { return Room::Full };
+        if gives == provider && !is_doubtful(oldest) {
             return Room::Full;
         }
-        let stream = *stream;
-        self.remove(stream).map_or(Room::Full, |paused| Room::Of(stream, Box::new(paused)))
+        match self.queues[gives].pop_first() {
+            Some((_, (stream, oldest))) => Room::Of(stream, oldest),
+            None => Room::Full,
+        }
     }
 
     /// Takes in a request that comes last.
     pub(crate) fn insert(&mut self, stream: StreamId, paused: Paused) {
         // A host that uses a number again has forgotten who had it before.
         self.remove(stream);
-        self.put_back(self.next, stream, paused);
+        self.put_back(self.next, stream, Box::new(paused));
         self.next = self.next.wrapping_add(1);
     }
 
-    pub(crate) fn remove(&mut self, stream: StreamId) -> Option<Paused> {
-        let (provider, ticket) = self.places.remove(&stream)?;
-        self.queues.get_mut(provider)?.remove(&ticket).map(|(_, paused)| paused)
+    pub(crate) fn remove(&mut self, stream: StreamId) -> Option<Box<Paused>> {
+        let (provider, ticket) = self.find(stream)?;
+        self.queues[provider].remove(&ticket).map(|(_, paused)| paused)
     }
 
     /// Takes out all requests of a provider, in their order, to be judged again.
-    pub(crate) fn take(&mut self, provider: usize) -> Vec<(Ticket, StreamId, Paused)> {
-        let queue = self.queues.get_mut(provider).map(std::mem::take).unwrap_or_default();
-        let requests = queue.into_iter().map(|(ticket, (stream, paused))| {
-            self.places.remove(&stream);
-            (ticket, stream, paused)
-        });
-        requests.collect()
+    pub(crate) fn take(
+        &mut self,
+        provider: ProviderId,
+    ) -> impl Iterator<Item = (Ticket, StreamId, Box<Paused>)> + use<> {
+        let queue = std::mem::replace(&mut self.queues[provider], Queue::new());
+        queue.into_iter().map(|(ticket, (stream, paused))| (ticket, stream, paused))
     }
 
     /// Puts a request back to where it was.
-    pub(crate) fn put_back(&mut self, ticket: Ticket, stream: StreamId, paused: Paused) {
-        let provider = paused.case.provider;
-        if let Some(queue) = self.queues.get_mut(provider) {
-            queue.insert(ticket, (stream, paused));
-            self.places.insert(stream, (provider, ticket));
-        }
+    pub(crate) fn put_back(&mut self, ticket: Ticket, stream: StreamId, paused: Box<Paused>) {
+        self.queues[paused.case.provider].insert(ticket, (stream, paused));
     }
 
     /// The request of a provider that came last.
-    pub(crate) fn newest(&self, provider: usize) -> Option<&Paused> {
-        self.queues.get(provider)?.last_key_value().map(|(_, (_, paused))| paused)
+    pub(crate) fn newest(&self, provider: ProviderId) -> Option<&Paused> {
+        self.queues[provider].last().map(|(_, (_, paused))| &**paused)
     }
 
     /// When the first request of each provider has waited long enough.
-    pub(crate) fn deadlines(&self) -> impl Iterator<Item = (usize, Timestamp)> {
-        let queues = self.queues.iter().enumerate();
-        queues.filter_map(|(provider, queue)| {
-            let (_, (_, oldest)) = queue.first_key_value()?;
-            Some((provider, oldest.deadline))
+    pub(crate) fn deadlines(&self) -> impl Iterator<Item = (ProviderId, Timestamp)> {
+        self.queues.iter().filter_map(|(provider, queue)| {
+            let (_, (_, oldest)) = queue.first()?;
+            Some((provider, oldest.patience.deadline))
         })
     }
 
     /// Keeps every deadline as far away as it was.
     pub(crate) fn clock_stepped_back(&mut self, by: Duration) {
-        let queues = self.queues.iter_mut().flat_map(BTreeMap::values_mut);
+        let queues = self.queues.iter_mut().flat_map(|(_, queue)| queue.values_mut());
         for (_, paused) in queues {
-            for time in [&mut paused.since, &mut paused.deadline] {
+            let Patience { since, deadline, .. } = &mut paused.patience;
+            for time in [since, deadline] {
                 *time = time.saturating_sub(by);
             }
         }
+    }
+
+    fn find(&self, stream: StreamId) -> Option<(ProviderId, Ticket)> {
+        self.queues.iter().find_map(|(provider, queue)| {
+            let place = queue.iter().find(|(_, (other, _))| *other == stream);
+            place.map(|(ticket, _)| (provider, *ticket))
+        })
     }
 }

@@ -15,16 +15,16 @@ mod tests;
 
 pub use error::ConfigError;
 pub(crate) use object::Object;
-pub(crate) use provider::{
-    ClaimHeader, Encoding, KeySource, MAX_TIMEOUT, is_header_value, is_visible_ascii,
-    normal_token_type,
-};
+pub(crate) use provider::{ClaimHeader, Encoding, KeySource, MAX_TIMEOUT, normal_token_type};
 pub use provider::{Provider, RemoteJwks};
 
+use crate::grammar::is_visible_ascii;
 use crate::header_name::OwnedHeaders;
 use crate::jose::parse_json;
 use crate::location::Location;
+use crate::per_provider::{PerProvider, ProviderId};
 use crate::rules::Rules;
+use crate::sorted_map::SortedMap;
 use error::Path;
 use std::rc::Rc;
 use std::time::Duration;
@@ -36,8 +36,10 @@ pub struct Config {
     pub mode: Mode,
     /// The `realm` of challenges; absent: the request's authority.
     pub(crate) realm: Option<Rc<str>>,
-    /// The issuers whose tokens are accepted; never empty.
-    pub providers: Vec<Provider>,
+    /// The issuers whose tokens are accepted; there is at least one.
+    pub providers: PerProvider<Rc<Provider>>,
+    /// The same, by their exact `iss`.
+    issuers: SortedMap<String, ProviderId>,
     /// What any provider sets.
     pub(crate) owned_headers: OwnedHeaders,
     /// Where any provider's tokens may be, each place once.
@@ -96,12 +98,16 @@ impl Config {
         if providers.is_empty() {
             return Err(object.error("providers", "is missing or empty; name at least one issuer"));
         }
-        let mut providers =
-            providers.into_iter().map(Provider::read).collect::<Result<Vec<_>, _>>()?;
+        let providers = providers.into_iter().map(|provider| Provider::read(provider).map(Rc::new));
+        let providers = PerProvider::new(providers.collect::<Result<_, _>>()?);
         check_distinct(&object, &providers)?;
-        let owned_headers = OwnedHeaders::new(providers.iter().flat_map(Provider::output_headers));
+        let output_headers = providers.values().flat_map(|provider| provider.output_headers());
+        let owned_headers = OwnedHeaders::new(output_headers);
         check_locations(&object, &providers, &owned_headers)?;
-        let locations = number_locations(&mut providers);
+        let mut issuers = SortedMap::new();
+        for (id, provider) in providers.iter() {
+            issuers.insert(provider.issuer.clone(), id);
+        }
         let ignore_path_case = object.bool("caseInsensitivePaths", false)?;
         let rules = object
             .objects("rules")?
@@ -119,9 +125,10 @@ impl Config {
                 Mode::Enforce,
             )?,
             realm: realm.map(Rc::from),
+            locations: all_locations(&providers),
             providers,
+            issuers,
             owned_headers,
-            locations,
             rules: Rules::new(rules, ignore_path_case),
             bypass_cors_preflight: object.bool("bypassCorsPreflight", true)?,
             jwks_wait_timeout: object.duration(
@@ -151,6 +158,13 @@ impl Config {
     }
 }
 
+impl Config {
+    /// The provider whose tokens carry this `iss`.
+    pub(crate) fn provider_of(&self, issuer: &str) -> Option<ProviderId> {
+        self.issuers.get(issuer).copied()
+    }
+}
+
 fn token_cache_entries(object: &mut Object) -> Result<usize, ConfigError> {
     let Some(mut cache) = object.object("tokenCache")? else {
         return Ok(DEFAULT_TOKEN_CACHE_ENTRIES);
@@ -160,10 +174,13 @@ fn token_cache_entries(object: &mut Object) -> Result<usize, ConfigError> {
     Ok(entries)
 }
 
-fn check_distinct(object: &Object, providers: &[Provider]) -> Result<(), ConfigError> {
-    for (index, provider) in providers.iter().enumerate() {
+fn check_distinct(
+    object: &Object,
+    providers: &PerProvider<Rc<Provider>>,
+) -> Result<(), ConfigError> {
+    for (index, provider) in providers.values().enumerate() {
         let path = object.path().member("providers").item(index);
-        for earlier in providers.iter().take(index) {
+        for earlier in providers.values().take(index) {
             if earlier.issuer == provider.issuer {
                 return Err(ConfigError::new(
                     &path.member("issuer"),
@@ -188,10 +205,10 @@ fn check_distinct(object: &Object, providers: &[Provider]) -> Result<(), ConfigE
 /// A header that is stripped from every request can bring no token.
 fn check_locations(
     object: &Object,
-    providers: &[Provider],
+    providers: &PerProvider<Rc<Provider>>,
     owned_headers: &OwnedHeaders,
 ) -> Result<(), ConfigError> {
-    for (index, provider) in providers.iter().enumerate() {
+    for (index, provider) in providers.values().enumerate() {
         for location in &provider.locations {
             let Location::Header { name, .. } = location else { continue };
             if owned_headers.resemble(name) {
@@ -208,19 +225,15 @@ fn check_locations(
     Ok(())
 }
 
-/// Makes a list of all locations, and has each provider point into it.
-fn number_locations(providers: &mut [Provider]) -> Vec<Location> {
-    let mut locations = Vec::new();
-    for provider in providers {
-        for location in &provider.locations {
-            let known = locations.iter().position(|other| other == location);
-            provider.places.push(known.unwrap_or(locations.len()));
-            if known.is_none() {
-                locations.push(location.clone());
-            }
+/// The locations of all providers, each once.
+fn all_locations(providers: &PerProvider<Rc<Provider>>) -> Vec<Location> {
+    let mut all = Vec::new();
+    for location in providers.values().flat_map(|provider| &provider.locations) {
+        if !all.contains(location) {
+            all.push(location.clone());
         }
     }
-    locations
+    all
 }
 
 const DEFAULT_JWKS_WAIT_TIMEOUT: Duration = Duration::from_secs(3);

@@ -5,6 +5,8 @@
 
 use super::duration;
 use super::error::{ConfigError, Path};
+use crate::header_name::HeaderName;
+use crate::time::whole_millis;
 use serde_json::{Map, Value};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -66,6 +68,12 @@ impl Object {
             Some(typo) => self.error(typo, format!("unknown field; did you mean {name:?}?")),
             None => self.error(name, format!("is missing; {mend}")),
         })
+    }
+
+    /// The name of a header, which has to be there.
+    pub(crate) fn header_name(&mut self, name: &'static str) -> Result<HeaderName, ConfigError> {
+        let text = self.required_string(name, "name a header")?;
+        HeaderName::parse(&text).map_err(|problem| self.error(name, problem))
     }
 
     pub(crate) fn bool(&mut self, name: &'static str, default: bool) -> Result<bool, ConfigError> {
@@ -146,7 +154,7 @@ impl Object {
             ));
         };
         if duration < minimum {
-            return Err(self.error(name, format!("must be at least {} ms", minimum.as_millis())));
+            return Err(self.error(name, format!("must be at least {} ms", whole_millis(minimum))));
         }
         Ok(Some(duration))
     }

@@ -3,7 +3,8 @@
 use super::error::{ConfigError, Path};
 use super::object::{Object, wrong_type};
 use super::uri::HttpUri;
-use crate::header_name::{HeaderName, is_token};
+use crate::grammar::{is_header_value, is_token, is_visible_ascii};
+use crate::header_name::HeaderName;
 use crate::jose::{ClaimName, KeySet};
 use crate::location::{BEARER, Location};
 use serde_json::Value;
@@ -27,8 +28,6 @@ pub struct Provider {
     pub(crate) token_types: Vec<String>,
     pub(crate) require_token_type: bool,
     pub(crate) locations: Vec<Location>,
-    /// The same, as their numbers among the locations of all providers.
-    pub(crate) places: Vec<usize>,
     pub(crate) space_delimited_claims: Vec<ClaimName>,
     pub(crate) forward_original_token: bool,
     pub(crate) payload_header: Option<HeaderName>,
@@ -125,7 +124,6 @@ impl Provider {
             token_types: token_types(&mut object)?,
             require_token_type: object.bool("requireTokenType", false)?,
             locations,
-            places: Vec::new(),
             space_delimited_claims: space_delimited_claims(&mut object)?,
             forward_original_token: object.bool("forwardOriginalToken", false)?,
             payload_header,
@@ -255,7 +253,7 @@ fn space_delimited_claims(object: &mut Object) -> Result<Vec<ClaimName>, ConfigE
 fn locations(object: &mut Object) -> Result<Vec<Location>, ConfigError> {
     let mut locations = Vec::new();
     for mut header in object.objects("fromHeaders")? {
-        let name = HeaderName::read(&mut header, "name")?;
+        let name = header.header_name("name")?;
         // A prefix may end with the space that parts it from the token.
         let prefix = header.string_or_empty("prefix")?;
         // Elements of a header are parted at commas and trimmed before the prefix is looked for.
@@ -298,7 +296,7 @@ fn payload_header(object: &mut Object) -> Result<Option<HeaderName>, ConfigError
 fn claim_headers(object: &mut Object) -> Result<Vec<ClaimHeader>, ConfigError> {
     let mut outputs = Vec::new();
     for mut output in object.objects("outputClaimToHeaders")? {
-        let header = HeaderName::read(&mut output, "header")?;
+        let header = output.header_name("header")?;
         let claim = output.required_string("claim", "name the claim to put into the header")?;
         let default = output.string("default")?;
         if default.as_ref().is_some_and(|text| !is_header_value(text)) {
@@ -331,16 +329,6 @@ fn is_label(text: &str) -> bool {
 
 fn is_label_char(c: char) -> bool {
     c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')
-}
-
-/// Whether it reaches whoever parses the header as it is: spaces around a value are dropped.
-pub(crate) fn is_header_value(text: &str) -> bool {
-    text.bytes().all(is_visible_ascii) && text.trim_ascii() == text
-}
-
-/// What a header value may hold between its ends (RFC 9110 §5.5, without obs-text and tabs).
-pub(crate) fn is_visible_ascii(byte: u8) -> bool {
-    matches!(byte, b' '..=b'~')
 }
 
 const ALWAYS_SPACE_DELIMITED: [&str; 2] = ["scope", "permission"];

@@ -3,8 +3,9 @@
 use super::error::{ConfigError, Path};
 use super::object::{Object, wrong_type};
 use super::provider::Provider;
-use crate::header_name::is_token;
+use crate::grammar::is_token;
 use crate::jose::ClaimName;
+use crate::per_provider::{PerProvider, ProviderId};
 use crate::rules::{Access, HostPattern, Match, PathPattern, Requirement, Rule, scalar_text};
 use serde_json::Value;
 use std::rc::Rc;
@@ -12,7 +13,7 @@ use std::rc::Rc;
 /// Reads a rule; `providers` are the ones that it may name.
 pub(super) fn read(
     mut object: Object,
-    providers: &[Provider],
+    providers: &PerProvider<Rc<Provider>>,
     ignore_path_case: bool,
 ) -> Result<Rule, ConfigError> {
     let matched = match object.object("match")? {
@@ -31,7 +32,7 @@ pub(super) fn read(
         Word::Required,
     )?;
     let requirement = Requirement {
-        providers: provider_indices(&mut object, providers)?,
+        providers: named_providers(&mut object, providers)?,
         scopes: scopes(&mut object)?,
         claims: claims(&mut object)?,
     };
@@ -100,26 +101,29 @@ fn each<T>(
         .collect()
 }
 
-fn provider_indices(
+fn named_providers(
     object: &mut Object,
-    providers: &[Provider],
-) -> Result<Option<Vec<usize>>, ConfigError> {
+    providers: &PerProvider<Rc<Provider>>,
+) -> Result<Option<Vec<ProviderId>>, ConfigError> {
     let Some(names) = object.optional_strings("providers")? else { return Ok(None) };
     if names.is_empty() {
         return Err(object.error("providers", "is empty; remove it to take any provider"));
     }
     let path = object.path().member("providers");
-    let index_of = |(index, name): (usize, &String)| {
-        providers.iter().position(|provider| provider.name == *name).ok_or_else(|| {
-            let known: Vec<_> = providers.iter().map(|provider| provider.name.as_str()).collect();
+    let find = |(index, name): (usize, &String)| {
+        let mut all = providers.iter();
+        let found = all.find(|(_, provider)| provider.name == *name);
+        found.map(|(id, _)| id).ok_or_else(|| {
+            let known: Vec<_> = providers.values().map(|provider| provider.name.as_str()).collect();
             ConfigError::new(
                 &path.item(index),
                 format!("there is no provider {name:?}; the providers are {}", known.join(", ")),
             )
         })
     };
-    let named = names.iter().enumerate().map(index_of).collect::<Result<Vec<_>, _>>()?;
-    Ok(Some((0..providers.len()).filter(|index| named.contains(index)).collect()))
+    let named = names.iter().enumerate().map(find).collect::<Result<Vec<_>, _>>()?;
+    let all = providers.iter().map(|(id, _)| id);
+    Ok(Some(all.filter(|id| named.contains(id)).collect()))
 }
 
 fn scopes(object: &mut Object) -> Result<Vec<String>, ConfigError> {

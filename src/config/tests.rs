@@ -556,6 +556,10 @@ fn rules_say_what_they_ask_for() {
 
 // === What is taken ===
 
+fn first(config: &Config) -> &Provider {
+    config.providers.values().next().unwrap()
+}
+
 #[test]
 fn the_full_example_means_what_it_says() {
     let config = Config::parse(full().to_string().as_bytes()).unwrap();
@@ -565,7 +569,8 @@ fn the_full_example_means_what_it_says() {
     assert!(!config.bypass_cors_preflight);
     assert_eq!(config.jwks_wait_timeout, Duration::from_millis(1500));
     assert_eq!((config.max_paused_requests, config.max_token_bytes), (10, 4096));
-    let [provider] = config.providers.as_slice() else { panic!("{:?}", config.providers) };
+    assert_eq!(config.providers.values().len(), 1);
+    let provider = first(&config);
     assert_eq!((&*provider.name, &*provider.issuer), ("wealist", "https://auth.example.com"));
     assert_eq!(provider.audiences, ["wealist-api"]);
     let KeySource::Remote { jwks, initial: Some(KeySet { keys, .. }) } = &provider.keys else {
@@ -607,9 +612,10 @@ fn the_full_example_means_what_it_says() {
     assert_eq!(provider.payload_header.as_ref().unwrap().as_str(), "x-jwt-payload");
     assert!(matches!(access(&config, "a.example.com", "/users/7/avatar"), Access::Public));
     let Access::Required(admin) = access(&config, "x", "/admin/users") else { panic!() };
+    let (only, _) = config.providers.iter().next().unwrap();
     assert_eq!(
         (admin.providers.as_deref(), &*admin.scopes),
-        (Some(&[0][..]), &["admin:write".to_owned()][..])
+        (Some(&[only][..]), &["admin:write".to_owned()][..])
     );
     let (claim, values) = &admin.claims[0];
     assert_eq!((claim.as_str(), &**values), ("roles", &["admin".to_owned(), "7".into()][..]));
@@ -627,7 +633,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!((config.max_paused_requests, config.max_token_bytes), (1000, 8192));
     assert!(matches!(access(&config, "x", "/"), Access::Required(any) if
         any.providers.is_none() && any.scopes.is_empty() && any.claims.is_empty()));
-    let provider = &config.providers[0];
+    let provider = first(&config);
     assert_eq!(provider.name, "auth.example.com");
     assert_eq!(provider.audiences, [""; 0]);
     let KeySource::Remote { jwks, initial: None } = &provider.keys else {
@@ -674,7 +680,7 @@ fn a_rule_of_istio_can_be_pasted_in() {
 
     let config = Config::parse(document.to_string().as_bytes()).unwrap();
 
-    let provider = &config.providers[0];
+    let provider = first(&config);
     assert_eq!(
         (&*provider.name, &*provider.issuer),
         ("testing_secure.istio.io", "testing@secure.istio.io")
@@ -711,7 +717,7 @@ fn a_rule_of_istio_may_hold_empty_strings() {
 
     let config = Config::parse(document.to_string().as_bytes()).unwrap();
 
-    let provider = &config.providers[0];
+    let provider = first(&config);
     assert_eq!(provider.locations[0], header("x-jwt", ""));
     assert_eq!(provider.payload_header, None);
 }
@@ -724,7 +730,7 @@ fn inline_keys_are_taken_as_a_string_and_as_an_object() {
 
         let config = Config::parse(document.to_string().as_bytes()).unwrap();
 
-        let KeySource::Inline(set) = &config.providers[0].keys else { panic!("{config:?}") };
+        let KeySource::Inline(set) = &first(&config).keys else { panic!("{config:?}") };
         assert_eq!((set.keys.len(), set.skipped.len()), (1, 1));
         assert_eq!(set.keys[0].kid(), Some("k1"));
     }
@@ -743,7 +749,7 @@ fn clusters_are_named_as_istio_names_them() {
     ] {
         let config = minimal(json!({"jwksUri": uri, "allowPlaintextJwks": true}));
 
-        assert_eq!(config.providers[0].remote_jwks().unwrap().cluster, cluster);
+        assert_eq!(first(&config).remote_jwks().unwrap().cluster, cluster);
     }
 }
 
@@ -756,7 +762,7 @@ fn default_names_are_labels() {
         ("kubernetes/serviceaccount", "kubernetes_serviceaccount"),
         ("https://[::1]:8443", "___1_"),
     ] {
-        assert_eq!(minimal(json!({"issuer": issuer})).providers[0].name, name, "{issuer}");
+        assert_eq!(first(&minimal(json!({"issuer": issuer}))).name, name, "{issuer}");
     }
 }
 
@@ -773,9 +779,9 @@ fn the_demo_configures_what_it_promises() {
     let config = Config::parse(demo_configuration().as_bytes()).unwrap();
 
     assert_eq!(config.mode, Mode::Enforce);
-    assert_eq!(config.providers[0].name, "wealist");
+    assert_eq!(first(&config).name, "wealist");
     // Defined in the same file.
-    assert_eq!(config.providers[0].remote_jwks().unwrap().cluster, "auth_service");
+    assert_eq!(first(&config).remote_jwks().unwrap().cluster, "auth_service");
     for path in ["/api/login", "/healthz", "/public/hello"] {
         assert!(matches!(access(&config, "x", path), Access::Public), "{path}");
     }

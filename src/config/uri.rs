@@ -1,6 +1,6 @@
 //! A `jwksUri`, taken apart into what a dispatched call needs.
 
-use crate::rules::is_host;
+use crate::grammar::{is_host, split_port};
 
 /// An absolute `http` or `https` URI (RFC 3986), without user information or fragment.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -32,7 +32,12 @@ impl HttpUri {
         if authority.contains('@') {
             return Err("holds user information; remove everything up to '@'");
         }
-        let (host, port) = split_port(authority).ok_or("has a port that is not a number")?;
+        let (host, port) = split_port(authority);
+        let port = match port.map(port_number) {
+            None => None,
+            Some(Some(number)) => Some(number),
+            Some(None) => return Err("has a port that is not a number"),
+        };
         if !is_host(host.strip_suffix('.').unwrap_or(host)) {
             return Err("has no host, or one that no server can have");
         }
@@ -49,16 +54,10 @@ impl HttpUri {
     }
 }
 
-/// Parts an authority into its host, an IPv6 literal with its brackets, and its port.
-fn split_port(authority: &str) -> Option<(&str, Option<u16>)> {
-    match authority.rsplit_once(':') {
-        Some((host, port)) if !port.ends_with(']') => {
-            // `parse` takes a sign as well.
-            let number = port.bytes().all(|byte| byte.is_ascii_digit()).then_some(port)?;
-            number.parse().ok().filter(|port| *port != 0).map(|port| (host, Some(port)))
-        }
-        _ => Some((authority, None)),
-    }
+/// A port is a number that is not zero. `parse` takes a sign as well.
+fn port_number(port: &str) -> Option<u16> {
+    let number = port.bytes().all(|byte| byte.is_ascii_digit()).then_some(port)?;
+    number.parse().ok().filter(|port| *port != 0)
 }
 
 #[cfg(test)]

@@ -1,14 +1,8 @@
 //! JWK Sets (RFC 7517): from JSON to the keys that may verify RS256 signatures.
 
-use super::rs256::Crypto;
-use super::{json, rs256};
-use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use jsonwebtoken::crypto::JwtVerifier;
-use jsonwebtoken::jwk::{
-    AlgorithmParameters, CommonParameters, Jwk, RSAKeyParameters, RSAKeyType, ThumbprintHash,
-};
-use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind};
+use super::json;
+use super::public_key::PublicKey;
+use super::rs256::{Crypto, Verifier};
 use serde::Deserialize;
 use serde_json::Value;
 use serde_json::error::Category;
@@ -19,7 +13,7 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::rc::Rc;
 
 /// The largest JWK Set document that is read, in bytes.
-pub(crate) const MAX_JWKS_BYTES: usize = 1024 * 1024;
+pub const MAX_JWKS_BYTES: usize = 1024 * 1024;
 /// The most keys that one JWK Set may hold, usable or not.
 pub(crate) const MAX_KEYS: usize = 1024;
 
@@ -32,9 +26,9 @@ struct Parts {
     thumbprint: String,
     fingerprint: u64,
     kid_fingerprint: Option<u64>,
-    decoding_key: DecodingKey,
+    public_key: PublicKey,
     /// Made at the first check: what it computes from the key alone is not computed again.
-    verifier: OnceCell<Option<Box<dyn JwtVerifier>>>,
+    verifier: OnceCell<Option<Verifier>>,
 }
 
 impl VerifyingKey {
@@ -69,44 +63,14 @@ impl VerifyingKey {
 
     /// Takes modulus and exponent as Base64urlUInt (RFC 7518 §6.3.1).
     pub(crate) fn new(kid: Option<String>, n: &str, e: &str) -> Result<Self, &'static str> {
-        let n = unsigned(n).ok_or("n is not base64url without padding")?;
-        let e = unsigned(e).ok_or("e is not base64url without padding")?;
-        Self::from_components(kid, &n, &e)
-    }
-
-    /// Checks the key as RFC 7518 §3.3 and NIST SP 800-56B ask: a modulus of 2048 bits or more, an
-    /// odd exponent above 1. Upper bounds keep one verification cheap.
-    fn from_components(kid: Option<String>, n: &[u8], e: &[u8]) -> Result<Self, &'static str> {
-        match bits(n) {
-            0..rs256::MIN_MODULUS_BITS => return Err("the modulus is shorter than 2048 bits"),
-            rs256::MIN_MODULUS_BITS..=rs256::MAX_MODULUS_BITS => {}
-            _ => return Err("the modulus is longer than 8192 bits"),
-        }
-        if !is_odd(n) {
-            return Err("the modulus is even");
-        }
-        if !is_odd(e) || !(2..=MAX_EXPONENT_BITS).contains(&bits(e)) {
-            return Err("the exponent is not an odd number from 3 to 2^32");
-        }
-
-        rs256::install();
-        let jwk = Jwk {
-            common: CommonParameters::default(),
-            algorithm: AlgorithmParameters::RSA(RSAKeyParameters {
-                key_type: RSAKeyType::RSA,
-                n: URL_SAFE_NO_PAD.encode(n),
-                e: URL_SAFE_NO_PAD.encode(e),
-            }),
-        };
-        let thumbprint =
-            jwk.thumbprint(ThumbprintHash::SHA256).map_err(|_| "it has no thumbprint")?;
-        let decoding_key = DecodingKey::from_rsa_raw_components(n, e);
+        let public_key = PublicKey::from_base64url(n, e)?;
+        let thumbprint = public_key.thumbprint();
         let mut hasher = DefaultHasher::new();
         (&thumbprint, &kid).hash(&mut hasher);
         let fingerprint = hasher.finish();
         let kid_fingerprint = kid.as_deref().map(kid_fingerprint);
         let verifier = OnceCell::new();
-        let parts = Parts { kid, thumbprint, fingerprint, kid_fingerprint, decoding_key, verifier };
+        let parts = Parts { kid, thumbprint, fingerprint, kid_fingerprint, public_key, verifier };
         Ok(Self(Rc::new(parts)))
     }
 
@@ -133,13 +97,8 @@ impl VerifyingKey {
     }
 
     /// Modulus and exponent as Base64urlUInt (RFC 7518 §6.3.1).
-    pub(crate) fn components(&self) -> (String, String) {
-        match self.0.decoding_key.kind() {
-            DecodingKeyKind::RsaModulusExponent { n, e } => {
-                (URL_SAFE_NO_PAD.encode(n), URL_SAFE_NO_PAD.encode(e))
-            }
-            DecodingKeyKind::SecretOrDer(_) => Default::default(),
-        }
+    pub(crate) fn components(&self) -> [String; 2] {
+        self.0.public_key.to_base64url()
     }
 
     /// Whether this is the same key under the same `kid`.
@@ -151,9 +110,8 @@ impl VerifyingKey {
     /// Whether this key made `signature` over `signed`. A key is used with one `crypto` only, that
     /// of the engine which it belongs to.
     pub(super) fn verifies(&self, signed: &[u8], signature: &Vec<u8>, crypto: Crypto) -> bool {
-        let make = || (crypto.provider().verifier_factory)(&Algorithm::RS256, &self.0.decoding_key);
-        let verifier = self.0.verifier.get_or_init(|| make().ok());
-        verifier.as_ref().is_some_and(|verifier| verifier.verify(signed, signature).is_ok())
+        let verifier = self.0.verifier.get_or_init(|| crypto.verifier(&self.0.public_key));
+        verifier.as_ref().is_some_and(|verifier| verifier.verifies(signed, signature))
     }
 }
 
@@ -385,23 +343,6 @@ impl fmt::Display for JwkSetError {
     }
 }
 
-/// A Base64urlUInt (RFC 7518 §2), its leading zero octets dropped.
-fn unsigned(text: &str) -> Option<Vec<u8>> {
-    let octets = URL_SAFE_NO_PAD.decode(text).ok().filter(|octets| !octets.is_empty())?;
-    Some(octets.into_iter().skip_while(|octet| *octet == 0).collect())
-}
-
-/// The bit length of a big-endian number without leading zero octets.
-fn bits(octets: &[u8]) -> u32 {
-    let unused = octets.first().map_or(0, |octet| octet.leading_zeros());
-    u32::try_from(octets.len()).unwrap_or(u32::MAX).saturating_mul(8).saturating_sub(unused)
-}
-
-fn is_odd(octets: &[u8]) -> bool {
-    octets.last().is_some_and(|octet| octet % 2 == 1)
-}
-
-const MAX_EXPONENT_BITS: u32 = 32;
 const SHOWN_SKIPPED_KEYS: usize = 3;
 const SHOWN_KID_CHARS: usize = 64;
 
@@ -410,6 +351,8 @@ mod tests {
     use super::*;
     use crate::jose::known_answer::{N, SIGNATURE, SIGNED};
     use crate::jose::{Token, Verification};
+    use base64::Engine as _;
+    use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
     fn rfc7515_set() -> KeySet {
         let set = format!(r#"{{"keys":[{{"kty":"RSA","n":"{N}","e":"AQAB"}}]}}"#);
@@ -461,27 +404,6 @@ mod tests {
         let set = KeySet::parse(set.as_bytes()).unwrap();
 
         assert_eq!(set.keys[0].thumbprint(), rfc7515_set().keys[0].thumbprint());
-    }
-
-    fn with_number(n: &[u8], e: &[u8]) -> Option<&'static str> {
-        let strip =
-            |octets: &[u8]| octets.iter().copied().skip_while(|o| *o == 0).collect::<Vec<_>>();
-        VerifyingKey::from_components(None, &strip(n), &strip(e)).err()
-    }
-
-    #[test]
-    fn numbers_out_of_bounds_make_a_key_unusable() {
-        let modulus = |bytes: usize| [vec![0x80], vec![0; bytes - 2], vec![1]].concat();
-
-        assert_eq!(with_number(&modulus(256), &[3]), None);
-        assert_eq!(with_number(&modulus(1024), &[0xff, 0xff, 0xff, 0xff]), None);
-        assert!(with_number(&modulus(255), &[3]).is_some());
-        assert!(with_number(&modulus(1025), &[3]).is_some());
-        assert!(with_number(&[vec![0x80], vec![0; 255]].concat(), &[3]).is_some());
-        assert!(with_number(&[], &[3]).is_some());
-        for e in [&[][..], &[0], &[1], &[2], &[4], &[1, 0, 0, 0, 1]] {
-            assert!(with_number(&modulus(256), e).is_some(), "{e:?}");
-        }
     }
 
     #[test]

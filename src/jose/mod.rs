@@ -7,23 +7,17 @@ mod claims;
 mod header;
 mod json;
 mod jwk;
-#[cfg(any(test, target_arch = "wasm32"))]
 mod known_answer;
-mod pkcs1;
+mod public_key;
 mod rs256;
-#[cfg(any(test, target_arch = "wasm32"))]
-mod spki;
 
 pub use claims::ClaimName;
 pub(crate) use claims::Claims;
 pub(crate) use json::parse as parse_json;
-#[cfg(target_arch = "wasm32")]
-pub(crate) use jwk::MAX_JWKS_BYTES;
-pub use jwk::{JwkSetError, SkippedKey, VerifyingKey};
+pub use jwk::{JwkSetError, MAX_JWKS_BYTES, SkippedKey, VerifyingKey};
 pub(crate) use jwk::{KeySet, MAX_KEYS, Shown, kid_fingerprint, shown_kid};
-pub use rs256::Crypto;
-#[cfg(target_arch = "wasm32")]
-pub(crate) use {known_answer::is_known_by, rs256::crypto_provider, spki::subject_public_key_info};
+pub use public_key::PublicKey;
+pub use rs256::{Crypto, Verifier};
 
 use crate::reason::Reason;
 use base64::Engine as _;

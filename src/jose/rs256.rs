@@ -1,102 +1,82 @@
-//! RS256: RSASSA-PKCS1-v1_5 using SHA-256 (RFC 7518 §3.3), as a `jsonwebtoken` crypto provider.
+//! RS256: RSASSA-PKCS1-v1_5 using SHA-256 (RFC 7518 §3.3).
 //!
-//! `jsonwebtoken` is built without any of its own back ends, because each of them draws in
-//! algorithms, randomness and clocks that the filter must not have.
+//! Whatever checks a signature does so behind `jsonwebtoken`'s trait for it, which no other file knows.
+//! The crate is built without its own back ends: each of them brings algorithms, randomness and clocks
+//! that the filter must not have. None is installed for the process, either: the engine says which one
+//! checks, and keys hold on to it.
 
-use super::pkcs1::PublicKey;
-use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier, KeyUtils};
-use jsonwebtoken::errors::{ErrorKind, Result};
-use jsonwebtoken::jwk::ThumbprintHash;
-use jsonwebtoken::{Algorithm, DecodingKey, DecodingKeyKind, signature};
-use sha2::{Digest as _, Sha256};
+use super::known_answer;
+use super::public_key::PublicKey;
+use jsonwebtoken::Algorithm;
+use jsonwebtoken::crypto::JwtVerifier;
+use jsonwebtoken::signature::{self, Error};
+use rsa::pkcs1v15::{Signature, VerifyingKey};
+use rsa::{BoxedUint, RsaPublicKey};
+use sha2::Sha256;
 
-/// What computes signature checks.
+/// What checks signatures.
 #[derive(Clone, Copy, Debug)]
 pub enum Crypto {
-    /// The host, through this provider.
-    Host(&'static CryptoProvider),
-    /// The module itself.
+    /// The host: makes a verifier of a key, unless it cannot take the key.
+    Host(fn(&PublicKey) -> Option<Verifier>),
+    /// The crate `rsa`, in the module itself.
     Module,
 }
 
 impl Crypto {
-    pub(super) fn provider(self) -> &'static CryptoProvider {
+    /// The host, if it can be relied on: it is asked what is known already. Otherwise the module.
+    #[must_use]
+    pub fn of_host(make: fn(&PublicKey) -> Option<Verifier>) -> Self {
+        let host = Self::Host(make);
+        if known_answer::is_given_by(host) { host } else { Self::Module }
+    }
+
+    pub(super) fn verifier(self, key: &PublicKey) -> Option<Verifier> {
         match self {
-            Self::Host(provider) => provider,
-            Self::Module => &PROVIDER,
+            Self::Host(make) => make(key),
+            Self::Module => Verifier::in_module(key),
         }
     }
 }
 
-/// Makes this module the crypto of `jsonwebtoken`; calling it again changes nothing.
-pub(super) fn install() {
-    // The only error is that a provider is installed already.
-    let _ = PROVIDER.install_default();
-}
+/// Checks the signatures of one key.
+pub struct Verifier(Box<dyn JwtVerifier>);
 
-/// The module's own verifier of one key.
-pub(super) fn verifier(algorithm: &Algorithm, key: &DecodingKey) -> Result<Box<dyn JwtVerifier>> {
-    match (algorithm, key.kind()) {
-        (Algorithm::RS256, DecodingKeyKind::RsaModulusExponent { n, e }) => {
-            let exponent = exponent(e).ok_or(ErrorKind::InvalidKeyFormat)?;
-            let key = PublicKey::new(n, exponent).ok_or(ErrorKind::InvalidKeyFormat)?;
-            Ok(Box::new(Rs256Verifier(key)))
-        }
-        _ => Err(ErrorKind::InvalidAlgorithm.into()),
+impl Verifier {
+    /// Checks with a function, which tells whether the key made a signature over what was signed: its
+    /// arguments are the latter and the former.
+    #[must_use]
+    pub fn from_fn(verifies: impl Fn(&[u8], &[u8]) -> bool + 'static) -> Self {
+        Self(Box::new(Check(verifies)))
+    }
+
+    fn in_module(key: &PublicKey) -> Option<Self> {
+        let [n, e] = [key.modulus(), key.exponent()].map(BoxedUint::from_be_slice_vartime);
+        let key = VerifyingKey::<Sha256>::new(RsaPublicKey::new(n, e).ok()?);
+        Some(Self::from_fn(move |signed, signature| {
+            let signature = Signature::try_from(signature);
+            signature.is_ok_and(|signature| {
+                rsa::signature::Verifier::verify(&key, signed, &signature).is_ok()
+            })
+        }))
+    }
+
+    /// Whether the key made `signature` over `signed`.
+    pub(super) fn verifies(&self, signed: &[u8], signature: &Vec<u8>) -> bool {
+        self.0.algorithm() == Algorithm::RS256 && self.0.verify(signed, signature).is_ok()
     }
 }
 
-fn exponent(octets: &[u8]) -> Option<u32> {
-    octets.iter().try_fold(0_u32, |exponent, octet| {
-        exponent.checked_mul(256)?.checked_add(u32::from(*octet))
-    })
-}
+struct Check<F>(F);
 
-struct Rs256Verifier(PublicKey);
-
-impl signature::Verifier<Vec<u8>> for Rs256Verifier {
-    fn verify(
-        &self,
-        message: &[u8],
-        signature: &Vec<u8>,
-    ) -> std::result::Result<(), signature::Error> {
-        self.0.verify(message, signature).then_some(()).ok_or_else(signature::Error::new)
+impl<F: Fn(&[u8], &[u8]) -> bool> signature::Verifier<Vec<u8>> for Check<F> {
+    fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), Error> {
+        (self.0)(message, signature).then_some(()).ok_or_else(Error::new)
     }
 }
 
-impl JwtVerifier for Rs256Verifier {
+impl<F: Fn(&[u8], &[u8]) -> bool> JwtVerifier for Check<F> {
     fn algorithm(&self) -> Algorithm {
         Algorithm::RS256
     }
 }
-
-fn digest(data: &[u8], function: ThumbprintHash) -> Result<Vec<u8>> {
-    match function {
-        ThumbprintHash::SHA256 => Ok(Sha256::digest(data).to_vec()),
-        _ => Err(ErrorKind::UnsupportedAlgorithm.into()),
-    }
-}
-
-/// What the filter never does (sign, read private keys, use other curves) is an error, not a panic.
-pub(crate) const fn crypto_provider(verifier_factory: VerifierFactory) -> CryptoProvider {
-    CryptoProvider {
-        signer_factory: |_, _| Err(ErrorKind::UnsupportedAlgorithm.into()),
-        verifier_factory,
-        key_utils: KeyUtils {
-            rsa_pub_components_from_private_key: |_| Err(ErrorKind::UnsupportedAlgorithm.into()),
-            rsa_pub_components_from_public_key: |_| Err(ErrorKind::UnsupportedAlgorithm.into()),
-            ec_pub_components_from_private_key: |_, _| Err(ErrorKind::UnsupportedAlgorithm.into()),
-            ed_pub_components_from_private_key: |_, _| Err(ErrorKind::UnsupportedAlgorithm.into()),
-            compute_digest: digest,
-        },
-    }
-}
-
-type VerifierFactory = fn(&Algorithm, &DecodingKey) -> Result<Box<dyn JwtVerifier>>;
-
-static PROVIDER: CryptoProvider = crypto_provider(verifier);
-
-/// The smallest modulus that RS256 may be used with (RFC 7518 §3.3).
-pub(crate) const MIN_MODULUS_BITS: u32 = 2048;
-/// The largest modulus that is taken, so that one check has a bounded cost.
-pub(crate) const MAX_MODULUS_BITS: u32 = 8192;

@@ -167,13 +167,13 @@ impl Tally {
     /// The probability that none of the answers came from one of the endpoints, however many of the
     /// unknown draws reached it: that of at most so many draws in all.
     fn missed(self) -> f64 {
-        let draws = self.answered.saturating_add(self.unknown()) as f64;
+        let draws = self.answered.saturating_add(self.unknown());
         let others = self.endpoints.saturating_sub(1) as f64;
         if others == 0.0 {
             return if self.answered > 0 { 0.0 } else { 1.0 };
         }
-        let mut term = (others / (others + 1.0)).powf(draws);
-        let mut sum = term;
+        let mut term = (others / (others + 1.0)).powi(i32::try_from(draws).unwrap_or(i32::MAX));
+        let (mut sum, draws) = (term, draws as f64);
         for reached in 1..=self.unknown().min(MAX_DRAWS) {
             let reached = reached as f64;
             term *= (draws - reached + 1.0) / reached / others;

@@ -14,6 +14,7 @@ mod snapshot;
 mod survey;
 
 pub use fetch::{FetchError, FetchId, JwksResponse};
+pub(crate) use snapshot::SHARED_DATA_VERSION;
 
 use crate::config::KeySource;
 use crate::jose::{SkippedKey, VerifyingKey};

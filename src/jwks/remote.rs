@@ -14,7 +14,6 @@ use super::survey::Finding;
 use super::{Outcome, Step, Written};
 use crate::jose::{JwkSetError, KeySet, SkippedKey, VerifyingKey, shown_kid};
 use crate::time::Timestamp;
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// The fetches of one provider, as one VM takes part in them.
@@ -31,7 +30,7 @@ pub(super) struct Remote {
     unpublished: Vec<(Claim, Completion)>,
     outcomes: Vec<Outcome>,
     /// The [fingerprints](SkippedKey::fingerprint) of the skipped keys that the log tells of.
-    told: BTreeSet<u64>,
+    told: Vec<u64>,
     asked: Option<Asked>,
     /// Whether requests wait for any key of this provider.
     pub(super) has_waiting: bool,
@@ -97,7 +96,7 @@ impl Remote {
             answers: Vec::new(),
             unpublished: Vec::new(),
             outcomes: Vec::new(),
-            told: BTreeSet::new(),
+            told: Vec::new(),
             asked: None,
             has_waiting: false,
             exchange: Exchange::Idle,
@@ -345,7 +344,13 @@ impl Remote {
 
     /// Keeps a key that is skipped with every answer from being told of with every answer.
     fn not_told_before(&mut self, mut skipped: Vec<SkippedKey>) -> Vec<SkippedKey> {
-        skipped.retain(|key| self.told.len() < MAX_TOLD && self.told.insert(key.fingerprint()));
+        skipped.retain(|key| {
+            let is_news = self.told.len() < MAX_TOLD && !self.told.contains(&key.fingerprint());
+            if is_news {
+                self.told.push(key.fingerprint());
+            }
+            is_news
+        });
         skipped
     }
 

@@ -70,7 +70,7 @@ impl Document {
 impl Key {
     fn of(published: &PublishedKey) -> Self {
         let PublishedKey { key, published_at, is_withdrawn } = published;
-        let (n, e) = key.components();
+        let [n, e] = key.components();
         Self {
             kid: key.kid().map(str::to_owned),
             n,
@@ -89,13 +89,14 @@ impl Key {
     }
 }
 
+/// What the name of the shared data begins with: another layout needs another one.
+pub(crate) const SHARED_DATA_VERSION: &str = "mesh_jwt.v2";
 /// So many are never written by VMs that count from zero.
 const MAX_REVISION: u64 = 1 << 60;
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::driver::SHARED_DATA_VERSION;
     use crate::jose::KeySet;
     use crate::jwks::keys::Lifetime;
     use sha2::{Digest as _, Sha256};

@@ -2,41 +2,21 @@
 //! (source/extensions/common/wasm/foreign.cc and ext/verify_signature.proto).
 
 use super::abi;
-use crate::jose::{crypto_provider, is_known_by, subject_public_key_info};
-use jsonwebtoken::crypto::{CryptoProvider, JwtVerifier};
-use jsonwebtoken::errors::ErrorKind;
-use jsonwebtoken::signature::{Error, Verifier};
-use jsonwebtoken::{Algorithm, DecodingKey};
+use crate::jose::{Crypto, PublicKey, Verifier};
 use log::error;
 
-/// The host's crypto, if it offers any that gives the known answers.
-pub(super) fn probe() -> Option<&'static CryptoProvider> {
-    let verifies = |key: &DecodingKey, signed: &[u8], signature: &[u8]| {
-        HostKey::new(key).is_some_and(|key| key.verifies(signed, signature) == Ok(true))
-    };
-    is_known_by(verifies).then_some(&HOST)
-}
-
-static HOST: CryptoProvider = crypto_provider(|algorithm, key| match algorithm {
-    Algorithm::RS256 => Ok(Box::new(HostKey::new(key).ok_or(ErrorKind::InvalidKeyFormat)?)),
-    _ => Err(ErrorKind::InvalidAlgorithm.into()),
-});
-
-impl Verifier<Vec<u8>> for HostKey {
-    fn verify(&self, message: &[u8], signature: &Vec<u8>) -> Result<(), Error> {
-        let is_good = self.verifies(message, signature).unwrap_or_else(|status| {
-            // It did when it was probed.
-            error!("mesh-jwt: the host does not check a signature: status {status}");
-            false
-        });
-        is_good.then_some(()).ok_or_else(Error::new)
-    }
-}
-
-impl JwtVerifier for HostKey {
-    fn algorithm(&self) -> Algorithm {
-        Algorithm::RS256
-    }
+/// The host's crypto if it offers any that gives the known answers, otherwise the module's.
+pub(super) fn probe() -> Crypto {
+    Crypto::of_host(|key| {
+        let key = HostKey::new(key)?;
+        Some(Verifier::from_fn(move |signed, signature| {
+            key.verifies(signed, signature).unwrap_or_else(|status| {
+                // It did when it was probed.
+                error!("mesh-jwt: the host does not check a signature: status {status}");
+                false
+            })
+        }))
+    })
 }
 
 /// A key as the host takes it.
@@ -46,8 +26,8 @@ struct HostKey {
 }
 
 impl HostKey {
-    fn new(key: &DecodingKey) -> Option<Self> {
-        let spki = subject_public_key_info(key)?;
+    fn new(key: &PublicKey) -> Option<Self> {
+        let spki = key.subject_public_key_info()?;
         let mut request = Vec::new();
         push_field(&mut request, HASH_FUNCTION, b"sha256");
         push_field(&mut request, PUBLIC_KEY, &spki);

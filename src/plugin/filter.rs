@@ -5,14 +5,19 @@ use super::proxy::Proxy;
 use super::{crypto, host};
 use crate::config::{Config, HostCrypto};
 use crate::driver::Driver;
-use crate::engine::{Disposition, StreamId};
+use crate::engine::Disposition;
 use crate::jose::{Crypto, MAX_JWKS_BYTES};
 use crate::jwks::{FetchError, JwksResponse};
-use crate::request::RequestHead;
+use crate::request::{RequestHead, StreamId};
 use crate::time::Timestamp;
 use crate::verdict::Verdict;
 use log::error;
 use proxy_wasm::types::{Action, MapType};
+use std::cell::RefCell;
+use std::rc::Rc;
+
+/// The filter of a root context, once it is configured.
+pub(super) type SharedFilter = Rc<RefCell<Option<Filter>>>;
 
 pub(super) struct Filter {
     driver: Driver,
@@ -23,7 +28,7 @@ impl Filter {
     pub(super) fn new(config: Config, now: Timestamp) -> Self {
         let mut proxy = Proxy::new(&config);
         let crypto = match config.host_crypto {
-            HostCrypto::Auto => crypto::probe().map_or(Crypto::Module, Crypto::Host),
+            HostCrypto::Auto => crypto::probe(),
             HostCrypto::Off => Crypto::Module,
         };
         // Workers start at the same moment; each is to choose moments of its own.

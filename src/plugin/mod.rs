@@ -16,13 +16,6 @@ mod stats;
 mod stream;
 mod withheld;
 
-use filter::Filter;
-use std::cell::RefCell;
-use std::rc::Rc;
-
-/// The filter of a root context, once it is configured.
-type SharedFilter = Rc<RefCell<Option<Filter>>>;
-
 // The macro exports the module's entry point, which Rust counts as unsafe.
 #[allow(unsafe_code, missing_docs, reason = "the expansion of the SDK's entry point macro")]
 mod entry {

@@ -4,11 +4,11 @@ use super::stats::Stats;
 use super::{host, withheld};
 use crate::config::{Config, RemoteJwks};
 use crate::driver::Host;
-use crate::engine::StreamId;
 use crate::event::{Event, Level};
 use crate::jwks::{FetchError, Written};
+use crate::per_provider::PerProvider;
 use crate::reply::LocalReply;
-use crate::request::HeaderEdit;
+use crate::request::{HeaderEdit, StreamId};
 use crate::sorted_map::SortedMap;
 use crate::verdict::{PassReason, Verdict};
 use log::{debug, error, info, warn};
@@ -18,8 +18,7 @@ use std::time::Duration;
 /// What the filter does in the proxy, and what it has to remember of it.
 pub(super) struct Proxy {
     stats: Stats,
-    /// By provider.
-    names: Vec<String>,
+    names: PerProvider<String>,
     /// Whether access logs are told what became of requests.
     sets_filter_state: bool,
     /// Whether there is data that the VMs of the proxy share.
@@ -33,7 +32,7 @@ impl Proxy {
     pub(super) fn new(config: &Config) -> Self {
         Self {
             stats: Stats::define(config),
-            names: config.providers.iter().map(|provider| provider.name.clone()).collect(),
+            names: config.providers.map(|_, provider| provider.name.clone()),
             sets_filter_state: withheld::can_set_properties(),
             shares: withheld::can_share(),
             resumed: SortedMap::new(),
@@ -57,8 +56,8 @@ impl Proxy {
     pub(super) fn carry_out(&self, verdict: &Verdict) -> Action {
         self.report_verdict(verdict);
         let edits = match verdict {
-            Verdict::Allow(allow) => &allow.edits,
-            Verdict::Pass(pass) => &pass.edits,
+            Verdict::Allow(allow) => allow.edits(),
+            Verdict::Pass(pass) => pass.edits.as_slice(),
             Verdict::Deny(denial) => {
                 send(&denial.reply);
                 return Action::Pause;
@@ -69,8 +68,7 @@ impl Proxy {
 
     fn report_verdict(&self, verdict: &Verdict) {
         self.stats.count_verdict(verdict);
-        let provider = verdict.provider().and_then(|index| self.names.get(index));
-        let provider = provider.map(String::as_str);
+        let provider = verdict.provider().map(|provider| self.names[provider].as_str());
         let code = verdict.code();
         if self.sets_filter_state {
             let mut state = host::set_filter_state(CODE_STATE, code);
@@ -125,7 +123,7 @@ impl Host for Proxy {
             Ok(()) => _ = self.resumed.insert(stream, ()),
             Err(status) => {
                 error!("mesh-jwt: the host refused to resume a request: status {status}");
-                send(&LocalReply::host_failure());
+                send(&host_failure());
             }
         }
     }
@@ -151,7 +149,7 @@ pub(super) fn apply(edits: &[HeaderEdit]) -> Action {
         Ok(()) => Action::Continue,
         Err(status) => {
             error!("mesh-jwt: the host refused to edit headers: status {status}");
-            send(&LocalReply::host_failure());
+            send(&host_failure());
             Action::Pause
         }
     }
@@ -166,6 +164,14 @@ pub(super) fn send(reply: &LocalReply) {
             error!("mesh-jwt: the host refused to end a request: status {status}");
         }
     }
+}
+
+/// The reply to a request that the host keeps from the filter: what nobody can check or edit goes
+/// nowhere.
+pub(super) fn host_failure() -> LocalReply {
+    let body = r#"{"title":"Internal Server Error","status":500}"#.to_owned();
+    let headers = vec![("content-type", "application/problem+json".to_owned())];
+    LocalReply { status: 500, headers, body }
 }
 
 const CODE_STATE: &str = "mesh_jwt.code";

@@ -1,8 +1,8 @@
 //! The root context: configuration, timer, and the responses to dispatched calls.
 
-use super::filter::Filter;
+use super::filter::{Filter, SharedFilter};
 use super::stream::Stream;
-use super::{SharedFilter, host, withheld};
+use super::{host, withheld};
 use crate::config::{Config, Mode};
 use log::{LevelFilter, error, info};
 use proxy_wasm::traits::{Context, HttpContext, RootContext};
@@ -39,7 +39,7 @@ impl RootContext for Root {
             Mode::Enforce => "enforce",
             Mode::Report => "report only",
         };
-        let names: Vec<_> = config.providers.iter().map(|p| p.name.as_str()).collect();
+        let names: Vec<_> = config.providers.values().map(|p| p.name.as_str()).collect();
         info!(
             "mesh-jwt {} configured: providers {}; mode {mode}",
             env!("CARGO_PKG_VERSION"),
@@ -83,7 +83,7 @@ fn configuration() -> Result<Config, String> {
     })?;
     let config = Config::parse(&json)
         .map_err(|error| format!("the plugin configuration is refused: {error}"))?;
-    if config.providers.iter().any(|provider| provider.remote_jwks().is_some()) {
+    if config.providers.values().any(|provider| provider.remote_jwks().is_some()) {
         offered(&withheld::needed_to_fetch())?;
     }
     Ok(config)

@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::engine::Engine;
 use crate::event::Event;
 use crate::metrics::{JwksMetric, Metric};
+use crate::per_provider::PerProvider;
 use crate::sorted_map::SortedMap;
 use crate::time::Timestamp;
 use crate::verdict::Verdict;
@@ -14,7 +15,7 @@ pub(super) struct Stats {
     ids: SortedMap<Metric, u32>,
     /// The gauges as they were last reported.
     reported_paused: usize,
-    reported_keys: Vec<usize>,
+    reported_keys: PerProvider<usize>,
 }
 
 impl Stats {
@@ -33,7 +34,7 @@ impl Stats {
                 }
             }
         }
-        Self { ids, reported_paused: 0, reported_keys: vec![0; config.providers.len()] }
+        Self { ids, reported_paused: 0, reported_keys: config.providers.map(|_, _| 0) }
     }
 
     pub(super) fn count_verdict(&self, verdict: &Verdict) {
@@ -55,7 +56,7 @@ impl Stats {
             self.add(Metric::Paused, is.unwrap_or(0).saturating_sub(was.unwrap_or(0)));
             self.reported_paused = paused;
         }
-        for (provider, reported) in self.reported_keys.iter_mut().enumerate() {
+        for (provider, reported) in self.reported_keys.iter_mut() {
             let keys = engine.trusted_keys(provider, now);
             if keys != *reported
                 && let Some(id) = self.ids.get(&Metric::Jwks(provider, JwksMetric::Keys))

@@ -1,9 +1,10 @@
 //! The context of one request.
 
+use super::filter::SharedFilter;
 use super::headers::Headers;
-use super::{SharedFilter, host, proxy};
-use crate::engine::{Disposition, StreamId};
-use crate::reply::LocalReply;
+use super::{host, proxy};
+use crate::engine::Disposition;
+use crate::request::StreamId;
 use log::error;
 use proxy_wasm::traits::{Context, HttpContext};
 use proxy_wasm::types::{Action, MapType};
@@ -57,13 +58,13 @@ impl HttpContext for Stream {
         let Some(filter) = filter.as_mut() else {
             // A host that was told that the configuration is refused has no business here.
             error!("mesh-jwt: a request came before the configuration");
-            proxy::send(&LocalReply::host_failure());
+            proxy::send(&proxy::host_failure());
             return Action::Pause;
         };
         let headers = Headers::read(MapType::HttpRequestHeaders);
         let Some(head) = headers.as_ref().and_then(Headers::head) else {
             error!("mesh-jwt: there are no request headers that can be read");
-            proxy::send(&LocalReply::host_failure());
+            proxy::send(&proxy::host_failure());
             return Action::Pause;
         };
         let head = head.with_body(!end_of_stream);
@@ -98,7 +99,7 @@ impl HttpContext for Stream {
         if self.state != State::Refused && !is_stripped() {
             self.end_waiting();
             self.state = State::Refused;
-            proxy::send(&LocalReply::host_failure());
+            proxy::send(&proxy::host_failure());
         }
         self.follow()
     }

@@ -4,6 +4,8 @@
 //! left without one; servers behind it drop the dot of the DNS root as well. So an authority with
 //! either has several readings, and the rules apply the strictest of what they say about each.
 
+use crate::grammar::{is_host, split_port};
+
 /// `*`, `*.example.com` or an exact host, each with a port if only that is meant, or `:*`.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct HostPattern {
@@ -93,30 +95,6 @@ pub(super) fn readings(authority: &str) -> impl Iterator<Item = Authority<'_>> +
     let without_port = port.map(|_| of(host, false));
     let without_dot = bare.map(|bare| of(bare, false));
     [Some(of(host, true)), without_port, without_dot].into_iter().flatten()
-}
-
-/// Whether `text` is a host as it stands in a URI (RFC 3986 §3.2.2): a name in ASCII, or an IP
-/// address, in brackets if it is one of IPv6. Names of containers may hold `_`.
-pub(crate) fn is_host(text: &str) -> bool {
-    match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-        Some(address) => {
-            address.contains(':')
-                && address.bytes().all(|byte| byte.is_ascii_hexdigit() || b":.".contains(&byte))
-        }
-        None => text.split('.').all(|label| {
-            !label.is_empty()
-                && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-        }),
-    }
-}
-
-/// Splits at the last colon, unless that is part of an IPv6 address, as Envoy does
-/// (source/common/http/header_utility.cc, `getPortStart`): what follows need not be a number.
-fn split_port(authority: &str) -> (&str, Option<&str>) {
-    match authority.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, Some(port)),
-        _ => (authority, None),
-    }
 }
 
 const NO_HOST: &str = "is not a host; write one such as \"api.example.com\" or \"*.example.com\", in \

@@ -26,24 +26,24 @@ struct Node {
 }
 
 impl PathIndex {
-    /// Takes the patterns of each rule in turn, and whether it loosens access; one without any is for
-    /// any path.
+    pub(super) fn new() -> Self {
+        Self { nodes: vec![Node::new()], anywhere: Vec::new() }
+    }
+
+    /// Takes the patterns of the next rule, and whether it loosens access; one without any is for any
+    /// path.
     ///
     /// Many servers take `/a/` for `/a`, so that a rule which guards one of them guards both.
-    pub(super) fn new(rules: impl Iterator<Item = (Vec<PathPattern>, bool)>) -> Self {
-        let mut index = Self { nodes: vec![Node::new()], anywhere: Vec::new() };
-        for (rule, (patterns, is_loose)) in rules.enumerate() {
-            if patterns.is_empty() {
-                index.anywhere.push(rule);
-            }
-            for pattern in patterns {
-                let other = pattern.with_other_end().filter(|_| !is_loose);
-                for pattern in std::iter::once(pattern).chain(other) {
-                    index.insert(pattern, rule);
-                }
+    pub(super) fn add(&mut self, rule: usize, patterns: Vec<PathPattern>, is_loose: bool) {
+        if patterns.is_empty() {
+            self.anywhere.push(rule);
+        }
+        for pattern in patterns {
+            let other = pattern.with_other_end().filter(|_| !is_loose);
+            for pattern in std::iter::once(pattern).chain(other) {
+                self.insert(pattern, rule);
             }
         }
-        index
     }
 
     /// The first rule for a path that is suitable otherwise.
@@ -112,9 +112,16 @@ mod tests {
 
     /// The first of these patterns, of rules that loosen access, that matches.
     fn first(patterns: &[&str], path: &str) -> Option<usize> {
-        let rules =
-            patterns.iter().map(|pattern| (vec![PathPattern::parse(pattern).unwrap()], true));
-        first_of(&PathIndex::new(rules), path)
+        let rules = patterns.iter().map(|pattern| vec![PathPattern::parse(pattern).unwrap()]);
+        first_of(&index(rules, true), path)
+    }
+
+    fn index(rules: impl IntoIterator<Item = Vec<PathPattern>>, is_loose: bool) -> PathIndex {
+        let mut index = PathIndex::new();
+        for (number, patterns) in rules.into_iter().enumerate() {
+            index.add(number, patterns, is_loose);
+        }
+        index
     }
 
     fn first_of(index: &PathIndex, path: &str) -> Option<usize> {
@@ -169,8 +176,7 @@ mod tests {
             ("/a/*", &["/a/b", "/a/b/"], &["/a/", "/a/b/c"]),
             ("/", &["/"], &["/a"]),
         ] {
-            let rules = [(vec![PathPattern::parse(pattern).unwrap()], false)];
-            let index = PathIndex::new(rules.into_iter());
+            let index = index([vec![PathPattern::parse(pattern).unwrap()]], false);
 
             assert!(paths.iter().all(|path| first_of(&index, path) == Some(0)), "{pattern}");
             let mut others = others.iter();
@@ -201,7 +207,7 @@ mod tests {
     fn a_rule_may_have_several_paths_or_none_and_be_unsuitable() {
         let parse = |text| PathPattern::parse(text).unwrap();
         let rules = [vec![parse("/a"), parse("/b/**")], vec![], vec![parse("/b/c")]];
-        let index = PathIndex::new(rules.into_iter().map(|patterns| (patterns, true)));
+        let index = index(rules, true);
 
         assert_eq!(index.first("a", |_| true), Some(0));
         assert_eq!(index.first("b/c", |_| true), Some(0));

@@ -1,6 +1,6 @@
 //! The methods that a request may be taken to have.
 
-use crate::header_name::is_tchar;
+use crate::grammar::is_tchar;
 use crate::location::param_values;
 use crate::request::RequestHead;
 use std::borrow::Cow;

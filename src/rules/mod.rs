@@ -5,10 +5,11 @@ mod index;
 mod method;
 mod path;
 
-pub(crate) use host::{HostPattern, is_host};
+pub(crate) use host::HostPattern;
 pub(crate) use path::{PathPattern, RequestPath};
 
 use crate::jose::{ClaimName, Claims};
+use crate::per_provider::ProviderId;
 use crate::reason::Reason;
 use crate::request::RequestHead;
 use host::Authority;
@@ -20,7 +21,7 @@ use std::rc::Rc;
 /// The rules of a configuration, in order.
 #[derive(Clone, Debug)]
 pub(crate) struct Rules {
-    rules: Vec<Rule>,
+    rules: Vec<Indexed>,
     paths: PathIndex,
     has_methods: bool,
     has_hosts: bool,
@@ -30,15 +31,18 @@ pub(crate) struct Rules {
 
 impl Rules {
     /// `ignore_path_case` if the paths of the rules were read so.
-    pub(crate) fn new(mut rules: Vec<Rule>, ignore_path_case: bool) -> Self {
-        let paths = rules
-            .iter_mut()
-            .map(|rule| (std::mem::take(&mut rule.matched.paths), rule.access.is_loose()));
+    pub(crate) fn new(rules: Vec<Rule>, ignore_path_case: bool) -> Self {
+        let (mut indexed, mut paths) = (Vec::new(), PathIndex::new());
+        for (number, Rule { matched, access }) in rules.into_iter().enumerate() {
+            let Match { hosts, methods, paths: patterns } = matched;
+            paths.add(number, patterns, access.is_loose());
+            indexed.push(Indexed { hosts, methods, access });
+        }
         Self {
-            paths: PathIndex::new(paths),
-            has_methods: rules.iter().any(|rule| !rule.matched.methods.is_empty()),
-            has_hosts: rules.iter().any(|rule| !rule.matched.hosts.is_empty()),
-            rules,
+            paths,
+            has_methods: indexed.iter().any(|rule| !rule.methods.is_empty()),
+            has_hosts: indexed.iter().any(|rule| !rule.hosts.is_empty()),
+            rules: indexed,
             ignore_path_case,
             default: Access::Required(Rc::default()),
         }
@@ -88,24 +92,23 @@ impl Rules {
 
     /// What every strict rule for the host and the method asks of a request, whatever its path is.
     fn of_any_path(&self, authority: &str, methods: &[Cow<'_, [u8]>]) -> Access {
-        let is_for = |rule: &&Rule| {
+        let is_for = |rule: &&Indexed| {
             host::readings(authority)
-                .any(|host| methods.iter().any(|method| rule.matched.matches(host, method)))
+                .any(|host| methods.iter().any(|method| rule.matches(host, method)))
         };
         let strict = self.rules.iter().filter(is_for).map(|rule| &rule.access);
         all_of(strict.filter(|access| !access.is_loose()).chain([&self.default]))
     }
 
     fn names_method(&self, method: &[u8]) -> bool {
-        let mut methods = self.rules.iter().flat_map(|rule| &rule.matched.methods);
+        let mut methods = self.rules.iter().flat_map(|rule| &rule.methods);
         methods.any(|named| named.as_bytes() == method)
     }
 
     /// What the first rule for one reading asks for, of all rules or of those that do not loosen.
     fn first(&self, host: Authority<'_>, method: &[u8], path: &str, strict_only: bool) -> &Access {
-        let is_suitable = |rule: &Rule| {
-            !(strict_only && rule.access.is_loose()) && rule.matched.matches(host, method)
-        };
+        let is_suitable =
+            |rule: &Indexed| !(strict_only && rule.access.is_loose()) && rule.matches(host, method);
         self.paths
             .first(path, |rule| self.rules.get(rule).is_some_and(is_suitable))
             .and_then(|rule| self.rules.get(rule))
@@ -149,11 +152,18 @@ pub(crate) struct Rule {
 pub(crate) struct Match {
     pub(crate) hosts: Vec<HostPattern>,
     pub(crate) methods: Vec<String>,
-    /// On their way to the index of all rules.
     pub(crate) paths: Vec<PathPattern>,
 }
 
-impl Match {
+/// A rule whose paths are in the index of all rules.
+#[derive(Clone, Debug)]
+struct Indexed {
+    hosts: Vec<HostPattern>,
+    methods: Vec<String>,
+    access: Access,
+}
+
+impl Indexed {
     /// Whether host and method are among those that the rule is for.
     fn matches(&self, host: Authority<'_>, method: &[u8]) -> bool {
         (self.methods.is_empty() || self.methods.iter().any(|m| m.as_bytes() == method))
@@ -180,8 +190,8 @@ impl Access {
 /// What a token must be and grant.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Requirement {
-    /// Indices into the configured providers, in order; absent: any.
-    pub(crate) providers: Option<Vec<usize>>,
+    /// One of these, in order; absent: any.
+    pub(crate) providers: Option<Vec<ProviderId>>,
     /// All of these.
     pub(crate) scopes: Vec<String>,
     /// Each of these claims, with one of its values.
@@ -201,7 +211,7 @@ impl Requirement {
         add_each(&mut self.claims, &other.claims);
     }
 
-    pub(crate) fn takes_provider(&self, provider: usize) -> bool {
+    pub(crate) fn takes_provider(&self, provider: ProviderId) -> bool {
         self.providers.as_ref().is_none_or(|providers| providers.binary_search(&provider).is_ok())
     }
 
@@ -253,8 +263,10 @@ fn holds_any(value: &Value, wanted: &[String], is_list: bool) -> bool {
 pub(crate) fn scalar_text(value: &Value) -> Option<String> {
     match value {
         Value::Bool(flag) => Some(flag.to_string()),
-        Value::Number(number) if number.is_f64() => None,
-        Value::Number(number) => Some(number.to_string()),
+        Value::Number(number) => match (number.as_u64(), number.as_i64()) {
+            (Some(number), _) => Some(number.to_string()),
+            (None, number) => number.map(|number| number.to_string()),
+        },
         Value::String(text) => Some(text.clone()),
         Value::Array(_) | Value::Null | Value::Object(_) => None,
     }
@@ -279,7 +291,8 @@ mod tests {
         let config = Config::parse(config.to_string().as_bytes()).unwrap();
         let claims = Claims::parse(claims.to_string().as_bytes()).ok().unwrap();
         let Access::Required(requirement) = &config.rules.rules[0].access else { panic!() };
-        requirement.authorize(&claims, &config.providers[0].space_delimited_claims).is_ok()
+        let provider = config.providers.values().next().unwrap();
+        requirement.authorize(&claims, &provider.space_delimited_claims).is_ok()
     }
 
     #[test]

@@ -16,10 +16,11 @@ mod shared_store;
 
 use mesh_jwt::config::{Config, RemoteJwks};
 use mesh_jwt::driver::{Driver, Host};
-use mesh_jwt::engine::{Disposition, StreamId};
+use mesh_jwt::engine::Disposition;
 use mesh_jwt::event::Event;
 use mesh_jwt::jose::Crypto;
 use mesh_jwt::jwks::{FetchError, JwksResponse, Written};
+use mesh_jwt::request::StreamId;
 use mesh_jwt::time::Timestamp;
 use mesh_jwt::verdict::Verdict;
 use serde_json::json;

@@ -27,7 +27,7 @@ fn outputs() -> Value {
 
 fn edits(verdict: &Verdict) -> &[HeaderEdit] {
     match verdict {
-        Verdict::Allow(allow) => &allow.edits,
+        Verdict::Allow(allow) => allow.edits(),
         Verdict::Deny(_) => &[],
         Verdict::Pass(pass) => &pass.edits,
     }

@@ -174,7 +174,8 @@ fn five_pods_are_all_known_soon_after_the_first_that_differs() {
     assert_eq!(pods.decide(&mut sim, &token().signed_by(Key::beta())), "allowed");
     sim.run(MINUTE, |sim| pods.answer(sim));
 
-    assert_eq!(sim.engine().trusted_keys(0, sim.now), 5);
+    let (provider, _) = sim.engine().config().providers.iter().next().expect("a provider");
+    assert_eq!(sim.engine().trusted_keys(provider, sim.now), 5);
 }
 
 #[test]

@@ -1,0 +1,127 @@
+//! What becomes of a token: its signature, and what it grants.
+
+use crate::authn::Authenticated;
+use crate::config::{Config, Provider};
+use crate::event::Event;
+use crate::jose::{Crypto, Token, Verification, kid_fingerprint};
+use crate::jwks::{self, Prospect};
+use crate::reason::Reason;
+use crate::screen::{Bearer, Case};
+use crate::time::Timestamp;
+use crate::token_cache::TokenCache;
+use crate::verdict::{Allow, Verdict};
+use crate::waiting::{Miss, Patience, Paused};
+use std::collections::VecDeque;
+use std::rc::Rc;
+
+/// Judges the tokens of one provider.
+pub(crate) struct Judge<'e> {
+    pub(crate) config: &'e Config,
+    pub(crate) provider: &'e Provider,
+    pub(crate) keys: &'e jwks::Cache,
+    pub(crate) crypto: Crypto,
+    pub(crate) verified: &'e mut TokenCache,
+    pub(crate) events: &'e mut VecDeque<Event>,
+    pub(crate) now: Timestamp,
+}
+
+pub(crate) enum Judged {
+    Decided(Verdict),
+    /// The key is not there, but may come in time.
+    Waits(Paused),
+}
+
+impl Judge<'_> {
+    /// Judges a token with the keys that are there, or lets it wait for others.
+    pub(crate) fn judge(&mut self, bearer: Bearer, case: Case, mut patience: Patience) -> Judged {
+        if let Bearer::Verified(verified) = &bearer {
+            if self.keys.trusts(verified.token.key(), self.now) {
+                self.events.push_back(Event::TokenCacheHit);
+                return Judged::Decided(self.authorize(verified, case));
+            }
+            self.verified.forget(verified);
+        }
+        if self.verified.is_on() && !matches!(bearer, Bearer::Waiting(_)) {
+            self.events.push_back(Event::TokenCacheMiss);
+        }
+
+        // A token that waits is taken apart again only for keys that it has not been checked with.
+        let has_untried = |miss: &Miss| self.keys.has_others(miss.kid, &miss.tried, self.now);
+        if !patience.miss.as_ref().is_none_or(has_untried) {
+            return self.look_for_key(bearer.into_text(), case, patience);
+        }
+        if let Some(attempt_at) = self.keys.awaits_keys(self.now) {
+            // Waiting for an attempt that comes too late would only add to the delay.
+            if self.now < patience.deadline && attempt_at < patience.deadline {
+                let patience = Patience { miss: None, ..patience };
+                return Judged::Waits(Paused { token: bearer.into_text(), case, patience });
+            }
+            let retry_in = Some(attempt_at.saturating_since(self.now));
+            return Judged::Decided(case.deny(self.config, Reason::JwksUnavailable, retry_in));
+        }
+        let token = match bearer.into_token() {
+            Ok(token) => token,
+            Err(reason) => return Judged::Decided(case.deny(self.config, reason, None)),
+        };
+
+        match self.check_signature(token, &mut patience) {
+            Verification::Verified(token) => {
+                let verified = Rc::new(Authenticated::new(case.provider, self.provider, token));
+                self.verified.offer(&verified);
+                Judged::Decided(self.authorize(&verified, case))
+            }
+            Verification::Failed(token) => self.look_for_key(token.into_text(), case, patience),
+        }
+    }
+
+    /// Checks the signature with the keys that it has not been checked with, and notes which.
+    fn check_signature(&mut self, token: Token, patience: &mut Patience) -> Verification {
+        let kid = token.kid().map(str::to_owned);
+        let mut is_kid_known = kid.is_none();
+        let mut candidates: Vec<_> = self
+            .keys
+            .candidates(kid.as_deref(), self.now)
+            .inspect(|key| is_kid_known |= key.kid() == kid.as_deref())
+            .collect();
+        let mut tried = patience.miss.take().map(|miss| miss.tried).unwrap_or_default();
+        candidates.retain(|key| !tried.contains(&key.fingerprint()));
+        tried.extend(candidates.iter().map(|key| key.fingerprint()));
+        let kid = kid.as_deref().map(kid_fingerprint);
+        patience.miss = Some(Miss { kid, is_kid_known, tried });
+
+        let by_host = matches!(self.crypto, Crypto::Host(_));
+        let attempted = || self.events.push_back(Event::SignatureChecked { by_host });
+        token.verify(candidates.into_iter(), self.crypto, attempted)
+    }
+
+    /// Decides whether a token that a trusted key made grants what the rule asks for.
+    fn authorize(&mut self, verified: &Authenticated, case: Case) -> Verdict {
+        let token = &verified.token;
+        if self.keys.is_stale(token.key(), self.now) {
+            self.events.push_back(Event::StaleKeyUsed { provider: case.provider });
+        }
+        let space_delimited = &self.provider.space_delimited_claims;
+        match case.requirement.authorize(token.claims(), space_delimited) {
+            Ok(()) => Verdict::Allow(Allow::new(verified)),
+            Err(reason) => case.deny(self.config, reason, None),
+        }
+    }
+
+    /// Decides whether a token that no trusted key verifies waits for another key.
+    fn look_for_key(&mut self, token: String, case: Case, patience: Patience) -> Judged {
+        let Patience { since, deadline, miss } = &patience;
+        let (reason, retry_in) = match self.keys.look_for(*since, *deadline, self.now) {
+            Prospect::Waits => return Judged::Waits(Paused { token, case, patience }),
+            Prospect::Missing if miss.as_ref().is_some_and(|miss| miss.is_kid_known) => {
+                (Reason::SignatureInvalid, None)
+            }
+            Prospect::Missing => (Reason::KeyUnknown, None),
+            // Whether the key exists is for the issuer to say, and the issuer has not said it.
+            Prospect::Unavailable { retry_in } => {
+                self.events.push_back(Event::MissSuppressed { provider: case.provider });
+                (Reason::JwksUnavailable, Some(retry_in))
+            }
+        };
+        Judged::Decided(case.deny(self.config, reason, retry_in))
+    }
+}
