@@ -28,6 +28,8 @@
 //! | [`verdict`], [`reason`], [`reply`] | what becomes of a request, and what the caller is told |
 //! | [`event`], [`metrics`] | what the operator sees |
 
+#![deny(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
+
 pub mod config;
 pub mod driver;
 pub mod engine;

@@ -1,13 +1,22 @@
 //! Whether the host's crypto can be relied on: it is asked what is known already.
 
-use super::Crypto;
 use super::public_key::PublicKey;
+use super::rs256::{Crypto, Verifier};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
+impl Crypto {
+    /// The host, if it gives the known answers; otherwise the module.
+    #[must_use]
+    pub fn of_host(make: fn(&PublicKey) -> Option<Verifier>) -> Self {
+        let host = Self::Host(make);
+        if is_given_by(host) { host } else { Self::Module }
+    }
+}
+
 /// Whether this accepts the example of RFC 7515 appendix A.2, and refuses it after a change and over
 /// another text.
-pub(super) fn is_given_by(crypto: Crypto) -> bool {
+fn is_given_by(crypto: Crypto) -> bool {
     let verifier = PublicKey::from_base64url(N, E).ok().and_then(|key| crypto.verifier(&key));
     let (Some(verifier), Ok(signature)) = (verifier, URL_SAFE_NO_PAD.decode(SIGNATURE)) else {
         return false;
@@ -29,7 +38,6 @@ pub(super) const SIGNATURE: &str = "cC4hiUPoj9Eetdgtv3hF80EGrhuB__dzERat0XF9g2Vt
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::jose::Verifier;
 
     #[test]
     fn the_module_knows_it() {

@@ -5,7 +5,6 @@
 //! that the filter must not have. None is installed for the process, either: the engine says which one
 //! checks, and keys hold on to it.
 
-use super::known_answer;
 use super::public_key::PublicKey;
 use jsonwebtoken::Algorithm;
 use jsonwebtoken::crypto::JwtVerifier;
@@ -24,13 +23,6 @@ pub enum Crypto {
 }
 
 impl Crypto {
-    /// The host, if it can be relied on: it is asked what is known already. Otherwise the module.
-    #[must_use]
-    pub fn of_host(make: fn(&PublicKey) -> Option<Verifier>) -> Self {
-        let host = Self::Host(make);
-        if known_answer::is_given_by(host) { host } else { Self::Module }
-    }
-
     pub(super) fn verifier(self, key: &PublicKey) -> Option<Verifier> {
         match self {
             Self::Host(make) => make(key),

@@ -5,6 +5,7 @@
 //! VMs of a proxy share of it (`remote`).
 
 mod evidence;
+mod exchange;
 mod fetch;
 mod keys;
 mod remote;
@@ -13,11 +14,13 @@ mod search;
 mod snapshot;
 mod survey;
 
+pub use exchange::Written;
+pub(crate) use exchange::{Outcome, Step};
 pub use fetch::{FetchError, FetchId, JwksResponse};
 pub(crate) use snapshot::SHARED_DATA_VERSION;
 
 use crate::config::KeySource;
-use crate::jose::{SkippedKey, VerifyingKey};
+use crate::jose::VerifyingKey;
 use crate::time::Timestamp;
 use evidence::Evidence;
 use keys::{Lifetime, MAX_CANDIDATES, TrustedKeys};
@@ -32,51 +35,6 @@ pub(crate) struct Cache {
     keys: TrustedKeys,
     /// Absent when all keys are configured.
     remote: Option<Remote>,
-}
-
-/// What is to be done outside for a provider.
-#[derive(Debug)]
-pub(crate) enum Step {
-    /// Read the shared data.
-    Read,
-    /// Begin this fetch.
-    Start(FetchId),
-    /// Write the shared data in place of the version that was read.
-    Write { bytes: Vec<u8>, version: u32 },
-}
-
-/// What came of writing to the shared data.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Written {
-    /// Another VM was faster.
-    Contended,
-    /// It is there.
-    Done,
-    /// The host offers no shared data.
-    Unavailable,
-}
-
-/// What came of a fetch.
-#[derive(Debug)]
-pub(crate) enum Outcome {
-    /// Endpoints have just turned out to publish different sets.
-    Disagreement {
-        /// Of some of the keys, as a log shows them.
-        kids: Vec<String>,
-        /// How many keys there are.
-        keys: usize,
-    },
-    Failed {
-        error: FetchError,
-        retry_in: Duration,
-        trusted_keys: usize,
-    },
-    Refreshed {
-        keys: usize,
-        new_keys: usize,
-        /// Those that were not told of before.
-        skipped: Vec<SkippedKey>,
-    },
 }
 
 /// What a request for a key that is not known may hope for.

@@ -6,12 +6,12 @@
 //! VM was faster it begins again with what that one wrote.
 
 use super::evidence::{Evidence, TOLERANCE};
+use super::exchange::{Outcome, Step, Written};
 use super::fetch::{FetchError, FetchId};
 use super::keys::{Lifetime, Renewal, TrustedKeys};
 use super::schedule::{Claim, Completion, FetchReason, Quest, Schedule, Terms, Wish};
 use super::snapshot::Document;
 use super::survey::Finding;
-use super::{Outcome, Step, Written};
 use crate::jose::{JwkSetError, KeySet, SkippedKey, VerifyingKey, shown_kid};
 use crate::time::Timestamp;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! Header maps.
 
-use super::{Returned, check};
+use super::status::{Returned, check};
 use proxy_wasm::types::MapType;
 
 #[link(wasm_import_module = "env")]

@@ -1,6 +1,6 @@
 //! Counters and gauges.
 
-use super::check;
+use super::status::check;
 use proxy_wasm::types::MetricType;
 
 #[link(wasm_import_module = "env")]

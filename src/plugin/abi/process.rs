@@ -1,7 +1,7 @@
 //! What has to do with no request: log, time, timer, chance, buffers and functions of the host's
 //! own.
 
-use super::{Returned, check};
+use super::status::{Returned, check};
 use proxy_wasm::types::{BufferType, LogLevel};
 
 #[link(wasm_import_module = "env")]

@@ -1,6 +1,6 @@
 //! What becomes of a request.
 
-use super::check;
+use super::status::check;
 use proxy_wasm::types::StreamType;
 use std::ptr;
 

@@ -1,6 +1,6 @@
 //! What the VMs of a proxy share.
 
-use super::{Returned, check};
+use super::status::{Returned, check};
 
 #[link(wasm_import_module = "env")]
 unsafe extern "C" {
