@@ -2,6 +2,7 @@
 #
 #   ENVOY=/path/to/envoy     test and run with another Envoy
 #   ENVOY_VERSION=1.36.4     or with another version of it
+#   KUBECTL=/path/to/kubectl render Istio's manifests with another kubectl
 #   BENCH=full               measure for long, and more
 
 SHELL := /bin/sh
@@ -15,7 +16,7 @@ MODULE := dist/mesh-jwt.wasm
 need = @command -v $(1) >/dev/null || { echo "$(1) is missing; install it with: $(2)" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help build services static envoy run demo compose-up compose-down test bench image lint clean \
+.PHONY: help build services static envoy kubectl run demo compose-up compose-down test bench image lint clean \
   cargo wasm-target musl-target python wrk
 
 help: ## Show this help
@@ -43,6 +44,9 @@ static: cargo musl-target ## Build the demo services for images FROM scratch: di
 envoy: python ## Fetch Envoy, unless it is there or ENVOY names one
 	@$(PYTHON) envoy/install.py
 
+kubectl: python ## Fetch kubectl, unless it is there or KUBECTL names one
+	@$(PYTHON) istio/kubectl.py
+
 run: build services envoy ## Run the demo on localhost:10000 until Ctrl-C
 	@$(PYTHON) envoy/run.py
 
@@ -55,9 +59,9 @@ compose-up: build envoy $(if $(filter source,$(SERVICES_FROM)),,static) ## Run t
 compose-down: python ## Stop those containers
 	@$(PYTHON) envoy/compose.py down
 
-test: build services envoy ## Run all tests, with the real module in a real Envoy
-	@envoy=$$($(PYTHON) envoy/install.py) && \
-	ENVOY="$$envoy" MESH_JWT_WASM="$(CURDIR)/$(MODULE)" MESH_JWT_ROOT="$(CURDIR)" \
+test: build services envoy kubectl ## Run all tests, with the real module in a real Envoy
+	@envoy=$$($(PYTHON) envoy/install.py) && kubectl=$$($(PYTHON) istio/kubectl.py) && \
+	ENVOY="$$envoy" KUBECTL="$$kubectl" MESH_JWT_WASM="$(CURDIR)/$(MODULE)" MESH_JWT_ROOT="$(CURDIR)" \
 	$(PYTHON) tests/run.py
 
 bench: wrk build envoy ## Measure what a check costs, beside Envoy's own jwt_authn
