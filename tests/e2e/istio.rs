@@ -23,10 +23,8 @@ use lab::wait;
 #[path = "../istio/example.rs"]
 mod example;
 #[allow(dead_code, reason = "the tests of the manifests have use for the rest")]
-#[path = "../istio/render/mod.rs"]
-mod render;
-
-use render::node::Node;
+#[path = "../istio/kustomize.rs"]
+mod kustomize;
 
 #[test]
 fn workload_with_an_in_mesh_issuer() {
@@ -206,8 +204,8 @@ impl Drop for Discovery {
 fn plugin(overlay: &str, issuer: &str, stage: usize) -> Value {
     let source = example::edited(overlay, issuer, stage);
     let rendered = source.render(example::DIRECTORY).unwrap_or_else(|problem| panic!("{problem}"));
-    let mut resources = rendered.iter().map(Node::json);
-    resources.find(|resource| resource["kind"] == "WasmPlugin").expect("a WasmPlugin")
+    let mut resources = rendered.into_iter();
+    resources.find(|resource| resource.kind() == "WasmPlugin").expect("a WasmPlugin").value
 }
 
 /// Envoy's configuration of the filter, as Istio and its agent derive it from a WasmPlugin.

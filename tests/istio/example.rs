@@ -1,8 +1,6 @@
 //! The example as somebody would edit it who adopts it.
 
-use std::path::Path;
-
-use super::render::kustomize::Source;
+use super::kustomize::Source;
 
 pub(crate) const DIRECTORY: &str = "istio/example";
 pub(crate) const KUSTOMIZATION: &str = "istio/example/kustomization.yaml";
@@ -11,7 +9,7 @@ pub(crate) const SETTINGS: &str = "istio/example/settings.yaml";
 /// The example over another overlay, with another component for its issuer, so far into the roll-out.
 pub(crate) fn edited(overlay: &str, issuer: &str, stage: usize) -> Source {
     let source = Source::checkout();
-    let mut kustomization = text(&source, KUSTOMIZATION);
+    let mut kustomization = source.text(KUSTOMIZATION);
     let mut edit = |from: &str, to: &str| {
         assert!(kustomization.contains(from), "{KUSTOMIZATION} does not say {from:?}");
         kustomization = kustomization.replacen(from, to, 1);
@@ -24,16 +22,12 @@ pub(crate) fn edited(overlay: &str, issuer: &str, stage: usize) -> Source {
     if overlay == "mesh-wide" {
         edit("namespace: shop", "namespace: istio-system");
     }
-    let mut settings = text(&source, SETTINGS);
+    let mut settings = source.text(SETTINGS);
     if issuer == "external-issuer" {
         let line = settings.lines().find(|line| line.contains("jwksUri: ")).expect("a jwksUri");
         settings = settings.replace(line, "  jwksUri: https://login.example.org/keys");
     }
     source.with(KUSTOMIZATION, kustomization).with(SETTINGS, settings)
-}
-
-pub(crate) fn text(source: &Source, file: &str) -> String {
-    source.text(Path::new(file)).unwrap_or_else(|| panic!("there is no {file}"))
 }
 
 pub(crate) const OVERLAYS: [&str; 4] = ["workload", "namespace", "mesh-wide", "ingress-gateway"];

@@ -1,4 +1,4 @@
-//! The manifests under `istio/`: rendered as `kubectl apply -k` would, checked against the schemas of
+//! The manifests under `istio/`: rendered by the kustomize in `kubectl`, checked against the schemas of
 //! Istio's resources, and their plugin configurations loaded by the filter's own parser.
 
 #![allow(
@@ -11,8 +11,8 @@
 
 mod check;
 mod example;
+mod kustomize;
 mod manifests;
 mod mistakes;
 mod plugin_config;
-mod render;
 mod schema;

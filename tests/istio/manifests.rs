@@ -1,54 +1,40 @@
 //! Every manifest, in every combination that the README speaks of, is what Istio expects.
 
-use std::collections::BTreeSet;
-use std::fs;
 use std::path::Path;
+use std::thread;
 
 use serde_json::{Value, json};
 
-use crate::render::kustomize::Source;
-use crate::render::node::Node;
+use crate::kustomize::{Resource, Source, manifests_under};
 use crate::{check, example};
 
 #[test]
-fn every_directory_renders_and_is_valid() {
-    for directory in ["base", "workload", "namespace", "mesh-wide", "ingress-gateway"]
-        .iter()
-        .chain(&["behind-gateway", "issuer", "example"])
-    {
-        assert_valid(&Source::checkout(), &format!("istio/{directory}"));
-    }
+fn every_directory_is_valid() {
+    every_directory().iter().for_each(|rendered| assert_valid(rendered));
 }
 
 #[test]
 fn every_overlay_is_valid_with_every_issuer_at_every_stage() {
-    for overlay in example::OVERLAYS {
-        for issuer in ISSUERS {
-            for stage in 0..=example::STAGES.len() {
-                assert_valid(&example::edited(overlay, issuer, stage), example::DIRECTORY);
-            }
-        }
-    }
+    every_example().iter().for_each(|rendered| assert_valid(rendered));
 }
 
 /// A file that nothing renders is one that nothing checks.
 #[test]
 fn no_manifest_is_left_out() {
-    let mut used = BTreeSet::new();
-    for overlay in example::OVERLAYS {
-        for issuer in ISSUERS {
-            let source = example::edited(overlay, issuer, example::STAGES.len());
-            source.render(example::DIRECTORY).expect("a valid example");
-            used.append(&mut source.files_read());
-        }
-    }
-    for directory in ["istio/behind-gateway", "istio/issuer"] {
-        let source = Source::checkout();
-        source.render(directory).expect("a valid kustomization");
-        used.append(&mut source.files_read());
-    }
+    for file in manifests_under(Path::new("istio")) {
+        let (source, directory) = rendering_with(&file);
+        source.render(&directory).unwrap_or_else(|problem| panic!("{problem}"));
 
-    assert_eq!(manifests(Path::new("istio")), used);
+        let complaint = source.without(&file).render(&directory).err();
+
+        // A directory without its kustomization is none that kustomize would name a file of.
+        let missing = file.strip_suffix("/kustomization.yaml").unwrap_or(&file);
+        let missing = missing.rsplit('/').next().expect("a name");
+        assert!(
+            complaint.as_ref().is_some_and(|complaint| complaint.contains(missing)),
+            "{directory} renders without {file}: {complaint:?}"
+        );
+    }
 }
 
 #[test]
@@ -80,8 +66,8 @@ fn settings_reach_every_place() {
     let source = example::edited("workload", "external-issuer", 0);
     let rendered = source.render(example::DIRECTORY).expect("a valid example");
     let left: Vec<_> = rendered
-        .iter()
-        .map(Node::json)
+        .into_iter()
+        .map(|resource| resource.value)
         .filter(|resource| resource["kind"] != "WasmPlugin" && resource["kind"] != "ConfigMap")
         .filter(|resource| resource.to_string().contains("auth.example.com"))
         .collect();
@@ -93,7 +79,7 @@ fn settings_reach_every_place() {
         ("image: oci://registry.example.com/mesh-jwt:0.1.0", json!("oci://b.example.org/c:d")),
         ("sha256: \"0000", json!("f".repeat(64))),
     ] {
-        let settings = example::text(&Source::checkout(), example::SETTINGS);
+        let settings = Source::checkout().text(example::SETTINGS);
         let line = settings.lines().find(|line| line.contains(setting)).expect("the setting");
         let (name, _) = line.split_once(':').expect("a member");
         let edited = settings.replace(line, &format!("{name}: {changed}"));
@@ -107,8 +93,8 @@ fn mesh_wide_filter_spares_the_issuer_the_metrics_port_and_gateways() {
     let source = example::edited("mesh-wide", "in-mesh-issuer", 1);
     let rendered = source.render(example::DIRECTORY).expect("a valid example");
     let named = |name: &str| {
-        let resources = rendered.iter().map(Node::json);
-        resources.into_iter().find(|resource| resource["metadata"]["name"] == name).expect(name)
+        let found = rendered.iter().find(|resource| resource.name() == name);
+        &found.expect(name).value
     };
 
     let plugin = named("mesh-jwt");
@@ -126,28 +112,65 @@ fn mesh_wide_filter_spares_the_issuer_the_metrics_port_and_gateways() {
 
 fn plugin(source: &Source) -> Value {
     let rendered = source.render(example::DIRECTORY).unwrap_or_else(|problem| panic!("{problem}"));
-    let mut resources = rendered.iter().map(Node::json);
-    resources.find(|resource| resource["kind"] == "WasmPlugin").expect("a WasmPlugin")
+    let mut resources = rendered.into_iter();
+    resources.find(|resource| resource.kind() == "WasmPlugin").expect("a WasmPlugin").value
 }
 
-fn assert_valid(source: &Source, directory: &str) {
-    let rendered = source.render(directory).unwrap_or_else(|problem| panic!("{problem}"));
-    let problems: Vec<_> = check::all(&rendered).iter().map(ToString::to_string).collect();
-    assert!(problems.is_empty(), "{directory}:\n{}", problems.join("\n"));
-}
-
-fn manifests(directory: &Path) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for entry in fs::read_dir(root.join(directory)).expect("a directory") {
-        let path = directory.join(entry.expect("an entry").file_name());
-        if root.join(&path).is_dir() {
-            found.append(&mut manifests(&path));
-        } else if path.extension().is_some_and(|extension| extension == "yaml") {
-            found.insert(path.to_str().expect("a name in UTF-8").to_owned());
+/// A rendering of those that are checked above that should have use for a file: that of its own
+/// directory or, since a component renders only as a part of something, the example with it.
+fn rendering_with(file: &str) -> (Source, String) {
+    let parts: Vec<_> = file.split('/').collect();
+    match parts[..] {
+        ["istio", "components", component, _] => {
+            let is_issuer = ISSUERS.contains(&component);
+            let issuer = if is_issuer { component } else { "in-mesh-issuer" };
+            let source = example::edited("workload", issuer, example::STAGES.len());
+            (source, example::DIRECTORY.to_owned())
         }
+        ["istio", directory, _] if DIRECTORIES.contains(&directory) => {
+            (Source::checkout(), format!("istio/{directory}"))
+        }
+        _ => panic!("nothing renders {file}"),
     }
-    found
 }
 
-const ISSUERS: [&str; 2] = ["in-mesh-issuer", "external-issuer"];
+fn assert_valid(rendered: &[Resource]) {
+    let problems = check::all(rendered);
+    assert!(problems.is_empty(), "{}", problems.join("\n"));
+}
+
+/// What each directory renders by itself.
+pub(crate) fn every_directory() -> Vec<Vec<Resource>> {
+    let rendered = DIRECTORIES.map(|name| Source::checkout().render(&format!("istio/{name}")));
+    rendered.map(|rendered| rendered.unwrap_or_else(|problem| panic!("{problem}"))).into()
+}
+
+/// What the example renders over each overlay, with each component for the issuer, at each stage.
+pub(crate) fn every_example() -> Vec<Vec<Resource>> {
+    let over = |overlay| {
+        let stages = 0..=example::STAGES.len();
+        let both = stages.flat_map(|stage| ISSUERS.map(|issuer| (issuer, stage)));
+        both.map(|(issuer, stage)| {
+            let rendered = example::edited(overlay, issuer, stage).render(example::DIRECTORY);
+            rendered.unwrap_or_else(|problem| panic!("{overlay}, {issuer}, {stage}: {problem}"))
+        })
+        .collect::<Vec<_>>()
+    };
+    thread::scope(|scope| {
+        let threads = example::OVERLAYS.map(|overlay| scope.spawn(move || over(overlay)));
+        threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect()
+    })
+}
+
+pub(crate) const ISSUERS: [&str; 2] = ["in-mesh-issuer", "external-issuer"];
+/// All but the components, which render only as a part of something.
+pub(crate) const DIRECTORIES: [&str; 8] = [
+    "base",
+    "behind-gateway",
+    "example",
+    "ingress-gateway",
+    "issuer",
+    "mesh-wide",
+    "namespace",
+    "workload",
+];

@@ -1,6 +1,6 @@
-//! What an edit can get wrong is noticed, with the file and the line.
+//! What an edit can get wrong is noticed, with the resource and the field.
 
-use crate::render::kustomize::Source;
+use crate::kustomize::Source;
 use crate::{check, example};
 
 #[test]
@@ -9,7 +9,7 @@ fn field_that_istio_does_not_know() {
         "istio/base/wasm-plugin.yaml",
         "  imagePullPolicy: IfNotPresent",
         "  pullPolicy: IfNotPresent",
-        "pullPolicy is unknown here",
+        &[&plugin("/spec: Additional properties are not allowed ('pullPolicy' was unexpected)")],
     );
 }
 
@@ -19,19 +19,31 @@ fn value_that_istio_does_not_know() {
         "istio/base/wasm-plugin.yaml",
         "  phase: AUTHN",
         "  phase: AUTHENTICATION",
-        "\"AUTHENTICATION\" is none of",
+        &[
+            &plugin(
+                "/spec/phase: \"AUTHENTICATION\" is not one of \"UNSPECIFIED_PHASE\", \"AUTHN\" or \
+                 2 other candidates",
+            ),
+            &plugin("/spec/phase: must be AUTHN"),
+        ],
     );
     assert_noticed(
         "istio/base/wasm-plugin.yaml",
         "  - mode: SERVER",
         "  - mode: INBOUND",
-        "\"INBOUND\" is none of",
+        &[
+            &plugin(
+                "/spec/match/0/mode: \"INBOUND\" is not one of \"UNDEFINED\", \"CLIENT\" or \
+                 2 other candidates",
+            ),
+            &plugin("/spec/match/0/mode: must be SERVER or CLIENT"),
+        ],
     );
     assert_noticed(
         example::SETTINGS,
         "  sha256: \"0000000000000000000000000000000000000000000000000000000000000000\"",
         "  sha256: \"0.1.0\"",
-        "\"0.1.0\" does not match",
+        &[&plugin("/spec/sha256: \"0.1.0\" does not match \"(^$|^[a-f0-9]{64}$)\"")],
     );
 }
 
@@ -42,7 +54,7 @@ fn value_of_another_type() {
         "istio/mesh-wide/wasm-plugin.yaml",
         "  priority: 100",
         "  priority: high",
-        "this should be of type integer",
+        &[&plugin("/spec/priority: \"high\" is not of type \"integer\"")],
     );
 }
 
@@ -52,7 +64,9 @@ fn field_that_the_filter_does_not_know() {
         "istio/base/wasm-plugin.yaml",
         "      forwardOriginalToken: true",
         "      forwardToken: true\n      forwardOriginalToken: true",
-        "pluginConfig: providers[0].forwardToken",
+        &[&plugin(
+            "/spec/pluginConfig/providers/0/forwardToken: providers[0].forwardToken: unknown field",
+        )],
     );
 }
 
@@ -63,21 +77,25 @@ fn provider_that_there_is_not() {
         "istio/mesh-wide/wasm-plugin.yaml",
         "      access: public",
         "      access: required\n      providers: [mian]",
-        "pluginConfig: rules[0].providers",
+        &[&plugin(
+            "/spec/pluginConfig/rules/0/providers/0: \
+             rules[0].providers[0]: there is no provider \"mian\"",
+        )],
     );
 }
 
 #[test]
 fn plaintext_jwks_without_opt_in() {
-    let kustomization = example::text(&Source::checkout(), example::KUSTOMIZATION);
-    let source = Source::checkout().with(
+    assert_noticed_in(
+        &Source::checkout(),
         example::KUSTOMIZATION,
-        kustomization.replace("- ../components/in-mesh-issuer\n", ""),
+        "- ../components/in-mesh-issuer",
+        "",
+        &[&plugin(
+            "/spec/pluginConfig/providers/0/jwksUri: \
+             providers[0].jwksUri: keys fetched over http:// can be replaced on the way",
+        )],
     );
-    let settings = example::text(&source, example::SETTINGS);
-    let uri = settings.lines().find(|line| line.contains("jwksUri: ")).expect("a jwksUri");
-
-    assert_noticed_in(&source, example::SETTINGS, uri, uri, "pluginConfig: providers[0].jwksUri");
 }
 
 #[test]
@@ -86,7 +104,7 @@ fn filter_that_fails_open() {
         "istio/base/wasm-plugin.yaml",
         "  failStrategy: FAIL_RELOAD",
         "  failStrategy: FAIL_OPEN",
-        "failStrategy must be FAIL_CLOSE or FAIL_RELOAD",
+        &[&plugin("/spec/failStrategy: must be FAIL_CLOSE or FAIL_RELOAD")],
     );
 }
 
@@ -97,68 +115,86 @@ fn opt_out_of_another_plugin() {
         "istio/mesh-wide/opt-out.yaml",
         "              name: extensions.istio.io/wasmplugin/istio-system.mesh-jwt",
         "              name: extensions.istio.io/wasmplugin/istio-system.jwt",
-        "there is no WasmPlugin of this filter's name",
+        &["EnvoyFilter mesh-jwt-opt-out (istio/mesh-wide/opt-out.yaml): \
+           /spec/configPatches/1/match/listener/filterChain/filter/subFilter/name: \
+           there is no WasmPlugin of this filter's name"],
     );
 }
 
 #[test]
 fn second_line_before_enforcement() {
-    let kustomization = example::text(&Source::checkout(), example::KUSTOMIZATION);
-    let source = Source::checkout().with(
-        example::KUSTOMIZATION,
-        kustomization
-            .replace("# - ../components/header-identity", "- ../components/header-identity"),
-    );
-
     assert_noticed_in(
-        &source,
-        "istio/base/wasm-plugin.yaml",
-        "    mode: report",
-        "    mode: report",
-        "the AuthorizationPolicy mesh-jwt denies what this only reports",
+        &Source::checkout(),
+        example::KUSTOMIZATION,
+        "# - ../components/header-identity",
+        "- ../components/header-identity",
+        &[&plugin(
+            "/spec/pluginConfig/mode: \
+             the AuthorizationPolicy mesh-jwt denies what this only reports",
+        )],
     );
 }
 
 #[test]
-fn kustomization_with_what_the_tests_do_not_render() {
-    assert_noticed(
+fn kustomization_that_kustomize_does_not_take() {
+    assert_refused(
         "istio/workload/kustomization.yaml",
         "resources:",
-        "namePrefix: my-\nresources:",
-        "namePrefix is unknown here",
+        "namePrefx: my-\nresources:",
+        "/istio/workload': invalid Kustomization: json: unknown field \"namePrefx\"",
     );
+    assert_refused(
+        "istio/components/settings/kustomization.yaml",
+        "    - spec.sha256",
+        "    - spec.sha257",
+        r#"/istio/components/settings': unable to find field \"spec.sha257\""#,
+    );
+}
+
+/// Kustomize itself adds what there is not to replace.
+#[test]
+fn patch_of_what_there_is_not() {
     assert_noticed(
         "istio/components/enforce/kustomization.yaml",
         "      path: /spec/pluginConfig/mode",
         "      path: /spec/pluginConfig/mood",
-        "there is no /spec/pluginConfig/mood to replace",
+        &[&plugin("/spec/pluginConfig/mood: mood: unknown field")],
     );
 }
 
 /// In the example with enforcement, which is what most of the manifests are part of.
-fn assert_noticed(file: &str, line: &str, mistake: &str, complaint: &str) {
+fn assert_noticed(file: &str, line: &str, mistake: &str, complaints: &[&str]) {
     let source = example::edited("workload", "in-mesh-issuer", 1);
-    assert_noticed_in(&source, file, line, mistake, complaint);
+    assert_noticed_in(&source, file, line, mistake, complaints);
 }
 
-/// With a line replaced, there is a complaint about the first line of the replacement or, where it
-/// adds lines, about one of those.
-fn assert_noticed_in(source: &Source, file: &str, line: &str, mistake: &str, complaint: &str) {
-    let text = example::text(source, file);
-    let number = 1 + text.lines().position(|other| other == line).expect("the line");
+/// With a line replaced, these are the beginnings of all complaints there are.
+fn assert_noticed_in(source: &Source, file: &str, line: &str, mistake: &str, complaints: &[&str]) {
+    let rendered = with_mistake(source, file, line, mistake).render(example::DIRECTORY);
+    let problems = check::all(&rendered.unwrap_or_else(|problem| panic!("{problem}")));
+
+    let are_as_expected = problems.len() == complaints.len()
+        && problems.iter().zip(complaints).all(|(problem, start)| problem.starts_with(start));
+    assert!(are_as_expected, "these are not {complaints:#?}: {problems:#?}");
+}
+
+/// With a line replaced, kustomize itself does not go on, and says this.
+fn assert_refused(file: &str, line: &str, mistake: &str, complaint: &str) {
+    let source = example::edited("workload", "in-mesh-issuer", 1);
+    let rendered = with_mistake(&source, file, line, mistake).render(example::DIRECTORY);
+
+    let problem = rendered.err().expect("kustomize refuses it");
+    assert!(problem.contains(complaint), "nothing about {complaint:?}: {problem}");
+}
+
+fn with_mistake(source: &Source, file: &str, line: &str, mistake: &str) -> Source {
+    let text = source.text(file);
+    assert!(text.lines().any(|other| other == line), "{file} does not say {line:?}");
     let changed: Vec<_> =
         text.lines().map(|other| if other == line { mistake } else { other }).collect();
-    let source = source.clone().with(file, changed.join("\n"));
+    source.clone().with(file, changed.join("\n"))
+}
 
-    let problems: Vec<_> = match source.render(example::DIRECTORY) {
-        Ok(rendered) => check::all(&rendered),
-        Err(problem) => vec![problem],
-    };
-    let said: Vec<_> = problems.iter().map(ToString::to_string).collect();
-    let lines = number..number + mistake.lines().count();
-    let is_said = lines.into_iter().any(|number| {
-        let start = format!("{file}:{number}: ");
-        said.iter().any(|said| said.starts_with(&start) && said.contains(complaint))
-    });
-    assert!(is_said, "nothing about {file}:{number} and {complaint:?}, but: {said:#?}");
+fn plugin(problem: &str) -> String {
+    format!("WasmPlugin mesh-jwt (istio/base/wasm-plugin.yaml): {problem}")
 }
