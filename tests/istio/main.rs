@@ -16,3 +16,4 @@ mod manifests;
 mod mistakes;
 mod plugin_config;
 mod schema;
+mod versions;

@@ -35,6 +35,11 @@ impl Schema {
         SCHEMAS.iter().find(|schema| (schema.version(), schema.kind()) == (version, kind))
     }
 
+    /// Those of Istio's own resources.
+    pub(crate) fn of_istio() -> impl Iterator<Item = &'static Self> {
+        SCHEMAS.iter().filter(|schema| schema.version().contains(".istio.io/"))
+    }
+
     pub(crate) fn version(&self) -> &str {
         self.constant("apiVersion")
     }
