@@ -90,7 +90,7 @@ fn flood(address: SocketAddr, kids: Range<usize>) {
 fn refuse_each(address: SocketAddr, kids: impl Iterator<Item = usize>) {
     let mut connection = Connection::new(address);
     for kid in kids {
-        let response = connection.get(&junk(kid)).expect("an answer in time");
+        let response = connection.get("/", &junk(kid)).expect("an answer in time");
         let code = &response.json()["code"];
         assert!(code == "key_unknown" || code == "jwks_unavailable", "{code}");
     }

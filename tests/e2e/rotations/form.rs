@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::setup::{Crypto, Kids, Setup};
 use super::tally::{HEAD, Row, Tally};
-use lab::bootstrap::Balancer;
+use lab::resources::Balancer;
 
 /// How often the long form repeats each scenario; `None`: this is the short one.
 pub(super) fn repetitions() -> Option<usize> {

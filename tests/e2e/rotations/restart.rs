@@ -9,7 +9,7 @@ use super::load::burst;
 use super::mesh::Mesh;
 use super::setup::{Crypto, Kids, Setup};
 use super::tally::Tally;
-use lab::bootstrap::Balancer;
+use lab::resources::Balancer;
 use lab::token::Key;
 
 #[test]

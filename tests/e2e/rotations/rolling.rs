@@ -8,7 +8,7 @@ use super::load::{burst, sleep_until};
 use super::mesh::Mesh;
 use super::setup::{Crypto, Kids, Setup};
 use super::tally::Tally;
-use lab::bootstrap::Balancer;
+use lab::resources::Balancer;
 use lab::token::Key;
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use serde_json::Value;
 
-use lab::bootstrap::Balancer;
+use lab::resources::Balancer;
 use lab::token::{Key, Token};
 
 #[derive(Clone, Copy)]

@@ -2,12 +2,12 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::str::FromStr;
 
 use serde_json::{Value, json};
 
 use crate::checkout;
 use crate::module::Functions;
+use crate::resources::{self, Balancer, TYPE, address, any_port};
 
 pub struct Bootstrap {
     filters: Vec<Value>,
@@ -18,16 +18,6 @@ pub struct Bootstrap {
     pub log_level: &'static str,
 }
 
-/// Which of a cluster's endpoints Envoy sends a request to.
-#[derive(Clone, Copy)]
-pub enum Balancer {
-    /// Istio's default: the less busy one of two that are drawn.
-    LeastRequest,
-    Random,
-    /// Envoy's default.
-    RoundRobin,
-}
-
 /// What Envoy does with requests when a VM has trapped.
 #[derive(Clone, Copy, Debug)]
 pub enum FailurePolicy {
@@ -35,26 +25,6 @@ pub enum FailurePolicy {
     Closed,
     /// It starts another VM.
     Reload,
-}
-
-impl Balancer {
-    /// As Envoy's configuration calls it.
-    pub fn policy(self) -> &'static str {
-        match self {
-            Self::LeastRequest => "LEAST_REQUEST",
-            Self::Random => "RANDOM",
-            Self::RoundRobin => "ROUND_ROBIN",
-        }
-    }
-}
-
-impl FromStr for Balancer {
-    type Err = ();
-
-    fn from_str(text: &str) -> Result<Self, ()> {
-        let all = [Self::LeastRequest, Self::Random, Self::RoundRobin];
-        all.into_iter().find(|known| known.policy().eq_ignore_ascii_case(text)).ok_or(())
-    }
 }
 
 impl Bootstrap {
@@ -151,58 +121,30 @@ impl Bootstrap {
         addresses: &[SocketAddr],
         balancer: Balancer,
     ) -> Self {
-        let endpoint =
-            |address: &SocketAddr| json!({ "endpoint": { "address": socket(*address) } });
-        let endpoints: Vec<_> = addresses.iter().map(endpoint).collect();
-        self.clusters.push(json!({
-            "name": name,
-            "type": "STATIC",
-            "connect_timeout": "1s",
-            // Few connections serve however many requests wait for one: fewer than the backlog of a
-            // test's server holds.
-            "circuit_breakers": { "thresholds": [{
-                "max_connections": 100,
-                "max_pending_requests": 1_000_000,
-                "max_requests": 1_000_000,
-            }] },
-            "lb_policy": balancer.policy(),
-            "typed_extension_protocol_options": {
-                "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
-                    "@type": format!(
-                        "{TYPE}/envoy.extensions.upstreams.http.v3.HttpProtocolOptions"
-                    ),
-                    "explicit_http_config": {
-                        "http_protocol_options": { "enable_trailers": true },
-                    },
+        let mut cluster = resources::cluster(name, addresses, balancer);
+        // Few connections serve however many requests wait for one: fewer than the backlog of a
+        // test's server holds.
+        cluster["circuit_breakers"] = json!({ "thresholds": [{
+            "max_connections": 100,
+            "max_pending_requests": 1_000_000,
+            "max_requests": 1_000_000,
+        }] });
+        cluster["typed_extension_protocol_options"] = json!({
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": format!("{TYPE}/envoy.extensions.upstreams.http.v3.HttpProtocolOptions"),
+                "explicit_http_config": {
+                    "http_protocol_options": { "enable_trailers": true },
                 },
             },
-            "load_assignment": {
-                "cluster_name": name,
-                "endpoints": [{ "lb_endpoints": endpoints }],
-            },
-        }));
+        });
+        self.clusters.push(cluster);
         self
     }
 
     /// Appends the filter with this plugin configuration, which need not even be JSON.
     pub fn filter(mut self, name: &str, plugin_configuration: &str) -> Self {
-        self.filters.push(json!({
-            "name": name,
-            "typed_config": {
-                "@type": format!("{TYPE}/envoy.extensions.filters.http.wasm.v3.Wasm"),
-                "config": {
-                    "name": name,
-                    "vm_config": {
-                        "runtime": "envoy.wasm.runtime.v8",
-                        "code": { "local": { "filename": checkout::module() } },
-                    },
-                    "configuration": {
-                        "@type": format!("{TYPE}/google.protobuf.StringValue"),
-                        "value": plugin_configuration,
-                    },
-                },
-            },
-        }));
+        let filter = resources::wasm_filter(name, &checkout::module(), plugin_configuration);
+        self.filters.push(filter);
         self
     }
 
@@ -230,7 +172,7 @@ impl Bootstrap {
     pub fn render(&self, access_log: &Path, listeners: &Path) -> Value {
         let mut bootstrap = json!({
             "node": { "id": "e2e", "cluster": "e2e" },
-            "admin": { "address": socket(any_port()) },
+            "admin": { "address": address(any_port()) },
             "static_resources": { "clusters": self.clusters },
         });
         if self.is_replaceable {
@@ -250,82 +192,47 @@ impl Bootstrap {
     }
 
     fn listener(&self, access_log: &Path) -> Value {
-        let mut filters = self.filters.clone();
-        filters.push(json!({
-            "name": "envoy.filters.http.router",
-            "typed_config": {
-                "@type": format!("{TYPE}/envoy.extensions.filters.http.router.v3.Router"),
-            },
-        }));
-        json!({
-            "name": "listener",
-            "address": socket(any_port()),
-            "filter_chains": [{ "filters": [connection_manager(&filters, access_log)] }],
-        })
+        resources::listener("listener", &self.filters, &connection_manager(access_log))
     }
 }
 
 /// Everything that Envoy could tidy up on the filter's behalf is off, and its own limits are wide:
 /// what is tested is the filter alone.
-fn connection_manager(filters: &[Value], access_log: &Path) -> Value {
+fn connection_manager(access_log: &Path) -> Value {
     json!({
-        "name": "envoy.filters.network.http_connection_manager",
-        "typed_config": {
-            "@type": format!(
-                "{TYPE}/envoy.extensions.filters.network.http_connection_manager.v3\
-                 .HttpConnectionManager"
-            ),
-            "stat_prefix": "e2e",
-            "normalize_path": false,
-            "merge_slashes": false,
-            "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
-            "max_request_headers_kb": 96,
-            "common_http_protocol_options": {
-                "headers_with_underscores_action": "ALLOW",
-                "max_headers_count": 200,
-            },
-            "http_protocol_options": { "enable_trailers": true },
-            "http2_protocol_options": {
-                "max_concurrent_streams": 1_000_000,
-                "allow_connect": true,
-            },
-            "upgrade_configs": [{ "upgrade_type": "websocket" }],
-            // As in Istio's sidecars: nothing but the filter ends a paused request.
-            "stream_idle_timeout": "0s",
-            // Ties a response to its line in the access log.
-            "always_set_request_id_in_response": true,
-            "access_log": [{
-                "name": "envoy.access_loggers.file",
-                "typed_config": {
-                    "@type": format!("{TYPE}/envoy.extensions.access_loggers.file.v3.FileAccessLog"),
-                    "path": access_log,
-                    "log_format": { "json_format": {
-                        "request_id": "%REQ(X-REQUEST-ID)%",
-                        "code": "%FILTER_STATE(wasm.mesh_jwt.code:PLAIN)%",
-                        "provider": "%FILTER_STATE(wasm.mesh_jwt.provider:PLAIN)%",
-                    } },
-                },
-            }],
-            "http_filters": filters,
-            "route_config": { "virtual_hosts": [{
-                "name": "all",
-                "domains": ["*"],
-                "routes": [{ "match": { "prefix": "/" }, "route": { "cluster": UPSTREAM } }],
-            }] },
+        "stat_prefix": "e2e",
+        "normalize_path": false,
+        "merge_slashes": false,
+        "path_with_escaped_slashes_action": "KEEP_UNCHANGED",
+        "max_request_headers_kb": 96,
+        "common_http_protocol_options": {
+            "headers_with_underscores_action": "ALLOW",
+            "max_headers_count": 200,
         },
+        "http_protocol_options": { "enable_trailers": true },
+        "http2_protocol_options": {
+            "max_concurrent_streams": 1_000_000,
+            "allow_connect": true,
+        },
+        "upgrade_configs": [{ "upgrade_type": "websocket" }],
+        // As in Istio's sidecars: nothing but the filter ends a paused request.
+        "stream_idle_timeout": "0s",
+        // Ties a response to its line in the access log.
+        "always_set_request_id_in_response": true,
+        "access_log": [{
+            "name": "envoy.access_loggers.file",
+            "typed_config": {
+                "@type": format!("{TYPE}/envoy.extensions.access_loggers.file.v3.FileAccessLog"),
+                "path": access_log,
+                "log_format": { "json_format": {
+                    "request_id": "%REQ(X-REQUEST-ID)%",
+                    "code": "%FILTER_STATE(wasm.mesh_jwt.code:PLAIN)%",
+                    "provider": "%FILTER_STATE(wasm.mesh_jwt.provider:PLAIN)%",
+                } },
+            },
+        }],
+        "route_config": resources::route_config(&[resources::route_to(UPSTREAM)]),
     })
 }
 
-fn any_port() -> SocketAddr {
-    SocketAddr::from(([127, 0, 0, 1], 0))
-}
-
-fn socket(address: SocketAddr) -> Value {
-    json!({ "socket_address": {
-        "address": address.ip().to_string(),
-        "port_value": address.port(),
-    } })
-}
-
-const TYPE: &str = "type.googleapis.com";
 const UPSTREAM: &str = "upstream";

@@ -5,6 +5,8 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::{env, fs};
 
+use anyhow::{Context as _, Result, bail, ensure};
+
 /// The top directory of the checkout.
 pub fn root() -> &'static Path {
     static ROOT: OnceLock<PathBuf> = OnceLock::new();
@@ -28,22 +30,45 @@ pub fn scratch() -> PathBuf {
 
 /// The filter: `MESH_JWT_WASM`, or what `make build` made.
 pub fn module() -> PathBuf {
-    let built = || root().join("dist/mesh-jwt.wasm");
-    let path = env::var_os("MESH_JWT_WASM").map_or_else(built, PathBuf::from);
-    assert!(path.is_file(), "there is no module {path:?}: run `make build`, or set MESH_JWT_WASM");
-    path
+    find_module().unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// The same, for those who have to tell the user that it is not there.
+pub fn find_module() -> Result<PathBuf> {
+    let Some(path) = env::var_os("MESH_JWT_WASM").map(PathBuf::from) else {
+        return built("dist/mesh-jwt.wasm", "make build");
+    };
+    ensure!(path.is_file(), "there is no MESH_JWT_WASM={}", path.display());
+    Ok(path)
+}
+
+/// One of the demo's services, which `make services` builds.
+pub fn service(name: &str) -> Result<PathBuf> {
+    built(target().join("release").join(name), "make services")
+}
+
+/// A file of the checkout that this command makes.
+pub fn built(path: impl AsRef<Path>, command: &str) -> Result<PathBuf> {
+    let path = root().join(path);
+    ensure!(path.exists(), "{} is not there yet; run `{command}` first", path.display());
+    Ok(path)
 }
 
 /// Envoy's binary: `ENVOY`, or what `make envoy` fetched.
 pub fn envoy() -> &'static Path {
     static ENVOY: OnceLock<PathBuf> = OnceLock::new();
-    ENVOY.get_or_init(|| {
-        let found = Command::new("python3")
-            .arg(root().join("envoy/install.py"))
-            .arg("--fetched")
-            .output()
-            .expect("python3 can be executed");
-        assert!(found.status.success(), "{}", String::from_utf8_lossy(&found.stderr));
-        PathBuf::from(String::from_utf8_lossy(&found.stdout).trim_end())
-    })
+    ENVOY.get_or_init(|| find_envoy().unwrap_or_else(|error| panic!("{error}")))
+}
+
+/// The same, for those who have to tell the user that it is not there.
+pub fn find_envoy() -> Result<PathBuf> {
+    let found = Command::new("python3")
+        .arg(root().join("envoy/install.py"))
+        .arg("--fetched")
+        .output()
+        .context("python3 cannot be executed; install it with `apt-get install python3`")?;
+    if !found.status.success() {
+        bail!("{}", String::from_utf8_lossy(&found.stderr).trim_end());
+    }
+    Ok(PathBuf::from(String::from_utf8_lossy(&found.stdout).trim_end()))
 }

@@ -17,13 +17,13 @@ impl Connection {
     }
 
     /// Sends a token and reads the answer; connects first if need be.
-    pub fn get(&mut self, token: &str) -> io::Result<Response> {
+    pub fn get(&mut self, target: &str, token: &str) -> io::Result<Response> {
         let mut reader = match self.reader.take() {
             Some(reader) => reader,
             None => BufReader::new(self.connect()?),
         };
         let request = format!(
-            "GET / HTTP/1.1\r\nHost: api.example.com\r\nAuthorization: Bearer {token}\r\n\r\n"
+            "GET {target} HTTP/1.1\r\nHost: api.example.com\r\nAuthorization: Bearer {token}\r\n\r\n"
         );
         reader.get_mut().write_all(request.as_bytes())?;
         let response = Response::read(&mut reader)?;

@@ -1,10 +1,8 @@
 //! One Envoy process in a directory of its own; its log is shown when the test fails.
 
 use std::fs;
-use std::io;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -14,14 +12,13 @@ use serde_json::Value;
 use crate::bootstrap::Bootstrap;
 use crate::checkout;
 use crate::http::{Exchange, Request, Response};
-use crate::process::Process;
+use crate::proxy::{self, Proxy};
 use crate::wait;
 
 pub struct Envoy {
     // Its end comes before the directory's: nothing writes into what is removed.
-    process: Process,
+    proxy: Proxy,
     directory: Directory,
-    admin: SocketAddr,
     listener: SocketAddr,
 }
 
@@ -29,23 +26,21 @@ impl Envoy {
     /// Starts Envoy and waits until it serves.
     pub fn start(bootstrap: &Bootstrap, workers: u32) -> Self {
         let directory = Directory::create();
-        let mut process = spawn(&directory, bootstrap, workers);
-        let admin = wait::until("Envoy tells its admin address", START_LIMIT, || {
-            assert_runs(&mut process);
-            fs::read_to_string(directory.admin_address()).ok()?.parse().ok()
-        });
-        let listener = wait::until("Envoy is ready", START_LIMIT, || {
-            assert_runs(&mut process);
-            let ready = ask(admin, "/ready").ok()?;
-            (ready.status == 200).then(|| listener_address(admin))
-        });
-        Self { process, directory, admin, listener }
+        let options = options(bootstrap, workers);
+        let proxy = Proxy::start(&directory.0, &directory.bootstrap(bootstrap), &as_strs(&options));
+        let proxy = proxy.expect("Envoy serves");
+        let listeners = proxy.listeners().expect("Envoy tells where its listener is");
+        let listener = listeners.into_values().next().expect("one listener");
+        Self { proxy, directory, listener }
     }
 
     /// Starts Envoy with a bootstrap that it must refuse, and returns what it logged.
     pub fn refuse(bootstrap: &Bootstrap) -> String {
         let directory = Directory::create();
-        let mut process = spawn(&directory, bootstrap, 1);
+        let options = options(bootstrap, 1);
+        let process =
+            Proxy::spawn(&directory.0, &directory.bootstrap(bootstrap), &as_strs(&options));
+        let mut process = process.expect("Envoy can be executed");
         let status = wait::until("Envoy refuses to start", START_LIMIT, || process.exit_status());
         assert!(!status.success(), "Envoy ended with {status}");
         directory.read_log()
@@ -71,28 +66,17 @@ impl Envoy {
     /// for it: it asks for the log level only when it is configured and when its timer ticks.
     pub fn trace_calls(&self) {
         let request = Request::new("POST", "/logging?wasm=trace");
-        let response = Exchange::start(self.admin, &request).and_then(Exchange::finish);
-        assert_eq!(response.expect("Envoy's admin interface answers").status, 200);
+        self.proxy.admin_request(&request).expect("Envoy takes a log level");
     }
 
     /// How much memory the process holds.
     pub fn resident_bytes(&self) -> u64 {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.process.id()));
-        let status = status.expect("Linux, which is where the Envoy binary runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kibibytes = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
-        kibibytes.expect("the resident size in kB") * 1024
+        self.proxy.resident_bytes()
     }
 
     /// How much CPU the process has taken.
     pub fn cpu_time(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.process.id()));
-        let stat = stat.expect("Linux, which is where the Envoy binary runs");
-        // User and system time; the name of the process may hold spaces.
-        let (_, fields) = stat.rsplit_once(") ").expect("the name in parentheses");
-        let ticks = fields.split(' ').skip(11).take(2);
-        let ticks: u32 = ticks.map(|ticks| ticks.parse::<u32>().expect("a number")).sum();
-        ticks * TICK
+        self.proxy.cpu_time()
     }
 
     pub fn open(&self, request: &Request) -> Exchange {
@@ -110,10 +94,7 @@ impl Envoy {
 
     /// The sum of all counters and gauges with such a name.
     pub fn sum_of_stats(&self, is_such: impl Fn(&str) -> bool) -> u64 {
-        let stats = ask(self.admin, "/stats").expect("Envoy's admin interface answers").text();
-        let stats = stats.lines().filter_map(|line| line.split_once(": "));
-        let such = stats.filter(|(name, _)| is_such(name));
-        such.map(|(_, value)| value.parse::<u64>().expect("a number")).sum()
+        self.proxy.sum_of_stats(is_such).expect("Envoy tells its stats")
     }
 
     /// No VM has trapped.
@@ -145,37 +126,30 @@ pub fn assert_untrapped(log: &str, what: &str) {
     }
 }
 
-fn spawn(directory: &Directory, bootstrap: &Bootstrap, workers: u32) -> Process {
-    let configuration =
-        bootstrap.render(&directory.access_log(), &directory.listeners()).to_string();
-    fs::write(directory.bootstrap(), configuration).expect("a writable target directory");
-    directory.write_listeners(bootstrap);
-    let mut command = Command::new(checkout::envoy());
-    command
-        .arg("--config-path")
-        .arg(directory.bootstrap())
-        .arg("--admin-address-path")
-        .arg(directory.admin_address())
-        .args(["--concurrency", &workers.to_string()])
-        .args(["--log-level", "warning"])
-        .args(["--component-log-level", &format!("wasm:{}", bootstrap.log_level)])
-        .args(["--file-flush-interval-msec", "20"])
+fn options(bootstrap: &Bootstrap, workers: u32) -> Vec<String> {
+    let component_log_level = format!("wasm:{}", bootstrap.log_level);
+    [
+        ["--concurrency", &workers.to_string()],
+        ["--component-log-level", &component_log_level],
+        ["--file-flush-interval-msec", "20"],
         // A listener that was replaced asks its clients to leave at once, and is soon gone.
-        .args(["--drain-strategy", "immediate", "--drain-time-s", "1"])
-        .arg("--disable-hot-restart");
-    Process::start(&mut command, &directory.log()).expect("Envoy can be executed")
+        ["--drain-strategy", "immediate"],
+        ["--drain-time-s", "1"],
+    ]
+    .as_flattened()
+    .iter()
+    .map(|option| (*option).to_owned())
+    .collect()
 }
 
-fn assert_runs(process: &mut Process) {
-    if let Some(status) = process.exit_status() {
-        panic!("Envoy ended with {status}");
-    }
+fn as_strs(options: &[String]) -> Vec<&str> {
+    options.iter().map(String::as_str).collect()
 }
 
 impl Drop for Envoy {
     fn drop(&mut self) {
         // Nothing that it would do in the end is of interest.
-        self.process.kill();
+        self.proxy.kill();
     }
 }
 
@@ -195,12 +169,10 @@ impl Directory {
         self.0.join("access.log")
     }
 
-    fn admin_address(&self) -> PathBuf {
-        self.0.join("admin-address")
-    }
-
-    fn bootstrap(&self) -> PathBuf {
-        self.0.join("bootstrap.json")
+    /// Writes the listeners, and returns the rest.
+    fn bootstrap(&self, bootstrap: &Bootstrap) -> Value {
+        self.write_listeners(bootstrap);
+        bootstrap.render(&self.access_log(), &self.listeners())
     }
 
     fn listeners(&self) -> PathBuf {
@@ -216,12 +188,8 @@ impl Directory {
         fs::rename(&whole, self.listeners()).expect("a writable target directory");
     }
 
-    fn log(&self) -> PathBuf {
-        self.0.join("envoy.log")
-    }
-
     fn read_log(&self) -> String {
-        String::from_utf8_lossy(&fs::read(self.log()).expect("Envoy's log")).into_owned()
+        String::from_utf8_lossy(&fs::read(proxy::log(&self.0)).expect("Envoy's log")).into_owned()
     }
 }
 
@@ -238,19 +206,6 @@ impl Drop for Directory {
     }
 }
 
-fn ask(admin: SocketAddr, target: &str) -> io::Result<Response> {
-    Exchange::start(admin, &Request::get(target))?.finish()
-}
-
-fn listener_address(admin: SocketAddr) -> SocketAddr {
-    let listeners = ask(admin, "/listeners?format=json").expect("Envoy's admin interface answers");
-    let address = &listeners.json()["listener_statuses"][0]["local_address"]["socket_address"];
-    let port = address["port_value"].as_u64().and_then(|port| u16::try_from(port).ok());
-    SocketAddr::from(([127, 0, 0, 1], port.expect("the port of the only listener")))
-}
-
 const START_LIMIT: Duration = Duration::from_secs(20);
-/// Of the kernel's clock: a hundredth of a second, on every architecture that Envoy runs on.
-const TICK: Duration = Duration::from_millis(10);
 const ACCESS_LOG_LIMIT: Duration = Duration::from_secs(5);
 const LOG_TAIL_LINES: usize = 80;

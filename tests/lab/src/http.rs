@@ -159,8 +159,12 @@ impl Response {
     }
 
     pub fn json(&self) -> Value {
-        serde_json::from_slice(&self.message.body)
+        self.try_json()
             .unwrap_or_else(|error| panic!("a JSON body, not {:?}: {error}", self.text()))
+    }
+
+    pub fn try_json(&self) -> serde_json::Result<Value> {
+        serde_json::from_slice(&self.message.body)
     }
 }
 

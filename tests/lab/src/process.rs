@@ -1,18 +1,21 @@
-//! Programs that run for as long as a value lives, with their output in a file.
+//! Programs of which nothing is left behind.
 
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::{Signal, kill};
+use anyhow::{Context as _, Result, bail};
+use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use crate::wait;
+use crate::{interrupt, wait};
 
-/// One program; it is told to stop when this is dropped.
+/// A program that runs until this is dropped, with its output in a file.
 pub struct Process {
     child: Child,
     log: PathBuf,
@@ -58,30 +61,36 @@ impl Process {
         self.child.try_wait().expect("a child of this process")
     }
 
+    /// Fails if it has ended, with the end of its log.
+    pub fn ensure_runs(&mut self) -> Result<()> {
+        let Some(status) = self.exit_status() else { return Ok(()) };
+        let name = self.log.file_stem().unwrap_or_default().to_string_lossy();
+        let output = self.output();
+        let lines: Vec<_> = output.lines().collect();
+        let end = lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n");
+        bail!("{name} ended with {status}; {} says:\n{end}", self.log.display());
+    }
+
     /// Asks it to stop, waits, and kills it if it does not.
     pub fn stop(&mut self) {
         if self.exit_status().is_some() {
             return;
         }
-        self.signal(Signal::SIGTERM);
+        signal_group(self.child.id(), Signal::SIGTERM);
         let deadline = Instant::now() + STOP_LIMIT;
         while self.exit_status().is_none() && Instant::now() < deadline {
-            std::thread::sleep(wait::POLL_INTERVAL);
+            thread::sleep(wait::POLL_INTERVAL);
         }
         self.kill();
     }
 
     /// Ends it at once.
     pub fn kill(&mut self) {
-        // Both fail only for a process that is already gone.
-        drop(self.child.kill());
-        drop(self.child.wait());
-    }
-
-    fn signal(&self, signal: Signal) {
-        let id = i32::try_from(self.child.id()).expect("a process id");
-        // It fails only for a process that is already gone.
-        let _ = kill(Pid::from_raw(id), signal);
+        if self.exit_status().is_none() {
+            signal_group(self.child.id(), Signal::SIGKILL);
+            // Nothing else waits for it.
+            drop(self.child.wait());
+        }
     }
 }
 
@@ -91,4 +100,51 @@ impl Drop for Process {
     }
 }
 
+/// Runs a program to its end and returns what it printed, or `None` if it takes longer than `limit`.
+///
+/// It is stopped when it takes too long, or when the program that runs it is told to stop.
+pub fn output(command: &mut Command, limit: Duration) -> Result<Option<Output>> {
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .with_context(|| format!("{} cannot be executed", command.get_program().display()))?;
+    let id = child.id();
+    let (sender, ended) = mpsc::channel();
+    thread::spawn(move || sender.send(child.wait_with_output()));
+
+    let deadline = Instant::now() + limit;
+    let stop = || {
+        signal_group(id, Signal::SIGTERM);
+        if let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(STOP_LIMIT) {
+            signal_group(id, Signal::SIGKILL);
+        }
+    };
+    loop {
+        match ended.recv_timeout(wait::POLL_INTERVAL) {
+            Ok(output) => return Ok(Some(output?)),
+            Err(RecvTimeoutError::Disconnected) => bail!("the thread that reads has ended"),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+        if let Err(interrupted) = interrupt::check() {
+            stop();
+            return Err(interrupted.into());
+        }
+        if Instant::now() >= deadline {
+            stop();
+            return Ok(None);
+        }
+    }
+}
+
+/// Signals a program and all that it started.
+fn signal_group(leader: u32, signal: Signal) {
+    let leader = i32::try_from(leader).expect("a process id");
+    // It fails only for a group that is already gone.
+    let _ = killpg(Pid::from_raw(leader), signal);
+}
+
+const LOG_TAIL_LINES: usize = 30;
 const STOP_LIMIT: Duration = Duration::from_secs(10);
