@@ -11,13 +11,14 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 WASM_TARGET := wasm32-wasip1
 MUSL_TARGET := $(shell uname -m)-unknown-linux-musl
 MODULE := dist/mesh-jwt.wasm
+LAB := $(TARGET_DIR)/release/lab
 
 # $(call need,command,how to install it)
 need = @command -v $(1) >/dev/null || { echo "$(1) is missing; install it with: $(2)" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
 .PHONY: help build services static envoy kubectl run demo compose-up compose-down test bench image lint clean \
-  cargo wasm-target musl-target python wrk
+  programs cargo wasm-target musl-target python wrk
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -33,8 +34,7 @@ build: cargo wasm-target ## Build the filter: dist/mesh-jwt.wasm
 	@cp $(TARGET_DIR)/$(WASM_TARGET)/release/mesh_jwt.wasm $(MODULE)
 	@echo "$(MODULE): $$(wc -c < $(MODULE)) bytes"
 
-services: cargo ## Build the demo services
-	cargo build --locked --release -p mesh-jwt-demo
+services: programs ## Build the demo services
 
 static: cargo musl-target ## Build the demo services for images FROM scratch: dist/static
 	cargo build --locked --release -p mesh-jwt-demo --target $(MUSL_TARGET)
@@ -47,22 +47,20 @@ envoy: python ## Fetch Envoy, unless it is there or ENVOY names one
 kubectl: python ## Fetch kubectl, unless it is there or KUBECTL names one
 	@$(PYTHON) istio/kubectl.py
 
-run: build services envoy ## Run the demo on localhost:10000 until Ctrl-C
-	@$(PYTHON) envoy/run.py
+run: build programs envoy ## Run the demo on localhost:10000 until Ctrl-C
+	@$(LAB) run
 
-demo: build services envoy ## Replay the two-pod incident and print the table
-	@$(PYTHON) envoy/demo.py
+demo: build programs envoy ## Replay the two-pod incident and print the table
+	@$(LAB) demo
 
-compose-up: build envoy $(if $(filter source,$(SERVICES_FROM)),,static) ## Run the demo in containers, on localhost:10000
-	@$(PYTHON) envoy/compose.py up
+compose-up: build programs envoy $(if $(filter source,$(SERVICES_FROM)),,static) ## Run the demo in containers, on localhost:10000
+	@$(LAB) compose up
 
-compose-down: python ## Stop those containers
-	@$(PYTHON) envoy/compose.py down
+compose-down: programs ## Stop those containers
+	@$(LAB) compose down
 
 test: build services envoy kubectl ## Run all tests, with the real module in a real Envoy
-	@envoy=$$($(PYTHON) envoy/install.py) && kubectl=$$($(PYTHON) istio/kubectl.py) && \
-	ENVOY="$$envoy" KUBECTL="$$kubectl" MESH_JWT_WASM="$(CURDIR)/$(MODULE)" MESH_JWT_ROOT="$(CURDIR)" \
-	$(PYTHON) tests/run.py
+	cargo test --locked --workspace --no-fail-fast
 
 bench: wrk build envoy ## Measure what a check costs, beside Envoy's own jwt_authn
 	@PYTHONPATH=envoy $(PYTHON) tests/bench/bench.py $(BENCH)
@@ -75,11 +73,15 @@ lint: cargo wasm-target python ## Check format, lints and documentation
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked -p mesh-jwt --lib --target $(WASM_TARGET) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
-	$(PYTHON) -m py_compile envoy/*.py istio/*.py tests/*.py tests/bench/*.py
+	$(PYTHON) -m py_compile envoy/*.py istio/*.py tests/bench/*.py
 
 clean: cargo ## Remove everything that was built or fetched
 	cargo clean
 	rm -rf .cache dist
+
+# The services and the tools at once: what they share is built once, with the features of both.
+programs: cargo
+	cargo build --locked --release -p mesh-jwt-demo -p mesh-jwt-lab
 
 cargo:
 	$(call need,cargo,curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh)

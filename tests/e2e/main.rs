@@ -1,6 +1,7 @@
 //! The filter inside a real Envoy: every test starts its own, on free ports.
 //!
-//! `make test` supplies the Envoy binary (`ENVOY`) and the module (`MESH_JWT_WASM`).
+//! They take the module and the Envoy that `make build` and `make envoy` put into the checkout, or what
+//! `MESH_JWT_WASM` and `ENVOY` name.
 
 #![allow(
     clippy::arithmetic_side_effects,
