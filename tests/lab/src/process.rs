@@ -148,3 +148,38 @@ fn signal_group(leader: u32, signal: Signal) {
 
 const LOG_TAIL_LINES: usize = 30;
 const STOP_LIMIT: Duration = Duration::from_secs(10);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkout;
+
+    #[test]
+    fn program_that_takes_too_long_is_stopped_with_all_that_it_started() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "sleep 1000 & sleep 1000"]);
+        let started = Instant::now();
+
+        let output = output(&mut command, Duration::from_millis(100)).expect("sh can be executed");
+
+        assert!(output.is_none());
+        // Both hold the pipe that is read to its end.
+        assert!(started.elapsed() < STOP_LIMIT);
+    }
+
+    #[test]
+    fn program_that_ended_is_told_of_with_the_end_of_its_log() {
+        let log = checkout::scratch().join(format!("ended-{}.log", std::process::id()));
+        let mut command = Command::new("sh");
+        command.args(["-c", "seq 100; exit 7"]);
+        let mut process = Process::start(&mut command, &log).expect("sh can be executed");
+        let limit = Duration::from_secs(10);
+
+        let error = wait::until("it has ended", limit, || process.ensure_runs().err());
+
+        fs::remove_file(&log).expect("the log");
+        let error = error.to_string();
+        assert!(error.contains("exit status: 7"), "{error}");
+        assert!(error.ends_with("\n99\n100") && !error.contains("\n70\n"), "{error}");
+    }
+}

@@ -3,6 +3,7 @@
 use std::net::{TcpListener, TcpStream};
 
 use lab::resources::loopback;
+use nix::sys::signal::Signal;
 
 use crate::running::{Demo, Ports};
 
@@ -18,17 +19,18 @@ fn printed_requests_are_answered_as_printed() {
 
 #[test]
 fn termination_stops_every_part() {
-    let mut demo = Demo::start();
-    for part in 0..demo.ports.0.len() {
-        assert!(TcpStream::connect(demo.address(part)).is_ok(), "part {part} is not served");
-    }
+    assert_stops_every_part(Signal::SIGTERM);
+}
 
-    let status = demo.terminate();
+/// In a shell's background job too, which starts with the signal ignored.
+#[test]
+fn interruption_stops_every_part() {
+    assert_stops_every_part(Signal::SIGINT);
+}
 
-    assert!(status.success(), "{status}");
-    for part in 0..demo.ports.0.len() {
-        assert!(TcpStream::connect(demo.address(part)).is_err(), "part {part} is still served");
-    }
+#[test]
+fn closed_terminal_stops_every_part() {
+    assert_stops_every_part(Signal::SIGHUP);
 }
 
 #[test]
@@ -43,4 +45,18 @@ fn port_in_use_is_named_with_its_variable_before_anything_starts() {
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert!(stderr.contains("choose another with AUTH_PORT"), "{stderr}");
     assert!(output.stdout.is_empty(), "{}", String::from_utf8_lossy(&output.stdout));
+}
+
+fn assert_stops_every_part(signal: Signal) {
+    let mut demo = Demo::start();
+    for part in 0..demo.ports.0.len() {
+        assert!(TcpStream::connect(demo.address(part)).is_ok(), "part {part} is not served");
+    }
+
+    let status = demo.end(signal);
+
+    assert!(status.success(), "{status}");
+    for part in 0..demo.ports.0.len() {
+        assert!(TcpStream::connect(demo.address(part)).is_err(), "part {part} is still served");
+    }
 }

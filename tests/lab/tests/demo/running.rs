@@ -8,6 +8,8 @@ use std::time::Duration;
 use lab::process::Process;
 use lab::resources::loopback;
 use lab::{checkout, wait};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 
 /// Where the parts of the demo are: Envoy's listener, its admin interface, its metrics, and both
 /// services.
@@ -23,18 +25,14 @@ impl Ports {
 
     /// What it says when it is started with this option, and comes to an end.
     pub(crate) fn run(self, option: Option<&str>) -> Output {
-        let output = self.command().args(option).output().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lab"));
+        let output = self.choose_for(command.arg("run").args(option)).output().unwrap();
         self.remove_logs();
         output
     }
 
-    fn command(self) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lab"));
-        command.arg("run");
-        for (variable, port) in VARIABLES.into_iter().zip(self.0) {
-            command.env(variable, port.to_string());
-        }
-        command
+    fn choose_for(self, command: &mut Command) -> &mut Command {
+        command.envs(VARIABLES.into_iter().zip(self.0.map(|port| port.to_string())))
     }
 
     /// They are in their own place for each port, which only a test leaves for good.
@@ -54,7 +52,10 @@ impl Demo {
     pub(crate) fn start() -> Self {
         let ports = Ports::free();
         let log = checkout::scratch().join(format!("run-{}.log", ports.0[0]));
-        let process = Process::start(&mut ports.command(), &log).unwrap();
+        // Like a shell's background job, which is not to notice Ctrl-C.
+        let mut command = Command::new("sh");
+        command.args(["-c", "trap '' INT; exec \"$0\" run", env!("CARGO_BIN_EXE_lab")]);
+        let process = Process::start(ports.choose_for(&mut command), &log).unwrap();
         let mut demo = Self { process, ports };
         wait::until("the demo serves", START_LIMIT, || {
             demo.process.ensure_runs().unwrap();
@@ -68,10 +69,10 @@ impl Demo {
         self.process.output()
     }
 
-    /// Sends it SIGTERM, and returns how it ended.
-    pub(crate) fn terminate(&mut self) -> ExitStatus {
-        self.process.stop();
-        self.process.exit_status().unwrap()
+    /// Sends it a signal, and returns how it ended.
+    pub(crate) fn end(&mut self, signal: Signal) -> ExitStatus {
+        kill(Pid::from_raw(self.process.id().try_into().unwrap()), signal).unwrap();
+        wait::until("the demo ends", END_LIMIT, || self.process.exit_status())
     }
 
     /// The address of one of the [`Ports`].
@@ -89,4 +90,5 @@ impl Drop for Demo {
 }
 
 const VARIABLES: [&str; 5] = ["LISTEN_PORT", "ADMIN_PORT", "STATS_PORT", "AUTH_PORT", "USER_PORT"];
+const END_LIMIT: Duration = Duration::from_secs(20);
 const START_LIMIT: Duration = Duration::from_secs(60);
