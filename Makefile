@@ -25,14 +25,11 @@ help: ## Show this help
 
 # One crate type at a time: with rlib beside it, cargo links the module without LTO. Where the
 # sources of dependencies are on this machine has no place in the module.
-build: export CARGO_TARGET_WASM32_WASIP1_LINKER = $(CURDIR)/.cargo/wasm-ld
 build: REMAP = --remap-path-prefix=$(or $(CARGO_HOME),$(HOME)/.cargo)/registry/src/=
-build: cargo wasm-target ## Build the filter: dist/mesh-jwt.wasm
+build: programs wasm-target ## Build the filter: dist/mesh-jwt.wasm
 	cargo rustc --locked --release -p mesh-jwt --lib --crate-type cdylib --target $(WASM_TARGET) \
 	  --config 'target.$(WASM_TARGET).rustflags = ["$(REMAP)"]'
-	@mkdir -p $(dir $(MODULE))
-	@cp $(TARGET_DIR)/$(WASM_TARGET)/release/mesh_jwt.wasm $(MODULE)
-	@echo "$(MODULE): $$(wc -c < $(MODULE)) bytes"
+	@$(LAB) module $(TARGET_DIR)/$(WASM_TARGET)/release/mesh_jwt.wasm $(MODULE)
 
 services: programs ## Build the demo services
 

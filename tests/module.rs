@@ -15,6 +15,7 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use lab::module::CALLBACKS;
 use wasmparser::{ExternalKind, Parser, Payload, Validator};
 
 #[test]
@@ -34,23 +35,7 @@ fn it_imports_only_what_envoy_offers() {
 fn it_exports_what_envoy_is_to_call_and_nothing_else() {
     let exports = Module::built().functions;
 
-    // Of the callbacks those that the filter answers, since Envoy enters the VM for each that is
-    // there; and of the ABI's versions one, since a host takes the first that it knows.
-    let expected = [
-        "_initialize",
-        "proxy_abi_version_0_2_1",
-        "proxy_on_configure",
-        "proxy_on_context_create",
-        "proxy_on_delete",
-        "proxy_on_http_call_response",
-        "proxy_on_memory_allocate",
-        "proxy_on_request_body",
-        "proxy_on_request_headers",
-        "proxy_on_request_trailers",
-        "proxy_on_tick",
-        "proxy_on_vm_start",
-    ];
-    assert_eq!(exports, expected.map(str::to_owned).into());
+    assert_eq!(exports, CALLBACKS.map(str::to_owned).into());
 }
 
 #[test]
@@ -111,7 +96,7 @@ impl Module {
         for payload in Parser::new(0).parse_all(&bytes) {
             match payload.unwrap() {
                 Payload::ImportSection(imports) => {
-                    for import in imports {
+                    for import in imports.into_imports() {
                         let import = import.unwrap();
                         module.imports.insert((import.module.to_owned(), import.name.to_owned()));
                     }

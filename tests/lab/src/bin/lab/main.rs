@@ -4,6 +4,7 @@
 
 mod compose;
 mod demo;
+mod module;
 mod run;
 mod table;
 
@@ -26,6 +27,7 @@ struct Arguments {
 enum Command {
     Compose(compose::Arguments),
     Demo(demo::Arguments),
+    Module(module::Arguments),
     Run(run::Arguments),
 }
 
@@ -33,6 +35,7 @@ fn main() -> ExitCode {
     let (name, result) = match Arguments::parse().command {
         Command::Compose(arguments) => ("compose", watched(|| arguments.execute())),
         Command::Demo(arguments) => ("demo", watched(|| arguments.execute())),
+        Command::Module(arguments) => ("module", arguments.execute()),
         Command::Run(arguments) => ("run", watched(|| arguments.execute())),
     };
     result.unwrap_or_else(|error| {
