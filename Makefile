@@ -62,23 +62,24 @@ test: build services envoy kubectl ## Run all tests, with the real module in a r
 bench: wrk build envoy ## Measure what a check costs, beside Envoy's own jwt_authn
 	@PYTHONPATH=envoy $(PYTHON) tests/bench/bench.py $(BENCH)
 
-image: python build ## Pack the filter for Istio: dist/image, an OCI image layout
-	@$(PYTHON) istio/image.py $(MODULE) dist/image
+image: build ## Pack the filter for Istio: dist/image, an OCI image layout
+	@cargo run --locked --release --quiet -p mesh-jwt-lab -- image $(MODULE) dist/image
 
 lint: cargo wasm-target python ## Check format, lints and documentation
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked -p mesh-jwt --lib --target $(WASM_TARGET) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
-	$(PYTHON) -m py_compile envoy/*.py istio/*.py tests/bench/*.py
+	$(PYTHON) -m py_compile envoy/*.py tests/bench/*.py
 
 clean: cargo ## Remove everything that was built or fetched
 	cargo clean
 	rm -rf .cache dist
 
-# The services and the tools at once: what they share is built once, with the features of both.
+# The services and the tools at once: what they share is built once, with the features of both. What
+# only `make image` needs takes long to compile.
 programs: cargo
-	cargo build --locked --release -p mesh-jwt-demo -p mesh-jwt-lab
+	cargo build --locked --release --no-default-features -p mesh-jwt-demo -p mesh-jwt-lab
 
 cargo:
 	$(call need,cargo,curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh)

@@ -4,6 +4,8 @@
 
 mod compose;
 mod demo;
+#[cfg(feature = "image")]
+mod image;
 mod module;
 mod run;
 mod table;
@@ -27,6 +29,8 @@ struct Arguments {
 enum Command {
     Compose(compose::Arguments),
     Demo(demo::Arguments),
+    #[cfg(feature = "image")]
+    Image(image::Arguments),
     Module(module::Arguments),
     Run(run::Arguments),
 }
@@ -35,6 +39,8 @@ fn main() -> ExitCode {
     let (name, result) = match Arguments::parse().command {
         Command::Compose(arguments) => ("compose", watched(|| arguments.execute())),
         Command::Demo(arguments) => ("demo", watched(|| arguments.execute())),
+        #[cfg(feature = "image")]
+        Command::Image(arguments) => ("image", arguments.execute()),
         Command::Module(arguments) => ("module", arguments.execute()),
         Command::Run(arguments) => ("run", watched(|| arguments.execute())),
     };

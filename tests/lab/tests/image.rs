@@ -14,6 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use lab::checkout;
 use serde_json::Value;
 
 #[test]
@@ -39,11 +40,11 @@ fn image_holds_the_module_where_istio_looks_for_it() {
     assert_eq!(image.manifest["layers"].as_array().map(Vec::len), Some(1));
     let layer = image.manifest.pointer("/layers/0").expect("a layer");
     assert_eq!(layer["mediaType"], "application/vnd.oci.image.layer.v1.tar+gzip");
-    assert_eq!(image.module(), fs::read(module()).expect("the module"));
+    assert_eq!(image.module(), fs::read(checkout::module()).expect("the module"));
     for labels in [image.manifest.pointer("/annotations"), image.config.pointer("/config/Labels")] {
         let labels = labels.expect("labels");
         assert_eq!(labels["org.opencontainers.image.version"], env!("CARGO_PKG_VERSION"));
-        assert_eq!(labels["mesh-jwt.module.sha256"], sha256(&module()));
+        assert_eq!(labels["mesh-jwt.module.sha256"], sha256(&checkout::module()));
     }
 }
 
@@ -70,7 +71,7 @@ fn registry_gives_back_what_was_pushed() {
     skopeo(&["--src-tls-verify=false", &format!("{pushed}@sha256:{digest}"), &oci(&pulled)]);
 
     let image = Image::open(&pulled, &digest);
-    assert_eq!(image.module(), fs::read(module()).expect("the module"));
+    assert_eq!(image.module(), fs::read(checkout::module()).expect("the module"));
 }
 
 /// An image layout that was read.
@@ -167,16 +168,12 @@ impl Drop for Directory {
 
 /// Returns the digest that it prints for a manifest's `sha256`.
 fn write_image(layout: &Path) -> String {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("istio/image.py");
-    let printed = output(Command::new("python3").arg(script).arg(module()).arg(layout));
+    let printed = output(
+        Command::new(env!("CARGO_BIN_EXE_lab")).arg("image").arg(checkout::module()).arg(layout),
+    );
     let printed = String::from_utf8(printed).expect("UTF-8");
     let digest = printed.lines().find_map(|line| line.strip_prefix("sha256: "));
     digest.unwrap_or_else(|| panic!("no digest: {printed}")).to_owned()
-}
-
-fn module() -> PathBuf {
-    let built = || Path::new(env!("CARGO_MANIFEST_DIR")).join("dist/mesh-jwt.wasm");
-    std::env::var_os("MESH_JWT_WASM").map_or_else(built, PathBuf::from)
 }
 
 fn blob(layout: &Path, digest: &str) -> PathBuf {
