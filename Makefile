@@ -60,7 +60,7 @@ test: build services envoy kubectl ## Run all tests, with the real module in a r
 	cargo test --locked --workspace --no-fail-fast
 
 bench: wrk build envoy ## Measure what a check costs, beside Envoy's own jwt_authn
-	@PYTHONPATH=envoy $(PYTHON) tests/bench/bench.py $(BENCH)
+	@$(LAB) bench $(BENCH)
 
 image: build ## Pack the filter for Istio: dist/image, an OCI image layout
 	@cargo run --locked --release --quiet -p mesh-jwt-lab -- image $(MODULE) dist/image
@@ -70,7 +70,7 @@ lint: cargo wasm-target python ## Check format, lints and documentation
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked -p mesh-jwt --lib --target $(WASM_TARGET) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
-	$(PYTHON) -m py_compile envoy/*.py tests/bench/*.py
+	$(PYTHON) -m py_compile envoy/*.py
 
 clean: cargo ## Remove everything that was built or fetched
 	cargo clean

@@ -2,6 +2,7 @@
 
 #![allow(clippy::arithmetic_side_effects, reason = "nobody feeds it numbers that could overflow")]
 
+mod bench;
 mod compose;
 mod demo;
 #[cfg(feature = "image")]
@@ -27,6 +28,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    Bench(bench::Arguments),
     Compose(compose::Arguments),
     Demo(demo::Arguments),
     #[cfg(feature = "image")]
@@ -37,6 +39,7 @@ enum Command {
 
 fn main() -> ExitCode {
     let (name, result) = match Arguments::parse().command {
+        Command::Bench(arguments) => ("bench", watched(|| arguments.execute())),
         Command::Compose(arguments) => ("compose", watched(|| arguments.execute())),
         Command::Demo(arguments) => ("demo", watched(|| arguments.execute())),
         #[cfg(feature = "image")]

@@ -1,0 +1,231 @@
+//! What a check costs, beside Envoy's own jwt_authn and beside no check at all.
+//!
+//! All systems run at the same time, each in an Envoy of its own, and take turns under load, so that
+//! what else happens on the machine happens to all of them. Linux only, for its accounting of CPU time.
+
+mod cpus;
+mod figures;
+mod load;
+mod measure;
+mod report;
+mod scaling;
+mod startup;
+mod systems;
+mod tokens;
+mod wrk;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::ValueEnum;
+use lab::checkout;
+use serde::Serialize;
+
+use cpus::Cpus;
+use figures::{About, Results};
+use load::{Load, Pace, Sample};
+use measure::Memory;
+use scaling::Point;
+use systems::{System, Target, Upstream};
+use tokens::Tokens;
+
+/// Measure what a check costs, beside Envoy's own jwt_authn and beside no check at all.
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    #[arg(default_value = "short")]
+    mode: Mode,
+    /// Instead of the mode's.
+    #[arg(long)]
+    rounds: Option<u32>,
+    /// Of every run, instead of the mode's.
+    #[arg(long)]
+    seconds: Option<f64>,
+}
+
+#[derive(Clone, Copy, Serialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+enum Mode {
+    /// Over within a minute.
+    Short,
+    /// For figures to publish.
+    Full,
+}
+
+#[derive(Clone, Copy, Serialize)]
+struct Plan {
+    mode: Mode,
+    rounds: u32,
+    /// Of one run, of which there is one for each system and load in each round.
+    saturated_seconds: f64,
+    paced_seconds: f64,
+    /// Of Envoy, to see how long it takes.
+    starts: u32,
+}
+
+impl Arguments {
+    pub(crate) fn execute(&self) -> Result<ExitCode> {
+        bench(&self.plan())?;
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn plan(&self) -> Plan {
+        let (rounds, saturated, paced, starts) = match self.mode {
+            Mode::Short => (3, 0.2, 0.15, 1),
+            Mode::Full => (7, 2.0, 2.0, 3),
+        };
+        Plan {
+            mode: self.mode,
+            rounds: self.rounds.unwrap_or(rounds),
+            saturated_seconds: self.seconds.unwrap_or(saturated),
+            paced_seconds: self.seconds.unwrap_or(paced),
+            starts,
+        }
+    }
+}
+
+fn bench(plan: &Plan) -> Result<()> {
+    let directory = checkout::target().join("bench");
+    let cpus = Cpus::of_this_process()?;
+    say("signing tokens")?;
+    let tokens = Tokens::sign(&directory.join("tokens"), &scaling::token_sizes(plan.mode))?;
+    let compared = systems::compared()?;
+    let points = scaling::points(plan.mode)?;
+    let logs = directory.join("logs");
+    let upstream = Upstream::start(&logs, &cpus)?;
+    say("starting Envoy")?;
+    let start = |system: &System, workers| Target::start(&logs, system, &upstream, workers, &cpus);
+    let starts = startup::measure(plan.starts, &compared, &tokens, start)?;
+    let all = compared.iter().chain(points.iter().map(|point| &point.system));
+    let mut targets = BTreeMap::new();
+    for system in all {
+        targets.insert(system.name.clone(), start(system, 1)?);
+    }
+    let records = take_turns(plan, &mut targets, &compared, &points, &tokens, &cpus)?;
+    let mut memory = Vec::new();
+    say("starting Envoy with more workers")?;
+    for system in &compared {
+        let alone = targets.get(&system.name).context("every system runs")?.memory()?;
+        let crowd = if systems::CROWDED.contains(&system.name.as_str()) {
+            Some(crowd(start(system, systems::CROWD)?, &tokens, &cpus)?)
+        } else {
+            None
+        };
+        memory.push((system.name.clone(), alone, crowd));
+    }
+    drop(targets);
+    let about = About::of(plan, &records, &cpus)?;
+    let results = Results::of(about, records, &points, &memory, &starts);
+    publish(&results, &directory)
+}
+
+/// The memory of a process with several workers, all of which have been under load.
+fn crowd(mut target: Target, tokens: &Tokens, cpus: &Cpus) -> Result<Memory> {
+    let cold = tokens.cold();
+    load::prime(&[&target], &cold)?;
+    // Enough for each worker to have seen more tokens than it remembers.
+    load::run(&mut target, &cold, 1.0, Pace::Saturated, cpus)?;
+    target.memory()
+}
+
+fn publish(results: &Results, directory: &Path) -> Result<()> {
+    let text = report::markdown(results);
+    let json = serde_json::to_string_pretty(results)?;
+    for (name, content) in [("report.md", &text), ("report.json", &json)] {
+        let path = directory.join(name);
+        fs::write(&path, content).with_context(|| path.display().to_string())?;
+    }
+    let mut output = io::stdout();
+    writeln!(output, "\n{text}")?;
+    output.flush()?;
+    let shown = directory.strip_prefix(checkout::root()).unwrap_or(directory);
+    say(&format!("the same is in report.md and report.json in {}", shown.display()))
+}
+
+/// What one system did in one run.
+#[derive(Serialize)]
+struct Record {
+    round: u32,
+    phase: &'static str,
+    load: String,
+    system: String,
+    #[serde(flatten)]
+    sample: Sample,
+}
+
+struct Phase<'a> {
+    name: &'static str,
+    /// Systems and loads.
+    runs: &'a [(String, Load)],
+    seconds: f64,
+    pace: Pace,
+}
+
+/// One record for each run, with the runs of all systems interleaved.
+fn take_turns(
+    plan: &Plan,
+    targets: &mut BTreeMap<String, Target>,
+    compared: &[System],
+    points: &[Point],
+    tokens: &Tokens,
+    cpus: &Cpus,
+) -> Result<Vec<Record>> {
+    let all_of =
+        |load: Load| compared.iter().map(move |system| (system.name.clone(), load.clone()));
+    let matrix: Vec<_> = tokens.loads().into_iter().flat_map(all_of).collect();
+    let scaled = scaling::runs(points, tokens);
+    say("warming up")?;
+    let both: BTreeMap<_, _> =
+        matrix.iter().chain(&scaled).map(|(system, load)| ((system, &load.name), load)).collect();
+    for ((system, _), load) in both {
+        load::warm_up(target(targets, system)?, load, cpus)?;
+    }
+    let (saturated, paced) = (plan.saturated_seconds, plan.paced_seconds);
+    let phases = [
+        Phase { name: "saturated", runs: &matrix, seconds: saturated, pace: Pace::Saturated },
+        Phase { name: "paced", runs: &matrix, seconds: paced, pace: Pace::Paced },
+        Phase { name: "scaling", runs: &scaled, seconds: saturated, pace: Pace::Saturated },
+    ];
+    let mut records = Vec::new();
+    for round in 1..=plan.rounds {
+        say(&format!("round {round} of {}", plan.rounds))?;
+        for phase in &phases {
+            phase.play(round, targets, cpus, &mut records)?;
+        }
+    }
+    Ok(records)
+}
+
+impl Phase<'_> {
+    fn play(
+        &self,
+        round: u32,
+        targets: &mut BTreeMap<String, Target>,
+        cpus: &Cpus,
+        records: &mut Vec<Record>,
+    ) -> Result<()> {
+        for turns in self.runs.chunk_by(|(_, load), (_, next)| load == next) {
+            let Some((_, load)) = turns.first() else { continue };
+            let primed = turns.iter().filter_map(|(system, _)| targets.get(system));
+            load::prime(&primed.collect::<Vec<_>>(), load)?;
+            for (system, _) in turns {
+                let target = target(targets, system)?;
+                let sample = load::run(target, load, self.seconds, self.pace, cpus)?;
+                let (load, system) = (load.name.clone(), system.clone());
+                records.push(Record { round, phase: self.name, load, system, sample });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn target<'a>(targets: &'a mut BTreeMap<String, Target>, system: &str) -> Result<&'a mut Target> {
+    targets.get_mut(system).with_context(|| format!("{system} does not run"))
+}
+
+fn say(what: &str) -> Result<()> {
+    Ok(writeln!(io::stderr(), "bench: {what}")?)
+}
