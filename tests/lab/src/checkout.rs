@@ -55,13 +55,12 @@ pub fn built(path: impl AsRef<Path>, command: &str) -> Result<PathBuf> {
 }
 
 /// Envoy's binary: `ENVOY`, or what `make envoy` fetched.
-pub fn envoy() -> &'static Path {
-    static ENVOY: OnceLock<PathBuf> = OnceLock::new();
-    ENVOY.get_or_init(|| find_envoy().unwrap_or_else(|error| panic!("{error}")))
-}
-
-/// The same, for those who have to tell the user that it is not there.
 pub fn find_envoy() -> Result<PathBuf> {
+    // It takes longer to ask than Envoy takes to start.
+    static ENVOY: OnceLock<PathBuf> = OnceLock::new();
+    if let Some(found) = ENVOY.get() {
+        return Ok(found.clone());
+    }
     let found = Command::new("python3")
         .arg(root().join("envoy/install.py"))
         .arg("--fetched")
@@ -70,5 +69,6 @@ pub fn find_envoy() -> Result<PathBuf> {
     if !found.status.success() {
         bail!("{}", String::from_utf8_lossy(&found.stderr).trim_end());
     }
-    Ok(PathBuf::from(String::from_utf8_lossy(&found.stdout).trim_end()))
+    let found = PathBuf::from(String::from_utf8_lossy(&found.stdout).trim_end());
+    Ok(ENVOY.get_or_init(|| found).clone())
 }
