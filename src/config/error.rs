@@ -40,12 +40,19 @@ impl Path {
     /// The name may be anything that an operator wrote; an error stays one line.
     pub(crate) fn member(&self, name: &str) -> Self {
         match self.0.as_str() {
-            "" => Self(name.escape_debug().to_string()),
-            parent => Self(format!("{parent}.{}", name.escape_debug())),
+            "" => Self(one_line(name)),
+            parent => Self(format!("{parent}.{}", one_line(name))),
         }
     }
 
     pub(crate) fn item(&self, index: usize) -> Self {
         Self(format!("{}[{index}]", self.0))
     }
+}
+
+/// The text with its control characters escaped.
+fn one_line(text: &str) -> String {
+    let quoted = format!("{text:?}");
+    let inner = quoted.strip_prefix('"').and_then(|rest| rest.strip_suffix('"'));
+    inner.unwrap_or_default().to_owned()
 }
