@@ -1,4 +1,4 @@
-//! One token against one provider: its claims before the signature, its identity after.
+//! Checks one token against its provider before the signature check; builds its identity after it.
 
 use crate::config::{ClaimHeader, Encoding, Provider, normal_token_type};
 use crate::grammar::is_header_value;
@@ -13,7 +13,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
 use std::time::Duration;
 
-/// Checks everything that a provider asks of a token short of its signature: cheap before dear.
+/// Checks everything that a provider requires of a token except the signature, cheapest first.
 pub(crate) fn check(provider: &Provider, token: &Token, now: Timestamp) -> Result<(), Reason> {
     let is_typ_allowed = match token.typ() {
         Some(typ) => provider.token_types.contains(&normal_token_type(typ)),
@@ -52,15 +52,15 @@ fn check_times(provider: &Provider, claims: &Claims, now: Timestamp) -> Result<(
     }
 }
 
-/// How long the token is valid in all, reckoned from now when it says nothing of its issue or
-/// dates that ahead of the clock.
+/// The total validity of the token. It counts from `iat`, but from no later than `now` plus the
+/// skew; without `iat`, from `now`.
 fn lifetime(claims: &Claims, skew: Duration, now: Timestamp) -> Duration {
     let Some(exp) = claims.exp else { return Duration::MAX };
     let issued = claims.iat.map_or(now, |iat| iat.min(now.saturating_add(skew)));
     exp.saturating_since(issued)
 }
 
-/// A verified token of a known provider, and what it tells the upstream.
+/// A verified token, its provider, and the identity that the upstream gets.
 pub(crate) struct Authenticated {
     pub(crate) provider: ProviderId,
     pub(crate) token: VerifiedToken,
@@ -102,8 +102,8 @@ impl Authenticated {
     }
 }
 
-/// What a header says of a claim. The default is for a claim that is absent: one that is there but
-/// cannot be said is left out, since it is not what the default says.
+/// The header value for a claim. The default stands in for an absent claim only. A claim that is
+/// present but cannot be a header value is left out: it does not have the default's value.
 fn header_value(output: &ClaimHeader, claims: &Claims) -> Option<String> {
     let text = match claims.find(&output.claim) {
         None | Some(Value::Null) => output.default.clone()?,
@@ -117,9 +117,9 @@ fn header_value(output: &ClaimHeader, claims: &Claims) -> Option<String> {
 
 /// A claim as one line of text: a scalar, or scalars joined with spaces.
 ///
-/// There is none for what that would garble: an object, an empty text, an item with white space of
-/// its own, which would read as two, and a number that is no integer or too large for one, which
-/// might read as another's.
+/// `None` for what that would garble: an object, an empty text, an item with white space, which
+/// would read as two items, and a number that is no 64-bit integer, which might read as another
+/// number.
 fn claim_text(value: &Value) -> Option<String> {
     let text = match value {
         Value::Array(items) => items
@@ -134,13 +134,13 @@ fn claim_text(value: &Value) -> Option<String> {
     (!text.trim().is_empty()).then_some(text)
 }
 
-/// Whether some language splits text here: all that Unicode calls white space or a control character,
-/// and what JavaScript and older Unicode count as well.
+/// Whether some language splits text here: at Unicode white space, at control characters, or at
+/// what JavaScript and older Unicode versions count as white space.
 fn parts_words(c: char) -> bool {
     c.is_whitespace() || c.is_control() || matches!(c, '\u{180e}' | '\u{feff}')
 }
 
-/// An edit, with what its value takes on top of the value itself.
+/// The size of an edit, with the overhead of its value's allocation.
 const EDIT_BYTES: usize = size_of::<HeaderEdit>() + 16;
 
 #[cfg(test)]
@@ -281,7 +281,7 @@ mod tests {
             (r#"{"c":"a\u0000"}"#, None),
             (r#"{"c":"é"}"#, None),
         ] {
-            // What is there and cannot be said is not what the default says.
+            // A present claim never becomes the default.
             for default in ["", r#","default":"d""#] {
                 assert_eq!(value(claims, default).as_deref(), expected, "{claims}");
             }

@@ -1,7 +1,6 @@
-//! Carries out what an engine asks for, in the order that its contract names.
+//! Carries out an engine's outputs, in the order of its contract.
 //!
-//! This is the loop that runs in the sidecar. The tests run it as well: what differs is the
-//! [`Host`].
+//! The sidecar and the tests run this same loop; only the [`Host`] differs.
 
 use crate::config::{Config, Provider, RemoteJwks};
 use crate::engine::{Disposition, Engine, MAX_TIMEOUT, Output};
@@ -14,45 +13,46 @@ use crate::time::Timestamp;
 use crate::verdict::Verdict;
 use std::time::Duration;
 
-/// What a driver needs of the proxy, or of what takes its place.
+/// What a driver needs from the proxy, or from a simulation.
 pub trait Host {
-    /// Begins to fetch a JWK Set. The token comes back with [`Driver::handle_response`].
+    /// Begins to fetch a JWK Set. Returns the token that [`Driver::handle_response`] gets with the
+    /// answer.
     ///
     /// # Errors
     ///
-    /// Why the call cannot even be made.
+    /// If the call cannot be made.
     fn dispatch(&mut self, jwks: &RemoteJwks) -> Result<u32, FetchError>;
 
-    /// What stands in the data that the VMs of the proxy share, and a number for its version.
+    /// Reads an entry of the data that the VMs of the proxy share, and its version.
     fn read_shared(&mut self, name: &str) -> (Option<Vec<u8>>, u32);
 
-    /// Replaces this version of it.
+    /// Replaces this version of an entry with compare-and-swap.
     fn write_shared(&mut self, name: &str, bytes: &[u8], version: u32) -> Written;
 
-    /// Carries out the verdict on a request that was paused.
+    /// Carries out the verdict on a paused request.
     fn settle(&mut self, stream: StreamId, verdict: &Verdict);
 
-    /// Counts and logs something.
+    /// Counts and logs an event.
     fn report(&mut self, event: &Event, config: &Config);
 
-    /// Has [`Driver::handle_timeout`] called after this long, and then again and again.
+    /// Calls [`Driver::handle_timeout`] after this delay, and then periodically.
     fn set_timer(&mut self, delay: Duration);
 }
 
-/// An engine, and what the host knows its parts by.
+/// An engine, and the host's names for its fetches and shared data.
 pub struct Driver {
     engine: Engine,
-    /// The calls in flight, by the tokens that the host gave; there are few.
+    /// The calls in flight, by the host's tokens; there are few.
     calls: Vec<(u32, FetchId)>,
-    /// The names in the shared data.
+    /// The names of the entries in the shared data.
     names: PerProvider<String>,
-    /// Whether the timer runs as soon as it can. To set it again would put it off: a stream of
-    /// requests that come and go would do so for ever.
+    /// Whether the timer is set to the minimum. Setting it again would restart it, so a steady
+    /// stream of requests could put it off for ever.
     is_timer_urgent: bool,
 }
 
 impl Driver {
-    /// A driver whose timer is set for the first fetches.
+    /// Creates a driver, and sets its timer for the first fetches.
     pub fn new(
         config: Config,
         crypto: Crypto,
@@ -67,14 +67,14 @@ impl Driver {
         driver
     }
 
-    /// What is driven.
+    /// The engine.
     #[must_use]
     pub fn engine(&self) -> &Engine {
         &self.engine
     }
 
-    /// Takes the head of a new request. Whatever else it makes due is left to the timer: what is
-    /// dispatched for a stream is lost when the stream ends.
+    /// Handles the head of a new request. All other work is left to the timer, since the host drops
+    /// a call that is dispatched for a stream when the stream ends.
     pub fn handle_request(
         &mut self,
         stream: StreamId,
@@ -90,13 +90,12 @@ impl Driver {
         disposition
     }
 
-    /// Takes the end of a request that nobody waits for any more. The timer may stay as it is: nothing
-    /// becomes due earlier by it.
+    /// Handles the end of a stream. The timer may stay as it is: nothing becomes due earlier.
     pub fn handle_stream_closed(&mut self, stream: StreamId) {
         self.engine.handle_stream_closed(stream);
     }
 
-    /// Takes the answer to a call; one that nobody made is ignored.
+    /// Handles the answer to a call; ignores one to an unknown call.
     pub fn handle_response(
         &mut self,
         token: u32,
@@ -111,13 +110,13 @@ impl Driver {
         self.carry_out(host, now);
     }
 
-    /// Takes note of the time.
+    /// Advances the time.
     pub fn handle_timeout(&mut self, host: &mut impl Host, now: Timestamp) {
         self.engine.handle_timeout(now);
         self.carry_out(host, now);
     }
 
-    /// Carries out everything that an input has made due; the root context is the one that calls.
+    /// Carries out everything that is due. Only the root context calls this.
     fn carry_out(&mut self, host: &mut impl Host, now: Timestamp) {
         let mut settled: u32 = 0;
         while settled < MAX_SETTLED
@@ -160,9 +159,9 @@ impl Driver {
     }
 }
 
-/// The name of a provider's keys in the shared data, which all plugins of the proxy share.
+/// The name of a provider's entry in the shared data, which all plugins of the proxy share.
 ///
-/// Whoever fetches the same document shares its keys, whatever else the configurations say.
+/// Configurations that fetch the same document share its keys, whatever else they say.
 fn shared_name(provider: &Provider) -> String {
     provider.remote_jwks().map_or_else(String::new, |jwks| {
         let RemoteJwks { cluster, scheme, authority, path, .. } = jwks;
@@ -170,10 +169,10 @@ fn shared_name(provider: &Provider) -> String {
     })
 }
 
-/// The shortest timer that hosts offer: zero switches it off.
+/// The shortest timer that hosts offer; zero switches the timer off.
 const MIN_TIMEOUT: Duration = Duration::from_millis(1);
-/// How many requests are settled in one call of the host. Each that is answered ends within it, and
-/// enters the VM once more before the next one does: about 300 of them overflow V8's stack, and 60
-/// where bodies are handed over as well and the next filter refuses what this one allows. That takes
-/// the stack up as deep as the proxy's filters go, hence the margin.
+/// The most requests that are settled in one callback. A local reply ends its stream within the
+/// callback, and enters the VM again before the next reply: about 300 overflow V8's stack, or 60 if
+/// bodies are handed over too and the next filter refuses what this one allows. The proxy's other
+/// filters use the same stack, hence the margin.
 const MAX_SETTLED: u32 = 16;

@@ -1,4 +1,4 @@
-//! The one type a driver talks to.
+//! The engine: the one type that a driver talks to.
 
 use crate::config::{Config, Provider, RemoteJwks};
 use crate::event::Event;
@@ -17,19 +17,19 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Decides requests and keeps the keys to do so, without doing any I/O itself.
+/// Decides requests and keeps the keys for it, without any I/O.
 ///
-/// The methods are of two kinds:
+/// It has two kinds of methods:
 ///
-/// * `handle_*` tell the engine what happened outside; each takes the time it happened at.
-/// * `poll_*` take out what is to be done outside.
+/// * `handle_*` tell the engine what happened; each takes the time, except the end of a stream.
+/// * `poll_*` return what the driver must do.
 ///
-/// **After every input, carry out what [`Self::poll_output`] says until it says nothing more, drain
-/// [`Self::poll_event`], and then arrange to call [`Self::handle_timeout`] at [`Self::poll_timeout`],
-/// or after [`MAX_TIMEOUT`] if that is earlier.** Outputs may be left for later: then the timeout is
-/// due at once. [`crate::driver::Driver`] does all that.
+/// **After every input, carry out [`Self::poll_output`] until it is `None`, drain
+/// [`Self::poll_event`], and call [`Self::handle_timeout`] at [`Self::poll_timeout`], or after
+/// [`MAX_TIMEOUT`] if that is earlier.** Outputs may be left for later: the timeout is then due at
+/// once. [`crate::driver::Driver`] does all that.
 ///
-/// The same inputs give the same outputs; the seed takes the place of chance.
+/// The same inputs give the same outputs; the seed stands in for randomness.
 pub struct Engine {
     config: Rc<Config>,
     crypto: Crypto,
@@ -38,49 +38,48 @@ pub struct Engine {
     waiting: Waiting,
     verdicts: VecDeque<(StreamId, Verdict)>,
     events: VecDeque<Event>,
-    /// The latest time any input carried.
+    /// The time of the latest input.
     latest: Timestamp,
 }
 
-/// What becomes of a request for now.
+/// The immediate result of a request.
 #[derive(Debug)]
 pub enum Disposition {
-    /// The verdict is there.
+    /// The verdict is final.
     Decided(Verdict),
-    /// The verdict comes out of [`Engine::poll_output`], within `jwksWaitTimeout`. These edits are to
-    /// be made at once: they are due whatever it is, and nobody keeps them till then.
+    /// The verdict follows from [`Engine::poll_output`] within `jwksWaitTimeout`. Apply these edits
+    /// at once: they are due whatever the verdict, and the engine does not keep them.
     Paused(Vec<HeaderEdit>),
 }
 
-/// What is to be done outside.
+/// Work for the driver.
 #[derive(Debug)]
 pub enum Output {
-    /// Fetch this; hand the outcome to [`Engine::handle_response`].
+    /// Fetch this; pass the answer to [`Engine::handle_response`].
     Fetch(Fetch),
-    /// Read what the VMs of the proxy share for this provider; hand it to
-    /// [`Engine::handle_shared`].
+    /// Read a provider's shared data; pass it to [`Engine::handle_shared`].
     ReadShared {
-        /// Whose keys they are.
+        /// The provider.
         provider: ProviderId,
     },
-    /// Carry out the verdict on a request that was paused.
+    /// Carry out the verdict on a paused request.
     Settle(StreamId, Verdict),
-    /// Write what the VMs of the proxy share, if it still has the version that was read; hand the
-    /// outcome to [`Engine::handle_written`].
+    /// Write a provider's shared data with compare-and-swap; pass the result to
+    /// [`Engine::handle_written`].
     WriteShared {
-        /// Whose keys they are.
+        /// The provider.
         provider: ProviderId,
         /// What to write.
         bytes: Vec<u8>,
-        /// What it replaces.
+        /// The version to replace.
         version: u32,
     },
 }
 
-/// A JWK Set that is to be fetched.
+/// A JWK Set to fetch.
 #[derive(Clone, Debug)]
 pub struct Fetch {
-    /// To be handed back with the response.
+    /// Identifies the fetch in [`Engine::handle_response`].
     pub id: FetchId,
     /// What to call, and how long to wait.
     pub jwks: RemoteJwks,
@@ -93,7 +92,7 @@ struct Issuer {
 }
 
 impl Engine {
-    /// An engine that wants to fetch the keys of every provider right away.
+    /// Creates an engine whose first fetches are due at once.
     #[must_use]
     pub fn new(config: Config, crypto: Crypto, seed: u64, now: Timestamp) -> Self {
         let skipped = config.providers.iter().filter_map(|(provider, of)| {
@@ -124,14 +123,13 @@ impl Engine {
         &self.config
     }
 
-    /// Whether this request waits for a verdict: nothing of it may go on meanwhile.
+    /// Whether this request still waits for its verdict: the host must hold all of it meanwhile.
     #[must_use]
     pub fn is_paused(&self, stream: StreamId) -> bool {
         self.waiting.contains(stream) || self.verdicts.iter().any(|(other, _)| *other == stream)
     }
 
-    /// What is to be removed from the trailers of a request: what only the filter may say, and tokens
-    /// that nobody has verified.
+    /// The edits for the trailers of a request: they remove owned headers and unverified tokens.
     #[must_use]
     pub fn strip_trailers(&self, trailers: &RequestHead<'_>) -> Vec<HeaderEdit> {
         edits(&self.config, trailers, None)
@@ -143,13 +141,13 @@ impl Engine {
         self.waiting.len()
     }
 
-    /// The number of keys of a provider that are trusted.
+    /// The number of trusted keys of a provider.
     #[must_use]
     pub fn trusted_keys(&self, provider: ProviderId, now: Timestamp) -> usize {
         self.issuers[provider].keys.len(now)
     }
 
-    /// Takes the head of a new request.
+    /// Handles the head of a new request.
     pub fn handle_request(
         &mut self,
         stream: StreamId,
@@ -173,7 +171,7 @@ impl Engine {
         }
     }
 
-    /// Lets a request wait, or decides it where there is no room.
+    /// Pauses a request, or decides it if there is no room.
     fn pause(&mut self, stream: StreamId, paused: Paused, now: Timestamp) -> Option<Verdict> {
         let provider = paused.case.provider;
         let keys = &self.issuers[provider].keys;
@@ -205,7 +203,7 @@ impl Engine {
         case.deny(&self.config, Reason::Overloaded, None)
     }
 
-    /// Takes the answer to a fetch, or the reason why there is none; late ones are ignored.
+    /// Handles the answer to a fetch, or its failure; ignores late ones.
     pub fn handle_response(
         &mut self,
         id: FetchId,
@@ -216,7 +214,7 @@ impl Engine {
         self.issuers.iter_mut().any(|(_, issuer)| issuer.keys.handle_response(id, &result));
     }
 
-    /// Takes what the VMs of the proxy share for a provider, and its version.
+    /// Handles a read of a provider's shared data, and its version.
     pub fn handle_shared(
         &mut self,
         provider: ProviderId,
@@ -231,7 +229,7 @@ impl Engine {
         }
     }
 
-    /// Takes the outcome of a write.
+    /// Handles the result of a write to the shared data.
     pub fn handle_written(&mut self, provider: ProviderId, written: Written, now: Timestamp) {
         self.observe(now);
         if let Some(outcomes) = self.issuers[provider].keys.handle_written(written, now) {
@@ -239,13 +237,13 @@ impl Engine {
         }
     }
 
-    /// Takes up what an exchange with the other VMs brought.
+    /// Reports the outcomes of an exchange with the other VMs, and judges the waiting requests.
     fn conclude(&mut self, provider: ProviderId, outcomes: Vec<Outcome>, now: Timestamp) {
         self.events.extend(outcomes.into_iter().map(|outcome| Event::of_fetch(provider, outcome)));
         self.judge_waiting(provider, now);
     }
 
-    /// Takes the end of a request that nobody waits for any more.
+    /// Handles the end of a stream: its request needs no verdict any more.
     pub fn handle_stream_closed(&mut self, stream: StreamId) {
         if let Some(paused) = self.waiting.remove(stream) {
             self.tell_who_waits(paused.case.provider);
@@ -253,7 +251,7 @@ impl Engine {
         self.verdicts.retain(|(other, _)| *other != stream);
     }
 
-    /// Takes note of the time.
+    /// Advances the time, and judges requests whose deadline has passed.
     pub fn handle_timeout(&mut self, now: Timestamp) {
         self.observe(now);
         let overdue = self.waiting.deadlines().filter(|(_, deadline)| *deadline <= now);
@@ -263,11 +261,11 @@ impl Engine {
         }
     }
 
-    /// What is to be done outside.
+    /// The next piece of work for the driver.
     #[must_use]
     pub fn poll_output(&mut self) -> Option<Output> {
         for (provider, Issuer { provider: of, keys }) in self.issuers.iter_mut() {
-            // What became of requests may be a reason to fetch at once.
+            // A request that was just judged may need a fetch at once.
             keys.handle_timeout(self.latest);
             match keys.poll_step() {
                 Some(Step::Read) => return Some(Output::ReadShared { provider }),
@@ -284,14 +282,13 @@ impl Engine {
         self.verdicts.pop_front().map(|(stream, verdict)| Output::Settle(stream, verdict))
     }
 
-    /// Something to count or to log.
+    /// The next event to count or to log.
     #[must_use]
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }
 
-    /// When [`Self::handle_timeout`] is to be called and why; nothing is pending when there is no
-    /// such time.
+    /// When to call [`Self::handle_timeout`], and why; `None` if nothing is pending.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<(Timestamp, &'static str)> {
         let settle = (!self.verdicts.is_empty()).then_some((self.latest, "a verdict is there"));
@@ -301,7 +298,7 @@ impl Engine {
         keys.chain(deadlines).chain(settle).min()
     }
 
-    /// Keeps every deadline as far away as it was when the clock steps back.
+    /// Records the time. When the clock steps back, every deadline stays as far away as it was.
     fn observe(&mut self, now: Timestamp) {
         let by = self.latest.saturating_since(now);
         self.latest = now;
@@ -317,7 +314,7 @@ impl Engine {
         }
     }
 
-    /// Judges the requests again that wait for keys of this provider.
+    /// Judges again the requests that wait for a provider's keys.
     fn judge_waiting(&mut self, provider: ProviderId, now: Timestamp) {
         for (ticket, stream, paused) in self.waiting.take(provider) {
             let Paused { token, case, patience } = *paused;
@@ -329,10 +326,10 @@ impl Engine {
         self.tell_who_waits(provider);
     }
 
-    /// Tells a provider's keys who waits for them.
+    /// Tells a provider's keys which requests wait for them.
     fn tell_who_waits(&mut self, provider: ProviderId) {
         let newest = self.waiting.newest(provider).map(|paused| &paused.patience);
-        // Where it is no miss, there are no keys for any of them.
+        // A newest request without a miss waits for any key at all: there is none to search for.
         let last_miss = newest.filter(|newest| newest.miss.is_some()).map(|newest| newest.since);
         self.issuers[provider].keys.set_waiting(newest.is_some(), last_miss);
     }
@@ -352,9 +349,9 @@ impl Engine {
     }
 }
 
-/// How often the engine is to see the clock while it has deadlines. When the clock steps back,
-/// what passed since the engine last saw it cannot be known, and is added to every deadline.
+/// The longest time that a driver may let pass between two inputs while the engine has deadlines.
+/// When the clock steps back, the time since the last input is unknown, and extends every deadline.
 pub const MAX_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// Clocks that are kept in step move back by less than this all the time.
+/// Time synchronisation moves clocks back by less than this all the time.
 const NOTABLE_CLOCK_STEP: Duration = Duration::from_secs(1);

@@ -1,4 +1,4 @@
-//! What happened inside the engine that an operator may want to see.
+//! Events in the engine that an operator may want to see.
 
 use crate::config::Config;
 use crate::jose::{Shown, SkippedKey};
@@ -18,50 +18,50 @@ pub enum Event {
     },
     /// The configuration holds keys that cannot be used.
     ConfiguredKeysSkipped {
-        /// Whose keys they are.
+        /// The provider.
         provider: ProviderId,
         /// Which, and why.
         skipped: Vec<SkippedKey>,
     },
-    /// A fetch brought no keys.
+    /// A fetch failed.
     FetchFailed {
-        /// Whose keys they are.
+        /// The provider.
         provider: ProviderId,
         /// Why.
         error: FetchError,
         /// When the next attempt comes.
         retry_in: Duration,
-        /// How many keys stay in use meanwhile.
+        /// How many keys stay trusted meanwhile.
         trusted_keys: usize,
     },
     /// A fetch brought keys.
     Fetched {
-        /// Whose keys they are.
+        /// The provider.
         provider: ProviderId,
         /// How many usable keys the set holds.
         keys: usize,
         /// How many of them were not known before.
         new_keys: usize,
-        /// The keys that cannot be used, as far as no earlier event has told of them.
+        /// The unusable keys that no earlier event reported.
         skipped: Vec<SkippedKey>,
     },
     /// The endpoints of one issuer publish different sets.
     Inconsistent {
-        /// Whose keys they are.
+        /// The provider.
         provider: ProviderId,
-        /// The `kid`s of some of its keys, each no longer than a log can bear.
+        /// The `kid`s of some of its keys, shortened for logs.
         kids: Vec<String>,
         /// How many keys it has.
         keys: usize,
     },
-    /// A request waits for a key that is looked for.
+    /// A request waits for the search for its key.
     Missed {
-        /// Whose keys they are.
+        /// The provider.
         provider: ProviderId,
     },
-    /// A request was denied because whether its key exists could not be settled in time.
+    /// A request was denied before the search for its key was conclusive.
     MissSuppressed {
-        /// Whose keys they are.
+        /// The provider.
         provider: ProviderId,
     },
     /// A signature was checked.
@@ -69,25 +69,25 @@ pub enum Event {
         /// Whether the host computed it.
         by_host: bool,
     },
-    /// A request was allowed by a key that is trusted only because refreshes fail.
+    /// A stale key verified a token: one that is trusted only because refreshes fail.
     StaleKeyUsed {
-        /// Whose keys they are.
+        /// The provider.
         provider: ProviderId,
     },
-    /// A token was known to be signed by a key that is still trusted.
+    /// The token cache held the token, and its key is still trusted.
     TokenCacheHit,
-    /// The signature of a token was to be checked.
+    /// The token cache did not hold the token, or its key is no longer trusted.
     TokenCacheMiss,
 }
 
 /// How much an event matters to the operator.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Level {
-    /// For those who look for something.
+    /// Of use when debugging.
     Debug,
-    /// A change that is expected now and then.
+    /// An expected change.
     Info,
-    /// Something to act on.
+    /// A problem to act on.
     Warn,
 }
 
@@ -104,7 +104,7 @@ impl Event {
         }
     }
 
-    /// The line to log, if there is one.
+    /// The log line, if the event has one.
     #[must_use]
     pub fn log_line(&self, config: &Config) -> Option<(Level, String)> {
         let name = |provider: &ProviderId| config.providers[*provider].name.as_str();
@@ -184,7 +184,7 @@ impl Event {
     }
 }
 
-/// A key that is for something else is no mistake; one that cannot be read is.
+/// A key for another purpose is no mistake; one that cannot be read is.
 fn level_of(skipped: &[SkippedKey]) -> Level {
     match skipped.iter().any(SkippedKey::is_unreadable) {
         true => Level::Warn,

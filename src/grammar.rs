@@ -5,23 +5,23 @@ pub(crate) fn is_token(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(is_tchar)
 }
 
-/// Whether a token may hold it.
+/// Whether a token may hold this byte.
 pub(crate) fn is_tchar(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
-/// Whether it reaches whoever parses the header as it is: spaces around a value are dropped.
+/// Whether parsers read this value unchanged: they drop spaces around a value.
 pub(crate) fn is_header_value(text: &str) -> bool {
     text.bytes().all(is_visible_ascii) && text.trim_ascii() == text
 }
 
-/// What a header value may hold between its ends (RFC 9110 §5.5, without obs-text and tabs).
+/// Whether a header value may hold this byte (RFC 9110 §5.5, without obs-text and tabs).
 pub(crate) fn is_visible_ascii(byte: u8) -> bool {
     matches!(byte, b' '..=b'~')
 }
 
-/// Whether `text` is a host as it stands in a URI (RFC 3986 §3.2.2): a name in ASCII, or an IP
-/// address, in brackets if it is one of IPv6. Names of containers may hold `_`.
+/// Whether `text` is a host in a URI (RFC 3986 §3.2.2): an ASCII name, an IPv4 address, or an IPv6
+/// address in brackets. Container names may hold `_`.
 pub(crate) fn is_host(text: &str) -> bool {
     match text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
         Some(address) => {
@@ -36,7 +36,7 @@ pub(crate) fn is_host(text: &str) -> bool {
 }
 
 /// Splits an authority at its last colon, unless that is part of an IPv6 address, as Envoy does
-/// (source/common/http/header_utility.cc, `getPortStart`): what follows need not be a number.
+/// (source/common/http/header_utility.cc, `getPortStart`). The port need not be a number.
 pub(crate) fn split_port(authority: &str) -> (&str, Option<&str>) {
     match authority.rsplit_once(':') {
         Some((host, port)) if !port.contains(']') => (host, Some(port)),

@@ -4,7 +4,7 @@ use crate::grammar::is_token;
 use std::cmp::Ordering;
 use std::rc::Rc;
 
-/// A header name in lower case that the filter may remove and set.
+/// The name of a header that the filter may remove and set, in lower case.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct HeaderName(Rc<str>);
 
@@ -29,10 +29,10 @@ impl HeaderName {
     }
 }
 
-/// The headers that the filter sets, all of them.
+/// All headers that the filter sets.
 #[derive(Clone, Debug)]
 pub(crate) struct OwnedHeaders {
-    /// By length and what is made of them, so that one is found without a look at all.
+    /// Sorted by [`compare`].
     names: Vec<HeaderName>,
 }
 
@@ -49,9 +49,8 @@ impl OwnedHeaders {
 
     /// Whether an upstream may take `other` for one of these.
     ///
-    /// CGI-style servers make `-` and `_` the same (RFC 3875 §4.1.18), and some of them everything
-    /// that is no letter or digit, so that `X_User_Id` would otherwise reach them as a forged
-    /// `X-User-Id`.
+    /// CGI-style servers treat `-` and `_` alike (RFC 3875 §4.1.18), and some treat everything but
+    /// letters and digits alike. `X_User_Id` would otherwise reach them as a forged `X-User-Id`.
     pub(crate) fn resemble(&self, other: &str) -> bool {
         self.find(other).is_ok()
     }
@@ -61,12 +60,12 @@ impl OwnedHeaders {
     }
 }
 
-/// Whether some servers take one name for the other, as [`OwnedHeaders::resemble`] says.
+/// Whether some servers take one name for the other (see [`OwnedHeaders::resemble`]).
 pub(crate) fn is_same_to_lax_servers(a: &str, b: &str) -> bool {
     compare(a, b).is_eq()
 }
 
-/// Puts names in an order in which those are equal that an upstream may take for one another.
+/// Orders names so that two are equal if an upstream may take one for the other.
 fn compare(a: &str, b: &str) -> Ordering {
     let fold = |byte: u8| match byte {
         letter_or_digit if letter_or_digit.is_ascii_alphanumeric() => byte.to_ascii_lowercase(),
@@ -75,7 +74,7 @@ fn compare(a: &str, b: &str) -> Ordering {
     a.len().cmp(&b.len()).then_with(|| a.bytes().map(fold).cmp(b.bytes().map(fold)))
 }
 
-/// Headers that frame or route the message: to edit them is to change another request.
+/// Headers that frame or route the message: editing one would make it another request.
 const RESERVED: [&str; 8] = [
     "connection",
     "content-length",

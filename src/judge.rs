@@ -1,4 +1,4 @@
-//! What becomes of a token: its signature, and what it grants.
+//! Judges a token: checks its signature with the trusted keys, then what its claims grant.
 
 use crate::authn::Authenticated;
 use crate::config::{Config, Provider};
@@ -14,7 +14,7 @@ use crate::waiting::{Miss, Patience, Paused};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-/// Judges the tokens of one provider.
+/// Judges the tokens of one provider at one moment.
 pub(crate) struct Judge<'e> {
     pub(crate) config: &'e Config,
     pub(crate) provider: &'e Provider,
@@ -27,12 +27,12 @@ pub(crate) struct Judge<'e> {
 
 pub(crate) enum Judged {
     Decided(Verdict),
-    /// The key is not there, but may come in time.
+    /// No trusted key verifies the token, but one may come in time.
     Waits(Paused),
 }
 
 impl Judge<'_> {
-    /// Judges a token with the keys that are there, or lets it wait for others.
+    /// Judges a token with the trusted keys, or lets it wait for others.
     pub(crate) fn judge(&mut self, bearer: Bearer, case: Case, mut patience: Patience) -> Judged {
         if let Bearer::Verified(verified) = &bearer {
             if self.keys.trusts(verified.token.key(), self.now) {
@@ -45,13 +45,13 @@ impl Judge<'_> {
             self.events.push_back(Event::TokenCacheMiss);
         }
 
-        // A token that waits is taken apart again only for keys that it has not been checked with.
+        // Parse a waiting token again only if it has untried candidate keys.
         let has_untried = |miss: &Miss| self.keys.has_others(miss.kid, &miss.tried, self.now);
         if !patience.miss.as_ref().is_none_or(has_untried) {
             return self.look_for_key(bearer.into_text(), case, patience);
         }
         if let Some(attempt_at) = self.keys.awaits_keys(self.now) {
-            // Waiting for an attempt that comes too late would only add to the delay.
+            // Do not wait for an attempt that comes too late.
             if self.now < patience.deadline && attempt_at < patience.deadline {
                 let patience = Patience { miss: None, ..patience };
                 return Judged::Waits(Paused { token: bearer.into_text(), case, patience });
@@ -74,7 +74,7 @@ impl Judge<'_> {
         }
     }
 
-    /// Checks the signature with the keys that it has not been checked with, and notes which.
+    /// Checks the signature with the untried candidate keys, and records them as tried.
     fn check_signature(&mut self, token: Token, patience: &mut Patience) -> Verification {
         let kid = token.kid().map(str::to_owned);
         let mut is_kid_known = kid.is_none();
@@ -94,7 +94,7 @@ impl Judge<'_> {
         token.verify(candidates.into_iter(), self.crypto, attempted)
     }
 
-    /// Decides whether a token that a trusted key made grants what the rule asks for.
+    /// Decides whether a verified token grants what the rule requires.
     fn authorize(&mut self, verified: &Authenticated, case: Case) -> Verdict {
         let token = &verified.token;
         if self.keys.is_stale(token.key(), self.now) {
@@ -116,7 +116,7 @@ impl Judge<'_> {
                 (Reason::SignatureInvalid, None)
             }
             Prospect::Missing => (Reason::KeyUnknown, None),
-            // Whether the key exists is for the issuer to say, and the issuer has not said it.
+            // Only the issuer can say whether the key exists, and it has not: 503, not 401.
             Prospect::Unavailable { retry_in } => {
                 self.events.push_back(Event::MissSuppressed { provider: case.provider });
                 (Reason::JwksUnavailable, Some(retry_in))

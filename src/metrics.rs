@@ -1,4 +1,4 @@
-//! The names of all counters and gauges. They are never renamed: dashboards depend on them.
+//! The names of all counters and gauges. Dashboards depend on them: never rename one.
 
 use crate::config::Config;
 use crate::event::Event;
@@ -15,40 +15,40 @@ pub enum Metric {
     CorsPreflight,
     /// Requests that got a local reply.
     Denied(Reason),
-    /// What concerns the keys of one provider.
+    /// A metric of one provider.
     Jwks(ProviderId, JwksMetric),
     /// Requests that wait for keys at the moment; a gauge.
     Paused,
-    /// Requests that needed no token and had none looked at.
+    /// Requests that needed no token, and went on without a check.
     Public,
-    /// Requests that would have been denied if the mode were to enforce.
+    /// Requests that enforce mode would have denied.
     Reported(Reason),
     /// Signature checks that the host computed.
     SignatureHost,
     /// Signature checks that were computed in the module.
     SignatureWasm,
-    /// Tokens whose signature was known to be good.
+    /// Tokens that the token cache held, with a key that is still trusted.
     TokenCacheHit,
-    /// Tokens whose signature was to be checked while the cache is on.
+    /// Other tokens, while the token cache is on.
     TokenCacheMiss,
 }
 
-/// What is counted for each provider.
+/// The metrics of one provider.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub enum JwksMetric {
-    /// Fetches that brought no keys.
+    /// Fetches that failed.
     FetchFailed,
     /// Fetches that brought keys.
     FetchSuccess,
-    /// Times that endpoints of one issuer turned out to publish different sets.
+    /// Surveys that found endpoints to publish different sets.
     Inconsistent,
     /// Keys that are trusted at the moment; a gauge.
     Keys,
-    /// Requests that waited for an unknown key to be looked for.
+    /// Requests that waited for the search for their key.
     Miss,
-    /// Requests that were denied because whether their key exists could not be settled in time.
+    /// Requests that were denied before the search for their key was conclusive.
     MissSuppressed,
-    /// Requests that were allowed by a key past its time, because refreshes fail.
+    /// Tokens that a stale key verified: one that is trusted only because refreshes fail.
     StaleServed,
 }
 
@@ -88,7 +88,7 @@ impl Metric {
         }
     }
 
-    /// The counter that an event adds to, if there is one.
+    /// The counter that an event adds to, if any.
     #[must_use]
     pub fn of_event(event: &Event) -> Option<Self> {
         let jwks = |provider: &ProviderId, metric| Some(Self::Jwks(*provider, metric));

@@ -2,10 +2,10 @@
 
 use std::ops::{Index, IndexMut};
 
-/// Names one provider of a configuration.
+/// Identifies a provider of a configuration.
 ///
-/// Only a [`PerProvider`] makes one, so that there is something to be found under it in every other
-/// one of the same configuration.
+/// Only a [`PerProvider`] makes one, so it is a valid index of every table of the same
+/// configuration.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct ProviderId(usize);
 
@@ -14,12 +14,12 @@ pub struct ProviderId(usize);
 pub struct PerProvider<T>(Vec<T>);
 
 impl<T> PerProvider<T> {
-    /// For the configuration alone, which says which providers there are.
+    /// Only the configuration calls this; every other table comes from [`Self::map`].
     pub(crate) fn new(values: Vec<T>) -> Self {
         Self(values)
     }
 
-    /// Another value for each provider.
+    /// A table with another value for each provider.
     pub fn map<'a, U>(&'a self, mut of: impl FnMut(ProviderId, &'a T) -> U) -> PerProvider<U> {
         PerProvider(self.iter().map(|(id, value)| of(id, value)).collect())
     }
@@ -29,7 +29,7 @@ impl<T> PerProvider<T> {
         self.0.iter().enumerate().map(|(index, value)| (ProviderId(index), value))
     }
 
-    /// Every provider with its value, which may be changed.
+    /// Every provider with its value, mutably.
     pub fn iter_mut(&mut self) -> impl Iterator<Item = (ProviderId, &mut T)> {
         self.0.iter_mut().enumerate().map(|(index, value)| (ProviderId(index), value))
     }

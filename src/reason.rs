@@ -45,7 +45,7 @@ macro_rules! reasons {
     };
 }
 
-/// What the `WWW-Authenticate` header says of a denial (RFC 6750 §3).
+/// The `WWW-Authenticate` challenge for a denial (RFC 6750 §3).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum BearerError {
     /// A challenge without `error`: no authentication information was given.
@@ -72,7 +72,7 @@ reasons! {
     MultipleTokens = "multiple_tokens", 400, E::InvalidRequest, "the request carries more than one token";
     /// Not a JWT in compact serialization, or a claim of the wrong type.
     TokenMalformed = "token_malformed", 401, E::InvalidToken, "the token is not a well-formed JWT";
-    /// No token in any place where one is looked for.
+    /// No token in any configured place.
     TokenMissing = "token_missing", 401, E::Challenge, "the request carries no token";
     /// Longer than `maxTokenBytes`.
     TokenTooLarge = "token_too_large", 401, E::InvalidToken, "the token is too large";
@@ -96,7 +96,7 @@ reasons! {
     TokenNotYetValid = "token_not_yet_valid", 401, E::InvalidToken, "the token is not valid yet";
 
     // Keys.
-    /// No keys of the provider could be had in time.
+    /// No trusted key in time, or no conclusive search for the token's key.
     JwksUnavailable = "jwks_unavailable", 503, E::None, "the issuer's keys are not available at the moment";
     /// No trusted key has the token's `kid`.
     KeyUnknown = "key_unknown", 401, E::InvalidToken, "the token is signed with an unknown key";

@@ -1,22 +1,22 @@
-//! From a reason to the one local reply for it: status, challenge and problem document.
+//! The local reply for each reason: status, challenge and problem document.
 
 use crate::reason::{BearerError, Reason};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// A response that the proxy sends instead of asking the upstream.
+/// A response that the proxy sends instead of forwarding the request.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct LocalReply {
     /// The HTTP status; Envoy turns it into a `grpc-status` for gRPC callers.
     pub status: u16,
-    /// The headers that come on top of Envoy's own.
+    /// The headers, in addition to Envoy's own.
     pub headers: Vec<(&'static str, String)>,
     /// A problem document (RFC 9457).
     pub body: String,
 }
 
 impl LocalReply {
-    /// `scopes` are those that the rule asks for; `retry_in` is when asking again may help.
+    /// `scopes` are those that the rule requires; `retry_in` is when a retry may succeed.
     pub(crate) fn new(
         reason: Reason,
         realm: &str,
@@ -33,7 +33,7 @@ impl LocalReply {
             let whole_seconds = retry_in.as_secs().saturating_add(began).max(1);
             headers.push(("retry-after", whole_seconds.to_string()));
         }
-        // None of these texts holds a character that JSON would escape.
+        // None of these texts needs escaping in JSON.
         let body = format!(
             r#"{{"title":"{}","status":{},"code":"{}","detail":"{}"}}"#,
             title(reason.status()),
@@ -45,7 +45,7 @@ impl LocalReply {
     }
 }
 
-/// The realm of a request to this authority: no more of it than a challenge says.
+/// The realm for a request to this authority: only what a challenge can hold.
 pub(crate) fn realm(authority: &str) -> Rc<str> {
     authority.chars().filter(is_quotable).take(MAX_QUOTED_CHARS).collect::<String>().into()
 }
@@ -75,8 +75,8 @@ fn challenge(reason: Reason, realm: &str, scopes: &[String]) -> Option<String> {
     Some(challenge)
 }
 
-/// A quoted-string (RFC 9110 §5.6.4); the realm may come from the caller, so what no header value
-/// may hold is dropped.
+/// A quoted-string (RFC 9110 §5.6.4). The realm may come from the client, so characters that no
+/// header value may hold are dropped.
 fn quoted(text: &str) -> String {
     let mut quoted = String::with_capacity(text.len().saturating_add(2));
     quoted.push('"');

@@ -1,4 +1,4 @@
-//! The part of a request that decisions are made on, as the host hands it over.
+//! The part of a request that decisions are based on, as the host hands it over.
 
 use crate::grammar::is_token;
 use crate::header_name::is_same_to_lax_servers;
@@ -7,15 +7,15 @@ use std::rc::Rc;
 
 /// The headers of one request, HTTP/2 pseudo-headers among them.
 ///
-/// Values are bytes, because clients may send bytes that are no text; names are in lower case, as
-/// Envoy keeps them.
+/// Values are bytes, because clients may send invalid UTF-8; names are in lower case, as Envoy
+/// keeps them.
 pub struct RequestHead<'a> {
     headers: Vec<(&'a str, &'a [u8])>,
     has_body: bool,
 }
 
 impl<'a> RequestHead<'a> {
-    /// The same head, with or without something that follows it.
+    /// The same head, with or without a body after it.
     #[must_use]
     pub fn with_body(self, has_body: bool) -> Self {
         Self { has_body, ..self }
@@ -25,7 +25,7 @@ impl<'a> RequestHead<'a> {
         self.headers.iter().copied()
     }
 
-    /// Every value of one header, in order; a header may be repeated.
+    /// Every value of a header, in order; a header may be repeated.
     pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
         self.headers().filter(move |(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, v)| v)
     }
@@ -38,7 +38,7 @@ impl<'a> RequestHead<'a> {
         self.values(":method").next().unwrap_or_default()
     }
 
-    /// What is asked for in the place of the method: servers that heed such a header act on it.
+    /// The methods that override headers ask for: some servers obey them.
     pub(crate) fn method_overrides(&self) -> impl Iterator<Item = &'a [u8]> {
         let is_override = |name: &str| {
             name.starts_with('x')
@@ -47,8 +47,8 @@ impl<'a> RequestHead<'a> {
         self.headers().filter(move |(name, _)| is_override(name)).map(|(_, value)| value)
     }
 
-    /// Whether it asks for another protocol on this connection (RFC 9110 §7.8), or on this stream
-    /// (RFC 8441 §4).
+    /// Whether it asks for another protocol on this connection (RFC 9110 §7.8) or stream (RFC 8441
+    /// §4).
     pub(crate) fn is_upgrade(&self) -> bool {
         self.has("upgrade") || self.has(":protocol")
     }
@@ -62,8 +62,8 @@ impl<'a> RequestHead<'a> {
         String::from_utf8_lossy(authority)
     }
 
-    /// A CORS preflight as the Fetch standard defines it: sent by the browser itself, which adds
-    /// neither credentials nor anything else that has a server do something.
+    /// Whether this is a CORS preflight as the Fetch standard defines it. The browser itself sends
+    /// it, without credentials or anything else that a server might act on.
     pub(crate) fn is_cors_preflight(&self) -> bool {
         let asks_for = self.values("access-control-request-method").next();
         self.method() == b"OPTIONS"
@@ -77,17 +77,17 @@ impl<'a> RequestHead<'a> {
 }
 
 impl<'a> FromIterator<(&'a str, &'a [u8])> for RequestHead<'a> {
-    /// A head that nothing follows.
+    /// A head without a body.
     fn from_iter<I: IntoIterator<Item = (&'a str, &'a [u8])>>(headers: I) -> Self {
         Self { headers: headers.into_iter().collect(), has_body: false }
     }
 }
 
-/// Names one request among those of an engine.
+/// Identifies a request of an engine.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct StreamId(pub u32);
 
-/// One change to the headers of a request on its way upstream.
+/// A change to the headers of a request on its way upstream.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub enum HeaderEdit {
     /// Removes every header of this name.
@@ -96,6 +96,6 @@ pub enum HeaderEdit {
     Set(Rc<str>, Rc<[u8]>),
 }
 
-/// What frameworks take the method from instead: Rails and Symfony, ASP.NET, Express.
+/// The headers that override the method: in Rails and Symfony, ASP.NET, Express.
 const METHOD_OVERRIDES: [&str; 3] =
     ["x-http-method-override", "x-http-method", "x-method-override"];

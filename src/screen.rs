@@ -1,4 +1,4 @@
-//! What can be decided about a request without a key: cheap before dear.
+//! Screens a request: decides what can be decided without a key, cheapest checks first.
 
 use crate::authn::{self, Authenticated};
 use crate::config::{Config, Mode};
@@ -15,13 +15,13 @@ use crate::verdict::{Denial, Pass, PassReason, Verdict};
 use std::rc::Rc;
 use std::time::Duration;
 
-/// A token, and what is known of its signature.
+/// A token, and the state of its signature check.
 pub(crate) enum Bearer {
-    /// Nothing.
+    /// Not checked yet.
     Unverified(Token),
-    /// A key made it, which may not be trusted any more.
+    /// A key verified it before, which may no longer be trusted.
     Verified(Rc<Authenticated>),
-    /// That it has waited for a key.
+    /// It has waited for a key.
     Waiting(String),
 }
 
@@ -35,7 +35,7 @@ impl Bearer {
         }
     }
 
-    /// The token, taken apart, with nothing known of its signature.
+    /// The parsed token, to be verified again.
     pub(crate) fn into_token(self) -> Result<Token, Reason> {
         match self {
             Self::Unverified(token) => Ok(token),
@@ -45,22 +45,22 @@ impl Bearer {
     }
 }
 
-/// What else the judgement on a token needs.
+/// What judging a token needs besides the token.
 pub(crate) struct Case {
     pub(crate) provider: ProviderId,
     pub(crate) requirement: Rc<Requirement>,
     pub(crate) realm: Rc<str>,
 }
 
-/// What is known of a request before any key is looked at, and the edits that it goes on with, if it
-/// goes on: those do not depend on what becomes of the token.
+/// The result of screening: a verdict, or a token to judge and the edits of the request if it goes
+/// on. Those do not depend on the judgement.
 pub(crate) enum Screened {
     Decided(Verdict),
     Undecided(Bearer, Case, Vec<HeaderEdit>),
 }
 
 impl Case {
-    /// Refuses the token for a reason that has to do with its key or its claims.
+    /// Denies the token for a reason that concerns its key or its claims.
     pub(crate) fn deny(
         self,
         config: &Config,
@@ -73,7 +73,7 @@ impl Case {
     }
 }
 
-/// Decides what can be decided without keys.
+/// Screens a request.
 pub(crate) fn screen(
     config: &Config,
     verified: &mut TokenCache,
@@ -118,7 +118,7 @@ pub(crate) fn screen(
     Screened::Undecided(bearer, case, edits)
 }
 
-/// A token that only lacks a key to be judged by, and its provider; or why it is refused without one.
+/// A token that passes all checks but the signature, and its provider; or why it is denied.
 fn admit(
     config: &Config,
     requirement: &Requirement,
@@ -147,8 +147,8 @@ fn admit(
     Ok((Bearer::Unverified(token), id))
 }
 
-/// The first place that holds a token: the accepted providers' places come before the others', so
-/// that a token which the rule does not take neither hides one that it does, nor goes unseen.
+/// The first place that holds a token. The places of accepted providers come first, so a token that
+/// the rule does not accept neither hides one that it does, nor goes unseen.
 fn find_token<'c, 'r>(
     config: &'c Config,
     requirement: &Requirement,
@@ -162,10 +162,10 @@ fn find_token<'c, 'r>(
         .find(|(_, found)| *found != Found::Nothing)
 }
 
-/// The edits of a request that goes on, short of its identity: nothing that the upstream could take
-/// for the filter's own, and in the places of tokens only what was verified, if it is `kept`.
+/// The edits of a request that goes on, without the identity. They remove every header that the
+/// upstream could take for an owned one, and every token except the verified one in `kept`.
 ///
-/// While reporting, the upstream still verifies for itself, so that every token stays.
+/// In report mode every token stays, since the upstream still verifies them itself.
 pub(crate) fn edits(
     config: &Config,
     request: &RequestHead<'_>,
@@ -178,8 +178,8 @@ pub(crate) fn edits(
     edits
 }
 
-/// Removals for every header that the upstream could take for one the filter sets, and for its name
-/// where it would have the next proxy drop it.
+/// Removes every header that the upstream could take for an owned one, and the names in
+/// `Connection` that would make the next hop drop an owned header or a token.
 fn strip_owned(config: &Config, request: &RequestHead<'_>) -> Vec<HeaderEdit> {
     let mut edits = Vec::new();
     for (name, _) in request.headers().filter(|(name, _)| config.owned_headers.resemble(name)) {
@@ -192,7 +192,7 @@ fn strip_owned(config: &Config, request: &RequestHead<'_>) -> Vec<HeaderEdit> {
     edits
 }
 
-/// What `Connection` names is dropped at the next hop (RFC 9110 §7.6.1).
+/// The next hop drops the headers that `Connection` names (RFC 9110 §7.6.1).
 fn without_connection_options(config: &Config, request: &RequestHead<'_>) -> Option<HeaderEdit> {
     let options = || {
         let values = request.values(CONNECTION).flat_map(|value| value.split(|byte| *byte == b','));
@@ -212,7 +212,7 @@ fn without_connection_options(config: &Config, request: &RequestHead<'_>) -> Opt
     })
 }
 
-/// Makes a refusal of a denial, or only a report, as the mode says.
+/// Carries out a denial, or in report mode only reports it.
 fn carry_out(config: &Config, denial: Denial, edits: impl FnOnce() -> Vec<HeaderEdit>) -> Verdict {
     match config.mode {
         Mode::Enforce => Verdict::Deny(denial),

@@ -1,11 +1,11 @@
-//! A map in a vector, for what has few entries or changes rarely.
+//! A map in a vector, for few entries or rare changes.
 
 use std::borrow::Borrow;
 
-/// Entries in the order of their keys. A search halves what is left; a change moves what follows.
+/// Entries sorted by key: a lookup takes O(log n), an insertion or removal O(n).
 ///
-/// It takes the place of the standard library's trees where a change may take that long, because
-/// they make the module larger by 4 KB for each type that they are used with.
+/// It replaces `BTreeMap` where that is fast enough, since each type that `BTreeMap` is used with
+/// adds 4 KB to the module.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct SortedMap<K, V>(Vec<(K, V)>);
 
@@ -49,7 +49,7 @@ impl<K: Ord, V> SortedMap<K, V> {
         self.0.iter_mut().map(|(_, value)| value)
     }
 
-    /// Adds an entry; the value that it replaces, if there is one.
+    /// Adds an entry; returns the value that it replaces.
     pub(crate) fn insert(&mut self, key: K, value: V) -> Option<V> {
         match self.find(&key) {
             Ok(at) => self.0.get_mut(at).map(|(_, old)| std::mem::replace(old, value)),

@@ -1,4 +1,4 @@
-//! The one notion of time in the core: a point on the wall clock, handed in by the caller.
+//! Time in the core: a point on the wall clock that the caller passes in.
 
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -60,8 +60,8 @@ impl Timestamp {
     }
 }
 
-/// The milliseconds of a duration, in an integer that a module of 32 bits can print without another
-/// kilobyte of code.
+/// The milliseconds of a duration as a `u64`: printing the `u128` of [`Duration::as_millis`] takes
+/// another kilobyte of code.
 pub(crate) fn whole_millis(duration: Duration) -> u64 {
     duration.as_secs().saturating_mul(1000).saturating_add(duration.subsec_millis().into())
 }

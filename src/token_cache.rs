@@ -1,7 +1,7 @@
-//! Verified tokens, so that one that comes again need not be verified again.
+//! The cache of verified tokens, which saves checking the signature of a repeated token again.
 //!
-//! Only the signature is remembered: whoever takes a token from here checks its times, audience
-//! and rule as for any other, and that its key is trusted still.
+//! It remembers the signature check only. The caller still checks times, audience and rule, and
+//! that the key is still trusted.
 
 use crate::authn::Authenticated;
 use crate::sorted_map::SortedMap;
@@ -11,35 +11,37 @@ use std::rc::Rc;
 
 /// A bounded number of verified tokens, in a bounded amount of memory.
 ///
-/// While there is room, every token is taken up. After that one must come a second time soon, and
-/// takes the place only of one that was not used for a whole round: so tokens that come once each
-/// cost next to nothing, and cannot displace those in use.
+/// While there is room, every token is admitted. A full cache admits a token only when it soon
+/// comes a second time, and evicts only entries that were not used for a whole round. So tokens
+/// that come once cost next to nothing, and cannot displace those in use.
 pub(crate) struct TokenCache {
     max_entries: usize,
-    /// By estimate.
+    /// An estimate.
     max_bytes: usize,
     seed: u64,
     entries: SortedMap<Fingerprint, Entry>,
-    /// In which order the entries are looked at for one to go.
+    /// The order in which entries are considered for eviction.
     round: VecDeque<Fingerprint>,
     bytes: usize,
-    /// What was turned away lately; each has one place, which the next one of that place takes.
+    /// The tokens that were lately not admitted, hashed into slots: a newer one overwrites the
+    /// older.
     turned_away: Vec<Fingerprint>,
 }
 
 struct Entry {
     token: Rc<Authenticated>,
     bytes: usize,
-    /// Since it was last looked at for one to go.
+    /// Whether it was used since it was last considered for eviction.
     is_used: bool,
 }
 
-/// What a token is found by: a keyed hash of the end of its signature, which nobody can choose. To
-/// hit one is to know the signature, so that nothing is learnt from how long a comparison takes.
+/// The lookup key of a token: a keyed hash of the end of its signature, whose value nobody can
+/// choose. Only who knows the signature hits an entry, so the time of a comparison reveals nothing.
 type Fingerprint = u64;
 
 impl TokenCache {
-    /// `seed` makes the fingerprints differ from those of any other cache; 0 entries: off.
+    /// `seed` makes the fingerprints differ from those of other caches; 0 entries switch the cache
+    /// off.
     pub(crate) fn new(max_entries: usize, seed: u64) -> Self {
         Self {
             max_entries,
@@ -56,7 +58,7 @@ impl TokenCache {
         self.max_entries > 0
     }
 
-    /// The verified token that reads exactly like this.
+    /// The verified token with exactly this text.
     pub(crate) fn find(&mut self, text: &[u8]) -> Option<Rc<Authenticated>> {
         if !self.is_on() {
             return None;
@@ -69,7 +71,7 @@ impl TokenCache {
         Some(Rc::clone(&entry.token))
     }
 
-    /// Takes up a token that was just verified, if it seems worth it.
+    /// Offers a token that was just verified; the cache may decline it.
     pub(crate) fn offer(&mut self, token: &Rc<Authenticated>) {
         if !self.is_on() {
             return;
@@ -102,7 +104,7 @@ impl TokenCache {
         self.entries.len() < self.max_entries && self.bytes.saturating_add(bytes) <= self.max_bytes
     }
 
-    /// Whether this one was turned away lately; now it has been.
+    /// Whether this one was lately not admitted; records that it came.
     fn comes_again(&mut self, fingerprint: Fingerprint) -> bool {
         let places = u64::try_from(self.turned_away.len()).unwrap_or(u64::MAX);
         let place = fingerprint.checked_rem(places).and_then(|place| usize::try_from(place).ok());
@@ -111,9 +113,9 @@ impl TokenCache {
             .is_some_and(|last| std::mem::replace(last, fingerprint) == fingerprint)
     }
 
-    /// Has entries go that were not used since they were last looked at.
+    /// Evicts entries that were not used since they were last considered.
     fn make_room(&mut self, bytes: usize) -> bool {
-        // Not twice at the same one.
+        // Consider no entry twice.
         for _ in 0..MAX_LOOKS.min(self.round.len()) {
             let Some(fingerprint) = self.round.pop_front() else { break };
             match self.entries.get_mut(&fingerprint) {
@@ -141,12 +143,12 @@ fn fingerprint(seed: u64, token: &[u8]) -> Fingerprint {
     hasher.finish()
 }
 
-/// About the most memory that all entries take together.
+/// The most memory of all entries, by estimate.
 const MAX_BYTES: usize = 4 * 1024 * 1024;
-/// What an entry takes besides its token.
+/// The size of an entry besides its token.
 const ENTRY_BYTES: usize = 64;
 const MAX_TURNED_AWAY: usize = 1024;
-/// How many entries are looked at for one token: what it may cost to take one up.
+/// The most entries that are considered for one token: it bounds the cost of admitting it.
 const MAX_LOOKS: usize = 8;
 /// 32 characters of base64url are 192 bits of the signature.
 const HASHED_BYTES: usize = 32;
@@ -164,7 +166,7 @@ mod tests {
     use rsa::signature::{SignatureEncoding as _, Signer as _};
     use rsa::traits::PublicKeyParts as _;
 
-    /// Different tokens, verified for good.
+    /// Different tokens, really verified.
     fn verified<const N: usize>(filling: usize) -> [Rc<Authenticated>; N] {
         let pem = include_str!("../tests/keys/alpha.pem");
         let private = RsaPrivateKey::from_pkcs8_pem(pem).unwrap();
@@ -294,7 +296,7 @@ mod tests {
         let [large] = verified(6000);
 
         assert!(small.size() > small.text().len());
-        // Its text in base64, and the claim itself.
+        // The text in base64url, and the parsed claim.
         assert!(large.size() - small.size() >= 6000 * 4 / 3 + 6000);
     }
 }

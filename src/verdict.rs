@@ -1,4 +1,4 @@
-//! What is to become of a request.
+//! The verdict on a request.
 
 use crate::authn::Authenticated;
 use crate::per_provider::ProviderId;
@@ -11,13 +11,13 @@ use crate::request::HeaderEdit;
 pub enum Verdict {
     /// A token was verified and grants access.
     Allow(Allow),
-    /// A local reply is sent.
+    /// The request is refused with a local reply.
     Deny(Denial),
     /// The request goes on without an identity.
     Pass(Pass),
 }
 
-/// Leave to go on with an identity. Only a verified token makes one:
+/// Permission to go on with an identity. Only a verified token makes one:
 ///
 /// ```compile_fail,E0451
 /// use mesh_jwt::verdict::{Allow, Verdict};
@@ -37,7 +37,7 @@ impl Allow {
         Self { provider: token.provider, edits: token.identity.clone() }
     }
 
-    /// The provider whose token it was.
+    /// The provider of the token.
     #[must_use]
     pub fn provider(&self) -> ProviderId {
         self.provider
@@ -50,7 +50,7 @@ impl Allow {
     }
 }
 
-/// Leave to go on without an identity.
+/// Permission to go on without an identity.
 #[derive(Debug)]
 pub struct Pass {
     /// Why.
@@ -62,15 +62,15 @@ pub struct Pass {
 /// Why a request goes on without an identity.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum PassReason {
-    /// A browser asks whether it may send the real request.
+    /// It is a CORS preflight.
     CorsPreflight,
-    /// A rule lets it through without a token.
+    /// A rule lets it through without a token. The mode may be either.
     Public,
-    /// It would have been denied, but the mode is to report only.
+    /// Enforce mode would have denied it.
     Reported {
-        /// Why it would have been.
+        /// Why.
         reason: Reason,
-        /// The provider whose token it was, if that is known.
+        /// The provider of the token, if known.
         provider: Option<ProviderId>,
     },
 }
@@ -80,14 +80,14 @@ pub enum PassReason {
 pub struct Denial {
     /// Why.
     pub reason: Reason,
-    /// The provider whose token it was, if that is known.
+    /// The provider of the token, if known.
     pub provider: Option<ProviderId>,
-    /// What the caller is told.
+    /// The reply to the client.
     pub reply: LocalReply,
 }
 
 impl Verdict {
-    /// The same, with these edits before its own.
+    /// The same verdict, with these edits before its own.
     pub(crate) fn after(mut self, mut edits: Vec<HeaderEdit>) -> Self {
         match &mut self {
             Self::Allow(Allow { edits: own, .. }) | Self::Pass(Pass { edits: own, .. }) => {
@@ -113,7 +113,7 @@ impl Verdict {
         }
     }
 
-    /// The provider whose token it was, if that is known.
+    /// The provider of the token, if known.
     #[must_use]
     pub fn provider(&self) -> Option<ProviderId> {
         match self {

@@ -1,7 +1,7 @@
 //! The requests that wait for keys.
 //!
-//! Each provider has a queue of its own. When there is no room left, the longest queue gives a place
-//! up, so that no provider's trouble keeps another's requests out.
+//! Each provider has its own queue. When there is no room, the longest queue gives up a place, so
+//! that the trouble of one provider does not keep out the requests of another.
 
 use crate::per_provider::{PerProvider, ProviderId};
 use crate::request::StreamId;
@@ -10,56 +10,56 @@ use crate::sorted_map::SortedMap;
 use crate::time::Timestamp;
 use std::time::Duration;
 
-/// Requests that wait, in the order in which they came.
+/// The waiting requests, in order of arrival.
 pub(crate) struct Waiting {
     most: usize,
     queues: PerProvider<Queue>,
     next: Ticket,
 }
 
-/// Boxed, since those that come later move when one goes.
+/// Requests are boxed, since removing one moves all later ones.
 type Queue = SortedMap<Ticket, (StreamId, Box<Paused>)>;
 
-/// When a request came: the lower, the earlier.
+/// The order of arrival: the lower, the earlier.
 pub(crate) type Ticket = u64;
 
-/// A request that waits. Its token is kept as text: taken apart it is many times larger. Nothing else
-/// here is as long as the client likes.
+/// A waiting request. It keeps the token as text, which is many times smaller than a parsed token.
+/// The client controls the size of nothing else here.
 pub(crate) struct Paused {
     pub(crate) token: String,
     pub(crate) case: Case,
     pub(crate) patience: Patience,
 }
 
-/// How long a request may wait, and for what.
+/// How long a request may wait, and what for.
 pub(crate) struct Patience {
     pub(crate) since: Timestamp,
     pub(crate) deadline: Timestamp,
-    /// Absent until the token has been checked with the keys that there are.
+    /// Absent until the token was checked with the trusted keys.
     pub(crate) miss: Option<Miss>,
 }
 
-/// That no key fits, of those that there were.
+/// No trusted key verified the token.
 pub(crate) struct Miss {
-    /// What stands for the token's `kid`, if it has one.
+    /// The fingerprint of the token's `kid`, if it has one.
     pub(crate) kid: Option<u64>,
     pub(crate) is_kid_known: bool,
     /// The fingerprints of the keys that were tried: each is tried once.
     pub(crate) tried: Vec<u64>,
 }
 
-/// Who has to go when a request comes and there is no room.
+/// Whether there is room for a new request.
 pub(crate) enum Room {
-    /// Nobody.
+    /// There is room.
     Free,
-    /// The one that came.
+    /// There is none: turn the new request away.
     Full,
-    /// This one, in favour of it.
+    /// This waiting request gave up its place: turn it away.
     Of(StreamId, Box<Paused>),
 }
 
 impl Waiting {
-    /// `queues` says which providers there are.
+    /// One queue for each provider, with `most` requests in all.
     pub(crate) fn new<T>(providers: &PerProvider<T>, most: usize) -> Self {
         Self { most, queues: providers.map(|_, _| Queue::new()), next: 0 }
     }
@@ -74,9 +74,8 @@ impl Waiting {
 
     /// Makes room for a request of this provider.
     ///
-    /// Where it is another provider that takes up the room, its oldest request goes. Among its own
-    /// the oldest goes if `is_doubtful` says that something speaks against it which does not speak
-    /// against the one that came.
+    /// If another provider's queue takes up the room, its oldest request goes. If its own does, its
+    /// oldest goes only if `is_doubtful`: it has less of a claim to the place than the new one.
     pub(crate) fn make_room(
         &mut self,
         provider: ProviderId,
@@ -101,9 +100,9 @@ impl Waiting {
         }
     }
 
-    /// Takes in a request that comes last.
+    /// Adds a new request at the end of its queue.
     pub(crate) fn insert(&mut self, stream: StreamId, paused: Paused) {
-        // A host that uses a number again has forgotten who had it before.
+        // A host that reuses an id has dropped the earlier stream.
         self.remove(stream);
         self.put_back(self.next, stream, Box::new(paused));
         self.next = self.next.wrapping_add(1);
@@ -114,7 +113,7 @@ impl Waiting {
         self.queues[provider].remove(&ticket).map(|(_, paused)| paused)
     }
 
-    /// Takes out all requests of a provider, in their order, to be judged again.
+    /// Takes out all requests of a provider, in order, to judge them again.
     pub(crate) fn take(
         &mut self,
         provider: ProviderId,
@@ -123,17 +122,17 @@ impl Waiting {
         queue.into_iter().map(|(ticket, (stream, paused))| (ticket, stream, paused))
     }
 
-    /// Puts a request back to where it was.
+    /// Puts a request back into its place.
     pub(crate) fn put_back(&mut self, ticket: Ticket, stream: StreamId, paused: Box<Paused>) {
         self.queues[paused.case.provider].insert(ticket, (stream, paused));
     }
 
-    /// The request of a provider that came last.
+    /// The newest request of a provider.
     pub(crate) fn newest(&self, provider: ProviderId) -> Option<&Paused> {
         self.queues[provider].last().map(|(_, (_, paused))| &**paused)
     }
 
-    /// When the first request of each provider has waited long enough.
+    /// The earliest deadline of each provider's requests.
     pub(crate) fn deadlines(&self) -> impl Iterator<Item = (ProviderId, Timestamp)> {
         self.queues.iter().filter_map(|(provider, queue)| {
             let (_, (_, oldest)) = queue.first()?;
@@ -141,7 +140,7 @@ impl Waiting {
         })
     }
 
-    /// Keeps every deadline as far away as it was.
+    /// Keeps every deadline as far away as it was when the clock steps back.
     pub(crate) fn clock_stepped_back(&mut self, by: Duration) {
         let queues = self.queues.iter_mut().flat_map(|(_, queue)| queue.values_mut());
         for (_, paused) in queues {

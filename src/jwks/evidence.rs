@@ -1,19 +1,19 @@
-//! How much says that a key is not there.
+//! The evidence that no endpoint publishes a key.
 //!
-//! Every fetch is a draw from the issuer's endpoints, and nobody tells how many there are or which
-//! of them answers. That they answered alike so far proves nothing: a rolling rotation begins so.
-//! So a key counts as missing only when an endpoint that has it would almost surely have answered
-//! since it was asked for.
+//! Every fetch is a draw from the issuer's endpoints. Nothing says how many there are or which one
+//! answered. Equal answers prove nothing: a rolling rotation begins with them. So a key counts as
+//! missing only when an endpoint that has it would almost surely have answered since the request
+//! came.
 //!
-//! A fetch that failed, or is not answered yet, may have reached just that endpoint: pods that have
-//! restarted are slow. It speaks for the key. And balancers avoid an endpoint that keeps them waiting:
-//! as long as one does, no number of answers from the others is enough.
+//! A fetch that failed or is still pending may have reached just that endpoint, since restarted
+//! pods are slow. It counts in favour of the key. Load balancers avoid an endpoint that keeps them
+//! waiting, so while a fetch hangs, no number of answers from the others is enough.
 
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// The latest fetches that are over, in the order in which they began.
+/// The latest completed fetches, in the order in which they began.
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(super) struct Draws(Vec<Draw>);
 
@@ -21,60 +21,61 @@ pub(super) struct Draws(Vec<Draw>);
 struct Draw {
     began: Timestamp,
     over: Timestamp,
-    /// Tells the set that came back from others; absent when the fetch failed.
+    /// The fingerprint of the set that came back; absent if the fetch failed.
     set: Option<u64>,
 }
 
-/// The fetches that are not over.
+/// The fetches in flight.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pending {
     pub(super) fetches: usize,
-    /// When the first of them began.
+    /// When the oldest one began.
     pub(super) oldest: Timestamp,
     pub(super) now: Timestamp,
 }
 
-/// The draws since a key was asked for; it was in none of them.
+/// The draws since a request came; none of them held its key.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Tally {
     answered: usize,
     failed: usize,
     pending: usize,
-    /// Whether one is pending for much longer than the others took.
+    /// Whether a fetch has been pending for much longer than the others took.
     is_one_hanging: bool,
-    /// How many endpoints there have to be if one of them has the key.
+    /// The least number of endpoints, if one of them has the key.
     endpoints: usize,
 }
 
-/// What a tally says of a key.
+/// How sure it is that a key does not exist.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Evidence {
-    /// Nobody has answered yet.
+    /// No fetch was answered yet.
     None,
-    /// An endpoint may have been missed.
+    /// No answer may have come from an endpoint that has it.
     Some,
-    /// An endpoint that has it was missed with a probability below 1/1000. Below 1/10,000 where more
-    /// endpoints are known than usual, since there may be even more; and as for `Ample` where one fails.
+    /// The probability that the answers missed an endpoint that has the key is below 1/1000; below
+    /// 1/10,000 if more endpoints than usual are known, since there may be more still; below
+    /// 1/100,000 if a fetch failed.
     Enough,
-    /// The same with 1/100,000.
+    /// The probability is below 1/100,000.
     Ample,
 }
 
 impl Draws {
-    /// Takes note of a fetch that is over, and of the set that came back.
+    /// Adds a completed fetch, and the fingerprint of the set that it brought.
     pub(super) fn add(&mut self, began: Timestamp, over: Timestamp, set: Option<u64>) {
         let place = self.0.partition_point(|draw| draw.began <= began);
         self.0.insert(place, Draw { began, over, set });
         self.forget_oldest();
     }
 
-    /// Whether this set came back lately.
+    /// Whether a recent fetch brought this set.
     pub(super) fn hold(&self, set: u64) -> bool {
         self.0.iter().any(|draw| draw.set == Some(set))
     }
 
-    /// Counts the fetches that began after `since`, and those that are pending, whenever they began.
-    /// `told` is how many endpoints there are if the operator says so.
+    /// Counts the completed fetches that began after `since`, and all that are pending. `told` is
+    /// `jwksEndpoints`, if the operator set it.
     pub(super) fn tally(
         &self,
         since: Timestamp,
@@ -93,7 +94,7 @@ impl Draws {
                 sets.push(*set);
             }
         }
-        // So many endpoints have shown that they do not have it.
+        // Each distinct set is an endpoint without the key. One more may have it.
         let seen = sets.len().saturating_add(1);
         let endpoints = match told.and_then(|told| usize::try_from(told).ok()) {
             Some(told) if sets.len() <= told => told,
@@ -117,7 +118,7 @@ impl Draws {
         self.0.clear();
     }
 
-    /// Leaves nothing in it that could not have come about by now.
+    /// Removes what cannot be true now.
     pub(super) fn make_plausible(&mut self, latest: Timestamp) {
         if !self.0.is_sorted_by_key(|draw| draw.began) {
             self.0.clear();
@@ -144,7 +145,7 @@ impl Tally {
         }
     }
 
-    /// How many more answers it takes.
+    /// The number of answers that are still missing for `aim`.
     pub(super) fn lacking(self, aim: Evidence) -> usize {
         let suffices = |more: &usize| {
             let answered = self.answered.saturating_add(*more);
@@ -153,19 +154,19 @@ impl Tally {
         (0..MAX_DRAWS).find(suffices).unwrap_or(MAX_DRAWS)
     }
 
-    /// How many answers it takes in all, where none is missing.
+    /// The number of answers for `aim` if none fails or is pending.
     pub(super) fn needed(self, aim: Evidence) -> usize {
         let Self { endpoints, .. } = self;
         Self { answered: 0, failed: 0, pending: 0, is_one_hanging: false, endpoints }.lacking(aim)
     }
 
-    /// How many draws there were of which nobody knows what the endpoint would have said.
+    /// The number of draws whose answer is unknown.
     fn unknown(self) -> usize {
         self.failed.saturating_add(self.pending)
     }
 
-    /// The probability that none of the answers came from one of the endpoints, however many of the
-    /// unknown draws reached it: that of at most so many draws in all.
+    /// The probability that no answer came from a given endpoint, whichever of the unknown draws
+    /// did: that at most [`Self::unknown`] draws of all reached it (a binomial tail).
     fn missed(self) -> f64 {
         let draws = self.answered.saturating_add(self.unknown());
         let others = self.endpoints.saturating_sub(1) as f64;
@@ -193,16 +194,16 @@ impl Tally {
     }
 }
 
-/// How much later than ours the time of another VM may be: how long a callback may last, which
-/// sees one time only.
+/// How far another VM's times may be ahead of ours. A callback sees a single time, so this is how
+/// long one may run.
 pub(super) const TOLERANCE: Duration = Duration::from_secs(1);
-/// Answers differ by so much in the time that they take.
+/// The normal spread of answer times.
 const HESITATION: Duration = Duration::from_millis(250);
-/// Two pods, and a third while they are replaced; that there are more is seen by their sets.
+/// Two pods, and a third while they are replaced. Distinct sets reveal more.
 const USUAL_ENDPOINTS: usize = 3;
-/// More endpoints than these would take more answers than there is time for.
+/// More endpoints would need more answers than fit into the wait.
 const MAX_ENDPOINTS: usize = 16;
-/// More than it takes for the most endpoints.
+/// More than [`MAX_ENDPOINTS`] need.
 const MAX_DRAWS: usize = 200;
 
 #[cfg(test)]
@@ -234,7 +235,7 @@ mod tests {
         assert_eq!(tally(18, 0, 3).evidence(), Evidence::Enough);
         assert_eq!(tally(18, 1, 3).evidence(), Evidence::Some);
         assert_eq!(tally(25, 1, 3).evidence(), Evidence::Enough);
-        // One of three endpoints fails: then no number of answers from the others is enough.
+        // With one of three endpoints failing, no number of answers from the others is enough.
         assert_eq!(Tally { failed: 30, ..tally(60, 0, 3) }.evidence(), Evidence::Some);
         assert_eq!(Tally { failed: 1, ..tally(25, 0, 3) }.evidence(), Evidence::Some);
         assert_eq!(Tally { is_one_hanging: true, ..tally(60, 1, 3) }.evidence(), Evidence::Some);
@@ -280,7 +281,7 @@ mod tests {
         let endpoints = |told| draws.tally(START, None, told).endpoints;
         assert_eq!(endpoints(None), 5);
         assert_eq!(endpoints(Some(6)), 6);
-        // There are more of them than the operator knows.
+        // The sets reveal more endpoints than the operator configured.
         assert_eq!(endpoints(Some(1)), 5);
         assert_eq!(draws.tally(after(29), None, Some(1)).endpoints, 1);
         assert_eq!(draws.tally(after(29), None, None).endpoints, 3);

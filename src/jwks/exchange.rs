@@ -1,39 +1,39 @@
-//! What the keys of a provider ask of the outside, and what they tell of it.
+//! The steps that a provider's keys ask of the host, and their results.
 
 use super::fetch::{FetchError, FetchId};
 use crate::jose::SkippedKey;
 use std::time::Duration;
 
-/// What is to be done outside for a provider.
+/// A step for the host.
 #[derive(Debug)]
 pub(crate) enum Step {
     /// Read the shared data.
     Read,
-    /// Begin this fetch.
+    /// Start this fetch.
     Start(FetchId),
     /// Write the shared data in place of the version that was read.
     Write { bytes: Vec<u8>, version: u32 },
 }
 
-/// What came of writing to the shared data.
+/// The result of a write to the shared data.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Written {
     /// Another VM was faster.
     Contended,
-    /// It is there.
+    /// The write succeeded.
     Done,
     /// The host offers no shared data.
     Unavailable,
 }
 
-/// What came of a fetch.
+/// The outcome of a fetch.
 #[derive(Debug)]
 pub(crate) enum Outcome {
-    /// Endpoints have just turned out to publish different sets.
+    /// A survey found that endpoints publish different sets.
     Disagreement {
-        /// Of some of the keys, as a log shows them.
+        /// The `kid`s of some of the keys, shortened for logs.
         kids: Vec<String>,
-        /// How many keys there are.
+        /// The number of all keys.
         keys: usize,
     },
     Failed {
@@ -44,7 +44,7 @@ pub(crate) enum Outcome {
     Refreshed {
         keys: usize,
         new_keys: usize,
-        /// Those that were not told of before.
+        /// Those that were not reported before.
         skipped: Vec<SkippedKey>,
     },
 }

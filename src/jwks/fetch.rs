@@ -1,22 +1,22 @@
-//! The answer to a JWKS fetch, and every way in which there is none.
+//! The answer to a JWKS fetch, and every way in which it can fail.
 
 use crate::jose::{JwkSetError, KeySet};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::time::Duration;
 
-/// Names one fetch among all of a proxy, by chance.
+/// A random number that identifies one fetch among all of a proxy.
 #[derive(Clone, Copy, Debug, Deserialize, Eq, Ord, PartialEq, PartialOrd, Serialize)]
 pub struct FetchId(pub(crate) u64);
 
-/// A response as it came, nothing checked.
+/// A response, not checked yet.
 #[derive(Clone, Copy, Debug)]
 pub struct JwksResponse<'a> {
     /// The status code.
     pub status: u16,
     /// The whole body.
     pub body: &'a [u8],
-    /// The value of `Cache-Control`, if there is one.
+    /// The value of `Cache-Control`, if present.
     pub cache_control: Option<&'a str>,
 }
 
@@ -28,7 +28,7 @@ impl JwksResponse<'_> {
         }
     }
 
-    /// `max-age` of the response (RFC 9111 §5.2.2.1); the cache decides what it may do.
+    /// `max-age` of the response (RFC 9111 §5.2.2.1); the schedule bounds its effect.
     pub(crate) fn max_age(&self) -> Option<Duration> {
         self.cache_control?.split(',').find_map(|directive| {
             let (name, value) = directive.trim().split_once('=')?;
@@ -42,22 +42,22 @@ impl JwksResponse<'_> {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum FetchError {
-    /// The answer is not a JWK Set with a usable key.
+    /// The body is not a JWK Set with a usable key.
     Invalid(JwkSetError),
     /// The proxy has no healthy endpoint to call.
     NoUpstream,
-    /// The connection ended before there was an answer.
+    /// The connection ended before an answer came.
     Reset,
-    /// Another status than 200.
+    /// The status is not 200.
     Status(u16),
-    /// No answer in time.
+    /// No answer came in time.
     Timeout,
     /// The proxy has no cluster of that name.
     UnknownCluster,
 }
 
 impl FetchError {
-    /// A body that is too large to be read at all.
+    /// The error for a body that is too large to read.
     #[must_use]
     pub fn too_large(bytes: usize) -> Self {
         Self::Invalid(JwkSetError::TooLarge { bytes })

@@ -1,34 +1,34 @@
 //! Which keys are trusted until when.
 //!
 //! Trust is per key, not per set: each key is trusted until `cacheDuration` after an endpoint last
-//! published it. A withdrawn key so lives no longer than in a plain cache, and endpoints that
+//! published it. So a withdrawn key lives no longer than in a plain cache, and endpoints that
 //! publish different sets do not evict each other's keys.
 
 use crate::jose::{KeySet, MAX_KEYS, VerifyingKey};
 use crate::time::Timestamp;
 use std::time::Duration;
 
-/// The keys of one provider, those that were published last first.
+/// The keys of one provider, the most recently published first.
 #[derive(Debug)]
 pub(super) struct TrustedKeys {
     keys: Vec<PublishedKey>,
-    /// Whether the keys are the configured ones, which the first fetched set replaces.
+    /// Whether these are the configured keys that the first fetched set replaces.
     are_initial: bool,
-    /// How often there were keys that had not been trusted before.
+    /// How often keys came that were not trusted before.
     additions: u64,
 }
 
-/// A key, and what is known of its publication.
+/// A key, and when it was published.
 #[derive(Clone, Debug)]
 pub(super) struct PublishedKey {
     pub(super) key: VerifyingKey,
     /// When an endpoint last published it; [`Timestamp::MAX`] when it is configured.
     pub(super) published_at: Timestamp,
-    /// Whether all endpoints have stopped publishing it: then an outage does not prolong its time.
+    /// Whether all endpoints have stopped publishing it: it then never becomes stale.
     pub(super) is_withdrawn: bool,
 }
 
-/// How long keys are trusted after they were published, and how much longer in an outage.
+/// How long keys are fresh after their publication, and how long they may be stale.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lifetime {
     pub(super) fresh_for: Duration,
@@ -59,7 +59,7 @@ impl Lifetime {
 }
 
 impl TrustedKeys {
-    /// The configured keys; `until_fetched` if the first fetched set replaces them.
+    /// Starts with the configured keys; `until_fetched` if the first fetched set replaces them.
     pub(super) fn new(configured: Option<&KeySet>, until_fetched: bool) -> Self {
         let keys = configured.into_iter().flat_map(|set| set.keys.iter().cloned());
         let keys =
@@ -80,24 +80,23 @@ impl TrustedKeys {
         self.keys.iter().filter(is_trusted).map(|published| &published.key)
     }
 
-    /// Whether a key that is trusted is so only because refreshes fail.
+    /// Whether a trusted key is stale: trusted only because refreshes fail.
     pub(super) fn is_stale(&self, key: &VerifyingKey, lifetime: Lifetime, now: Timestamp) -> bool {
         let mut same = self.keys.iter().filter(|own| own.key.thumbprint() == key.thumbprint());
         !lifetime.stale_for.is_zero() && same.all(|own| lifetime.fresh_until(own) <= now)
     }
 
-    /// When the last of the keys ends that are trusted now.
+    /// When the last of the trusted keys expires.
     pub(super) fn trusted_until(&self, lifetime: Lifetime, now: Timestamp) -> Option<Timestamp> {
         self.keys.iter().map(|key| lifetime.end(key)).filter(|end| now < *end).max()
     }
 
-    /// A number that changes whenever there are new keys.
+    /// A number that changes whenever new keys come.
     pub(super) fn additions(&self) -> u64 {
         self.additions
     }
 
-    /// Takes up a set that was just published: it renews the keys that it holds, and leaves the
-    /// others to their own time.
+    /// Applies a set that was just published: renews its keys, and leaves the others to expire.
     pub(super) fn renew(
         &mut self,
         mut set: Vec<VerifyingKey>,
@@ -111,7 +110,7 @@ impl TrustedKeys {
             let is_trusted = known.is_some_and(|old| now < lifetime.end(old));
             new_keys = new_keys.saturating_add(usize::from(!is_trusted));
             if let Some(old) = known {
-                // It has its verifier already, and need not be told from itself.
+                // Keep the old copy: it has its verifier already, and compares by address.
                 *key = old.key.clone();
             }
         }
@@ -121,7 +120,7 @@ impl TrustedKeys {
         });
         let lacks_trusted_key = !self.keys.is_empty();
 
-        // The newest come first, and the oldest go when the union grows too large.
+        // The newest come first; the oldest are dropped when the union grows too large.
         let renewed =
             set.into_iter().map(|key| PublishedKey { key, published_at: now, is_withdrawn: false });
         self.keys.splice(0..0, renewed);
@@ -129,19 +128,19 @@ impl TrustedKeys {
         Renewal { new_keys, lacks_trusted_key }
     }
 
-    /// Takes note that no endpoint publishes the keys any more that were not published just now.
+    /// Withdraws the keys that were last published before `now`.
     pub(super) fn withdraw_unpublished(&mut self, now: Timestamp) {
         for key in self.keys.iter_mut().filter(|key| key.published_at < now) {
             key.is_withdrawn = true;
         }
     }
 
-    /// Keys whose time was up by now stay so, however long others live from now on.
+    /// Drops the expired keys, so that a longer lifetime cannot revive them.
     pub(super) fn drop_ended(&mut self, lifetime: Lifetime, now: Timestamp) {
         self.keys.retain(|key| now < lifetime.end(key));
     }
 
-    /// Adds what another VM has got, so that each key has the later time of publication.
+    /// Merges another VM's keys: each key keeps the later time of publication.
     pub(super) fn merge(&mut self, shared: Vec<PublishedKey>, lifetime: Lifetime, now: Timestamp) {
         let mut has_new = false;
         for mut shared in shared {
@@ -171,18 +170,18 @@ impl TrustedKeys {
         self.additions = self.additions.saturating_add(u64::from(has_new));
     }
 
-    /// After those that were published as late: a set keeps its order.
+    /// Inserts it after keys of the same time, so that a set keeps its order.
     fn insert(&mut self, key: PublishedKey) {
         let place = self.keys.partition_point(|other| other.published_at >= key.published_at);
         self.keys.insert(place, key);
     }
 
-    /// What to tell other VMs: all but configured keys.
+    /// The keys to share with other VMs: all but the configured ones.
     pub(super) fn published(&self) -> impl Iterator<Item = &PublishedKey> {
         self.keys.iter().filter(|key| key.published_at != Timestamp::MAX)
     }
 
-    /// The key that this thumbprint and this `kid` belong to, if it is known.
+    /// The known key with this thumbprint and `kid`.
     pub(super) fn find(&self, thumbprint: &str, kid: Option<&str>) -> Option<VerifyingKey> {
         let mut keys = self.keys.iter().map(|published| &published.key);
         keys.find(|key| key.thumbprint() == thumbprint && key.kid() == kid).cloned()
@@ -193,8 +192,8 @@ impl TrustedKeys {
         self.keys.iter().map(|published| published.key.kid())
     }
 
-    /// Moves every time of publication after the clock has stepped back, so that no key lasts
-    /// longer than it was meant to.
+    /// Moves every time of publication back after the clock has stepped back, so that no key lasts
+    /// longer than it should.
     pub(super) fn clock_stepped_back(&mut self, by: Duration) {
         for key in self.keys.iter_mut().filter(|key| key.published_at != Timestamp::MAX) {
             key.published_at = key.published_at.saturating_sub(by);
@@ -208,8 +207,8 @@ impl TrustedKeys {
     }
 }
 
-/// The most signatures that are checked for one token, when several keys share its `kid` or it
-/// has none: a check is the dearest thing that a request without a valid token can cause.
+/// The most signature checks for one token at a time, when several keys share its `kid` or it has
+/// none. A check is the most expensive thing that a request without a valid token can cause.
 pub(super) const MAX_CANDIDATES: usize = 8;
 
 #[cfg(test)]

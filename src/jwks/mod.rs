@@ -1,8 +1,8 @@
 //! A provider's keys over time: which are trusted until when, and when to fetch them again.
 //!
-//! This is a state machine without I/O, made of four: trust of keys (`keys`), when to fetch
-//! (`schedule`, with `survey`), looking for a key that is missing (`search`, `evidence`), and what the
-//! VMs of a proxy share of it (`remote`).
+//! This is a state machine without I/O, in four parts: trust in keys (`keys`), when to fetch
+//! (`schedule`, `survey`), the search for a missing key (`search`, `evidence`), and what the VMs of
+//! a proxy share (`remote`).
 
 mod evidence;
 mod exchange;
@@ -33,23 +33,23 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(crate) struct Cache {
     keys: TrustedKeys,
-    /// Absent when all keys are configured.
+    /// Absent if all keys are in the configuration.
     remote: Option<Remote>,
 }
 
-/// What a request for a key that is not known may hope for.
+/// What a request whose key is unknown can expect.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Prospect {
-    /// It was looked for and is not there.
+    /// No endpoint has the key, or all keys are in the configuration.
     Missing,
-    /// Nobody can tell in time; the issuer is asked again after this long.
+    /// The answer cannot come in time; the next fetch may begin after this long.
     Unavailable { retry_in: Duration },
-    /// An answer that may bring it comes in time.
+    /// A fetch may bring the key in time.
     Waits,
 }
 
 impl Cache {
-    /// `wait` is how long requests wait for a key; `seed` takes the place of chance.
+    /// `wait` is `jwksWaitTimeout`; `seed` makes the jitter reproducible.
     pub(crate) fn new(source: &KeySource, wait: Duration, seed: u64, now: Timestamp) -> Self {
         let (configured, remote) = match source {
             KeySource::Inline(set) => (Some(set), None),
@@ -63,9 +63,9 @@ impl Cache {
         Self { keys: TrustedKeys::new(configured, remote.is_some()), remote }
     }
 
-    /// The trusted keys that a token with this `kid` may be signed with, at most
-    /// [`MAX_CANDIDATES`]: those of the same `kid`, then those without any, since a `kid` is a hint
-    /// (RFC 7515 §4.1.4). Without a `kid`, every key may be it.
+    /// The candidate keys for a token with this `kid`, at most [`MAX_CANDIDATES`]: the trusted keys
+    /// with the same `kid`, then those without one, since a `kid` is only a hint (RFC 7515 §4.1.4).
+    /// Every trusted key is a candidate for a token without a `kid`.
     pub(crate) fn candidates(
         &self,
         kid: Option<&str>,
@@ -74,15 +74,15 @@ impl Cache {
         self.either(move |key| kid.is_none() || key.kid() == kid, kid.is_some(), now)
     }
 
-    /// Whether there is a candidate that was not tried, unless enough were; `kid` stands for that of
-    /// the token, as [`kid_fingerprint`](crate::jose::kid_fingerprint) has it.
+    /// Whether a candidate key is still untried; never once [`MAX_TRIED`] keys were tried. `kid` is
+    /// the [fingerprint](crate::jose::kid_fingerprint) of the token's `kid`.
     pub(crate) fn has_others(&self, kid: Option<u64>, tried: &[u64], now: Timestamp) -> bool {
         let is_named = move |key: &VerifyingKey| kid.is_none() || key.kid_fingerprint() == kid;
         let mut candidates = self.either(is_named, kid.is_some(), now);
         tried.len() < MAX_TRIED && candidates.any(|key| !tried.contains(&key.fingerprint()))
     }
 
-    /// The first keys for which this holds, then, if they may be it as well, those without a `kid`.
+    /// The trusted keys that `is_named` accepts, then, with `or_unnamed`, those without a `kid`.
     fn either(
         &self,
         is_named: impl Fn(&VerifyingKey) -> bool,
@@ -94,29 +94,30 @@ impl Cache {
         named.chain(unnamed).take(MAX_CANDIDATES)
     }
 
-    /// The number of keys that are trusted.
+    /// The number of trusted keys.
     pub(crate) fn len(&self, now: Timestamp) -> usize {
         self.trusted(now).count()
     }
 
-    /// Whether this very key, under the same `kid`, is trusted.
+    /// Whether this key, under the same `kid`, is trusted.
     pub(crate) fn trusts(&self, key: &VerifyingKey, now: Timestamp) -> bool {
         self.trusted(now).any(|trusted| trusted.is_same(key))
     }
 
-    /// Whether a key that is trusted is so only because refreshes fail.
+    /// Whether a trusted key is stale: trusted only because refreshes fail.
     pub(crate) fn is_stale(&self, key: &VerifyingKey, now: Timestamp) -> bool {
         self.keys.is_stale(key, self.lifetime(), now)
     }
 
-    /// When the next attempt begins to get any keys at all; `None` when there are some.
+    /// When the next attempt to get any keys begins; `None` if a key is trusted or all are
+    /// configured.
     pub(crate) fn awaits_keys(&self, now: Timestamp) -> Option<Timestamp> {
         let remote = self.remote.as_ref()?;
         let has_keys = self.trusted(now).next().is_some();
         (!has_keys).then(|| remote.schedule.next_attempt(None, &remote.terms))
     }
 
-    /// Tells a request that came `since` whether to wait for a key that is not known.
+    /// Whether a request that came at `since` should wait for its unknown key.
     pub(crate) fn look_for(
         &self,
         since: Timestamp,
@@ -137,13 +138,13 @@ impl Cache {
         }
     }
 
-    /// Whether an endpoint has answered that was asked after this time.
+    /// Whether a fetch that began after `since` was answered.
     pub(crate) fn has_answered_since(&self, since: Timestamp, now: Timestamp) -> bool {
         self.remote.as_ref().is_some_and(|remote| remote.evidence(since, now) > Evidence::None)
     }
 
-    /// Takes note of who waits: whether any request does, and when the last of those came that wait
-    /// for a key which is not among the known ones.
+    /// Records whether any request waits, and, if the newest one waits for an unknown key, when it
+    /// came.
     pub(crate) fn set_waiting(&mut self, is_any: bool, last_miss: Option<Timestamp>) {
         let additions = self.keys.additions();
         let Some(remote) = &mut self.remote else { return };
@@ -154,13 +155,13 @@ impl Cache {
         }
     }
 
-    /// When something is to be done next, and what.
+    /// The time of the next action, and its reason.
     pub(crate) fn next_timeout(&self, now: Timestamp) -> Option<(Timestamp, &'static str)> {
         let has_keys = self.trusted(now).next().is_some();
         self.remote.as_ref().map(|remote| remote.next_timeout(has_keys))
     }
 
-    /// Takes note of the time.
+    /// Advances the time.
     pub(crate) fn handle_timeout(&mut self, now: Timestamp) {
         let has_keys = self.trusted(now).next().is_some();
         if let Some(remote) = &mut self.remote {
@@ -168,7 +169,7 @@ impl Cache {
         }
     }
 
-    /// Takes the answer to a fetch; tells whether it was one of these that is not over.
+    /// Handles the answer to a fetch; returns whether this provider still awaited it.
     pub(crate) fn handle_response(
         &mut self,
         id: FetchId,
@@ -182,13 +183,13 @@ impl Cache {
         true
     }
 
-    /// What is to be done outside.
+    /// The next step for the host.
     pub(crate) fn poll_step(&mut self) -> Option<Step> {
         self.remote.as_mut()?.poll_step()
     }
 
-    /// Takes what stands in the shared data. Whatever came of fetches, if that ends the exchange and
-    /// brought any news.
+    /// Handles a read of the shared data. Returns `Some`, without outcomes, if another VM wrote
+    /// news and this VM has nothing to write.
     pub(crate) fn handle_shared(
         &mut self,
         shared: Option<&[u8]>,
@@ -198,7 +199,8 @@ impl Cache {
         self.remote.as_mut()?.handle_shared(&mut self.keys, shared, version, now)
     }
 
-    /// Takes the outcome of a write. Whatever came of fetches, if that ends the exchange.
+    /// Handles the result of a write. Returns the outcomes of this VM's fetches once the draft
+    /// counts.
     pub(crate) fn handle_written(
         &mut self,
         written: Written,
@@ -207,8 +209,8 @@ impl Cache {
         self.remote.as_mut()?.handle_written(&mut self.keys, written, now)
     }
 
-    /// Moves every point in time by the same amount after the clock has stepped back, so that
-    /// nothing lasts longer than it was meant to.
+    /// Moves every time back after the clock has stepped back, so that nothing lasts longer than it
+    /// should.
     pub(crate) fn clock_stepped_back(&mut self, by: Duration, now: Timestamp) {
         self.keys.clock_stepped_back(by);
         if let Some(remote) = &mut self.remote {
@@ -225,5 +227,6 @@ impl Cache {
     }
 }
 
-/// The most signatures that are checked for one token while it waits, whatever endpoints publish.
+/// A waiting token that was checked with this many keys is checked with no more, whatever endpoints
+/// publish.
 const MAX_TRIED: usize = 64;

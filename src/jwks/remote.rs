@@ -1,9 +1,9 @@
 //! How the VMs of a proxy share one provider's fetches.
 //!
-//! Every worker thread has a VM of its own. What they have in common stands in the proxy's shared
-//! data, and each VM has a copy of it. A VM that wants to fetch, or has an answer, reads it, changes
-//! its copy and writes it back with compare-and-swap: only then does the fetch begin. When another
-//! VM was faster it begins again with what that one wrote.
+//! Every worker thread has its own VM. The proxy's shared data holds what they have in common, and
+//! each VM keeps a copy. A VM that wants to fetch, or has an answer, reads the shared data, changes
+//! its copy and writes it back with compare-and-swap. Only then does the fetch begin. If another VM
+//! wrote first, it starts over from what that VM wrote.
 
 use super::evidence::{Evidence, TOLERANCE};
 use super::exchange::{Outcome, Step, Written};
@@ -16,69 +16,70 @@ use crate::jose::{JwkSetError, KeySet, SkippedKey, VerifyingKey, shown_kid};
 use crate::time::Timestamp;
 use std::time::Duration;
 
-/// The fetches of one provider, as one VM takes part in them.
+/// One VM's view of one provider's fetches.
 #[derive(Debug)]
 pub(super) struct Remote {
     pub(super) terms: Terms,
-    /// As it stands in the shared data, as far as this VM knows.
+    /// This VM's copy of the shared schedule.
     pub(super) schedule: Schedule,
-    /// The fetches that this VM carries out.
+    /// This VM's fetches in flight.
     calls: Vec<Claim>,
-    /// The answers to them that have not been looked at.
+    /// Answers to this VM's fetches that are not evaluated yet.
     answers: Vec<(Claim, Answer)>,
-    /// What came of them, as far as the other VMs have not been told.
+    /// Completed fetches that are not in the shared data yet.
     unpublished: Vec<(Claim, Completion)>,
     outcomes: Vec<Outcome>,
-    /// The [fingerprints](SkippedKey::fingerprint) of the skipped keys that the log tells of.
+    /// The [fingerprints](SkippedKey::fingerprint) of the skipped keys that were logged.
     told: Vec<u64>,
     asked: Option<Asked>,
     /// Whether requests wait for any key of this provider.
     pub(super) has_waiting: bool,
     exchange: Exchange,
     read_at: Timestamp,
-    /// Of what was read then; 0 when nothing was.
+    /// The version that was read then; 0 before the first read.
     read_version: u32,
-    /// Fetches that began before are not told from those that began before the clock stepped back.
+    /// Only fetches that began after this are known to have begun after the clock last stepped
+    /// back.
     certain_since: Timestamp,
-    /// Each provider has its own, so that none changes what another does.
+    /// One per provider, so that no provider changes the timing of another.
     chance: fastrand::Rng,
-    /// A number in 0..1 that spreads what many proxies would do at the same moment.
+    /// A number in 0..1 that spreads the fetches of many proxies.
     jitter: f64,
 }
 
 type Answer = Result<(KeySet, Option<Duration>), FetchError>;
 
-/// A key that was not there.
+/// A search for a missing key.
 #[derive(Clone, Copy, Debug)]
 struct Asked {
     since: Timestamp,
-    /// [`TrustedKeys::additions`] at that time.
+    /// [`TrustedKeys::additions`] when it was last asked for.
     additions: u64,
 }
 
-/// Where an exchange with the other VMs stands.
+/// The state of an exchange with the other VMs: one read, then one write.
 #[derive(Debug)]
 enum Exchange {
-    /// There is nothing to read.
+    /// No exchange is under way.
     Idle,
-    /// The shared data is to be read.
+    /// Next: read the shared data.
     Wanted { tries: u32 },
-    /// It is being read.
+    /// The host is reading.
     Reading { tries: u32 },
-    /// A draft is to be written in place of what was read.
+    /// Next: write a draft in place of what was read.
     Drafted { draft: Box<Draft>, bytes: Vec<u8>, version: u32 },
-    /// It is being written.
+    /// The host is writing.
     Writing { draft: Box<Draft> },
-    /// Fetches are to begin.
+    /// The draft counts. Next: start its fetches.
     Agreed { claims: Vec<Claim> },
 }
 
-/// What counts once it is written.
+/// A change that counts once it is written.
 #[derive(Debug)]
 struct Draft {
     schedule: Schedule,
     claims: Vec<Claim>,
-    /// Whether all endpoints have turned out to publish the same.
+    /// Whether a survey found that all endpoints publish the same set.
     withdraws: bool,
     drafted_at: Timestamp,
     tries: u32,
@@ -110,23 +111,23 @@ impl Remote {
         self.schedule.lifetime(&self.terms.jwks)
     }
 
-    /// Takes note that a key is not there, for a request that came at this time.
+    /// Starts or prolongs a search, for a request that came at `since`.
     pub(super) fn ask(&mut self, since: Timestamp, additions: u64) {
         self.asked = Some(Asked { since, additions });
     }
 
-    /// Gives up what was asked for, if it may have been found.
+    /// Ends the search if new keys have come since: the missing one may be among them.
     pub(super) fn forget_found(&mut self, additions: u64) {
         self.asked.take_if(|asked| asked.additions != additions);
     }
 
-    /// What is known of a key that a request wants which came at this time.
+    /// The evidence that the key of a request that came at `since` does not exist.
     pub(super) fn evidence(&self, since: Timestamp, now: Timestamp) -> Evidence {
         self.schedule.evidence(since.max(self.certain_since), self.terms.pace, now)
     }
 
-    /// What this VM is looking for. The search goes on when its requests were answered otherwise,
-    /// so that the next one finds the key there, unless the issuer fails.
+    /// What this VM searches for. A search outlives the requests that started it, so that the next
+    /// one finds the key, unless the issuer fails.
     fn quest(&self) -> Option<Quest> {
         let since = self.asked?.since.max(self.certain_since);
         match self.has_waiting {
@@ -140,7 +141,7 @@ impl Remote {
         Wish { quest: self.quest(), is_urgent: self.has_waiting }
     }
 
-    /// When something is to be done next, and what.
+    /// The time of the next action, and its reason.
     pub(super) fn next_timeout(&self, has_keys: bool) -> (Timestamp, &'static str) {
         if !matches!(self.exchange, Exchange::Idle) {
             return (Timestamp::EPOCH, "the shared data is to be read or written");
@@ -166,7 +167,7 @@ impl Remote {
         overdue.chain(look).fold((at, why), Ord::min)
     }
 
-    /// Takes note of the time.
+    /// Advances the time.
     pub(super) fn handle_timeout(&mut self, has_keys: bool, now: Timestamp) {
         let overdue: Vec<_> =
             self.calls.iter().filter(|call| call.until <= now).map(|call| call.id).collect();
@@ -179,12 +180,12 @@ impl Remote {
         }
     }
 
-    /// Whether this fetch is one of this VM's and not over.
+    /// Whether this is one of this VM's fetches in flight.
     pub(super) fn awaits(&self, id: FetchId) -> bool {
         self.calls.iter().any(|call| call.id == id)
     }
 
-    /// Takes the answer to a fetch, if it is one of this VM's that is not over.
+    /// Handles the answer to a fetch; ignores it unless this VM awaits it.
     pub(super) fn handle_answer(&mut self, id: FetchId, answer: Answer) {
         let Some(index) = self.calls.iter().position(|call| call.id == id) else { return };
         self.answers.push((self.calls.swap_remove(index), answer));
@@ -193,7 +194,7 @@ impl Remote {
         }
     }
 
-    /// What is to be done outside.
+    /// The next step for the host.
     pub(super) fn poll_step(&mut self) -> Option<Step> {
         match std::mem::replace(&mut self.exchange, Exchange::Idle) {
             Exchange::Wanted { tries } => {
@@ -208,7 +209,7 @@ impl Remote {
                 let claim = claims.pop();
                 self.exchange = match (claims.is_empty(), self.answers.is_empty()) {
                     (false, _) => Exchange::Agreed { claims },
-                    // Its call failed at once.
+                    // The host refused the call.
                     (true, false) => Exchange::Wanted { tries: 0 },
                     (true, true) => Exchange::Idle,
                 };
@@ -221,8 +222,8 @@ impl Remote {
         }
     }
 
-    /// Takes what stands in the shared data, and makes a draft if there is something to change. What
-    /// came of fetches, if that ended the exchange and brought anything.
+    /// Handles a read of the shared data, and drafts a write if something changes. Returns `Some`,
+    /// without outcomes, if another VM wrote news and there is nothing to write.
     pub(super) fn handle_shared(
         &mut self,
         keys: &mut TrustedKeys,
@@ -258,7 +259,8 @@ impl Remote {
         None
     }
 
-    /// Takes the outcome of a write. What came of fetches, if that ended the exchange.
+    /// Handles the result of a write. Returns the outcomes of this VM's fetches once the draft
+    /// counts.
     pub(super) fn handle_written(
         &mut self,
         keys: &mut TrustedKeys,
@@ -273,12 +275,12 @@ impl Remote {
             }
         };
         if written == Written::Contended && draft.tries < MAX_CONTENTION {
-            // What came of the fetches is told again, of what the other VM wrote.
+            // The next draft reports disagreements again, on top of what the other VM wrote.
             self.outcomes.retain(|outcome| !matches!(outcome, Outcome::Disagreement { .. }));
             self.exchange = Exchange::Wanted { tries: draft.tries.saturating_add(1) };
             return None;
         }
-        // Without shared data every VM is on its own.
+        // Without shared data, or after too much contention, the VM goes on alone.
         let Draft { schedule, claims, withdraws, drafted_at, .. } = *draft;
         self.schedule = schedule;
         if withdraws {
@@ -295,7 +297,7 @@ impl Remote {
         Some(std::mem::take(&mut self.outcomes))
     }
 
-    /// Ends a search that nobody waits for, once it has shown enough or nobody has asked for long.
+    /// Ends a search without waiting requests once there is enough evidence, or after [`INTEREST`].
     fn end_search(&mut self, now: Timestamp) {
         let Some(Asked { since, .. }) = self.asked else { return };
         let is_over =
@@ -307,7 +309,7 @@ impl Remote {
 
     pub(super) fn clock_stepped_back(&mut self, by: Duration, now: Timestamp) {
         self.schedule.clock_stepped_back(by);
-        // What another VM wrote just before is not dated ahead of the clock by more than that.
+        // What another VM wrote just before the step is at most this far ahead of the clock.
         self.certain_since = now.saturating_add(by.min(TOLERANCE));
         let answers = self.answers.iter_mut().map(|(claim, _)| claim);
         let unpublished = self.unpublished.iter_mut().map(|(claim, _)| claim);
@@ -318,14 +320,15 @@ impl Remote {
             asked.since = asked.since.saturating_sub(by);
         }
         self.read_at = self.read_at.saturating_sub(by);
-        // A draft is from before.
+        // A draft holds times from before the step.
         if let Exchange::Drafted { .. } | Exchange::Writing { .. } = self.exchange {
             self.exchange = Exchange::Wanted { tries: 0 };
         }
     }
 
-    /// Takes over what other VMs have written since; tells whether they have. The shared data keeps the times that it has
-    /// when the clock steps back: what is known of it already would undo what was just moved.
+    /// Adopts what another VM wrote; returns whether it was news. The shared data keeps its times
+    /// when the clock steps back, so reading a known revision again would undo the correction of
+    /// this copy.
     fn adopt(&mut self, keys: &mut TrustedKeys, shared: Option<&[u8]>, now: Timestamp) -> bool {
         let document = shared.and_then(|bytes| Document::parse(bytes, now));
         let is_news = |document: &Document| document.revision() > self.schedule.revision;
@@ -342,7 +345,7 @@ impl Remote {
         true
     }
 
-    /// Keeps a key that is skipped with every answer from being told of with every answer.
+    /// Drops the keys that were logged before, so that one that every answer holds is logged once.
     fn not_told_before(&mut self, mut skipped: Vec<SkippedKey>) -> Vec<SkippedKey> {
         skipped.retain(|key| {
             let is_news = self.told.len() < MAX_TOLD && !self.told.contains(&key.fingerprint());
@@ -354,7 +357,7 @@ impl Remote {
         skipped
     }
 
-    /// Takes up what an answer says of the keys.
+    /// Applies an answer to the keys.
     fn evaluate(&mut self, keys: &mut TrustedKeys, answer: Answer, now: Timestamp) -> Completion {
         let lifetime = self.lifetime();
         match answer {
@@ -390,7 +393,7 @@ impl Remote {
         }
     }
 
-    /// Has a draft say what came of this VM's fetches; tells whether it withdraws keys.
+    /// Adds this VM's completed fetches to a draft; returns whether that withdraws keys.
     fn complete(&mut self, schedule: &mut Schedule, keys: &TrustedKeys, now: Timestamp) -> bool {
         let jitter = self.chance.f64();
         let mut withdraws = false;
@@ -416,7 +419,7 @@ impl Remote {
         withdraws
     }
 
-    /// The fetches that begin now, if the draft is written.
+    /// Adds to a draft the fetches that begin once it is written.
     fn plan(&mut self, schedule: &mut Schedule, now: Timestamp) -> Vec<Claim> {
         let (at, count, why) = schedule.next_fetch(self.wish(), &self.terms, self.jitter);
         if now < at {
@@ -428,22 +431,21 @@ impl Remote {
     }
 }
 
-/// Tells one set from another, whatever the order of its keys.
+/// Identifies a set, whatever the order of its keys.
 fn fingerprint(set: &[VerifyingKey]) -> u64 {
     set.iter().map(VerifyingKey::fingerprint).fold(0, u64::wrapping_add)
 }
 
-/// How often a VM looks for answers of others while requests wait, or a key is looked for.
+/// How often a VM reads the shared data while requests wait or a search runs.
 const SHARED_POLL: Duration = Duration::from_millis(20);
-/// How often it looks whether the fetch of another is over.
+/// How often it does so while only another VM's fetch is in flight.
 const ELSEWHERE_POLL: Duration = Duration::from_millis(200);
-/// How often a VM without keys looks whether another one has got some.
+/// How often a VM without keys does so.
 const NEWS_POLL: Duration = Duration::from_millis(500);
-/// For how long a key is looked for that nobody has asked for again.
+/// How long a search goes on after the last request for the key.
 const INTEREST: Duration = Duration::from_secs(15);
-/// How many `kid`s a log line shows.
 const SHOWN_KIDS: usize = 8;
-/// About how many skipped keys the log tells, of one issuer.
+/// The most skipped keys that are logged for one provider.
 const MAX_TOLD: usize = 1024;
-/// How often a write to the shared data is tried; it fails only when another VM was faster.
+/// How often a write is retried; it fails only when another VM was faster.
 const MAX_CONTENTION: u32 = 100;

@@ -1,5 +1,5 @@
-//! When the next fetch begins. This is what the VMs of a proxy have in common: each of them plans
-//! on a copy, and its plan counts once the shared data has it.
+//! When the next fetch begins. The VMs of a proxy share this schedule: each plans on a copy, and
+//! its plan counts once it is in the shared data.
 
 use super::evidence::{Draws, Evidence, Pending, TOLERANCE};
 use super::fetch::FetchId;
@@ -11,25 +11,25 @@ use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// The fetches of one provider.
+/// The fetch schedule of one provider.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Schedule {
-    /// How often it was changed: of two copies, the one that was changed more often counts.
+    /// The number of changes. Of two copies, the one with more counts.
     pub(super) revision: u64,
-    /// When the next refresh begins, or the next attempt after a failure.
+    /// When the next refresh, or the next attempt after a failure, begins.
     due_at: Timestamp,
     /// When a fetch last brought a set.
     fetched_at: Timestamp,
     /// Refreshes that failed since then; drives the back-off.
     failures: u32,
-    /// Whether the latest fetch brought no JWK Set. Only then do keys live on as stale: a set that
+    /// Whether the latest fetch brought no JWK Set. Only then may stale keys be used: a set that
     /// was published without them withdraws them.
     is_failing: bool,
     in_flight: Vec<Claim>,
     draws: Draws,
-    /// The set that was fetched last.
+    /// The fingerprint of the set that was fetched last.
     last_set: Option<u64>,
-    /// How many fetches are to follow soon, to see other endpoints.
+    /// How many extra fetches will follow soon, to reach other endpoints.
     probes_left: u32,
     search: Search,
     survey: Survey,
@@ -40,16 +40,16 @@ pub(super) struct Schedule {
 pub(super) struct Claim {
     pub(super) id: FetchId,
     pub(super) began: Timestamp,
-    /// When it is given up, whether or not its VM is still there.
+    /// When it counts as abandoned, whether or not its VM is still alive.
     pub(super) until: Timestamp,
-    /// Whether it was not due but looks for a key.
+    /// Whether it belongs to a search.
     is_search: bool,
 }
 
-/// What came of a fetch.
+/// The result of a fetch.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Completion {
-    /// Which may be an answer all the same: a set without any usable key.
+    /// No usable key; `is_answer` if the issuer published a set without one.
     Failed {
         is_answer: bool,
         trusted_until: Option<Timestamp>,
@@ -62,24 +62,24 @@ pub(super) enum Completion {
     },
 }
 
-/// What a VM wants to know of a key that is missing.
+/// A VM's search for a missing key.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Quest {
-    /// When it was asked for last.
+    /// When the newest request for it came.
     pub(super) since: Timestamp,
-    /// How much is to be known before it is given up.
+    /// The evidence at which the search ends.
     pub(super) aim: Evidence,
 }
 
-/// What a VM would have fetched.
+/// What a VM wants fetched.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Wish {
     pub(super) quest: Option<Quest>,
-    /// Whether requests wait for what is due.
+    /// Whether requests wait.
     pub(super) is_urgent: bool,
 }
 
-/// How a provider is fetched from, as its operator has it.
+/// What the configuration says about a provider's fetches.
 #[derive(Clone, Debug)]
 pub(super) struct Terms {
     pub(super) jwks: RemoteJwks,
@@ -118,7 +118,7 @@ impl Schedule {
         }
     }
 
-    /// How long keys are trusted, as things are.
+    /// How long keys are trusted at the moment.
     pub(super) fn lifetime(&self, jwks: &RemoteJwks) -> Lifetime {
         Lifetime {
             fresh_for: jwks.cache_duration,
@@ -131,12 +131,12 @@ impl Schedule {
         self.is_failing
     }
 
-    /// How many fetches are under way, in all VMs.
+    /// The number of fetches in flight, in all VMs.
     pub(super) fn in_flight(&self) -> usize {
         self.in_flight.len()
     }
 
-    /// What is known of a key that has been missing since then.
+    /// The evidence that a key that was missing at `since` does not exist.
     pub(super) fn evidence(&self, since: Timestamp, pace: Pace, now: Timestamp) -> Evidence {
         let oldest = self.in_flight.iter().map(|claim| claim.began).min();
         let fetches = self.in_flight.len();
@@ -144,7 +144,7 @@ impl Schedule {
         self.draws.tally(since, pending, pace.endpoints).evidence()
     }
 
-    /// When the answer to a fetch may come next, at the earliest: the past if one is under way.
+    /// The earliest time at which a fetch may begin; in the past if one is in flight.
     pub(super) fn next_attempt(&self, quest: Option<Quest>, terms: &Terms) -> Timestamp {
         match self.in_flight.as_slice() {
             [] => self.next_fetch(Wish { quest, is_urgent: true }, terms, 0.5).0,
@@ -152,9 +152,9 @@ impl Schedule {
         }
     }
 
-    /// When the next fetches may begin, how many, and why; nothing begins while those under way may
-    /// tell. But while requests wait, one that takes long does not keep the next one back: its VM may
-    /// have died, or its endpoint hangs.
+    /// When the next fetches begin, how many, and why. None begins while those in flight may be
+    /// enough. But while requests wait, a slow fetch does not hold back the next one: its VM may
+    /// have died, or its endpoint may hang.
     pub(super) fn next_fetch(
         &self,
         Wish { quest, is_urgent }: Wish,
@@ -181,13 +181,13 @@ impl Schedule {
         }
     }
 
-    /// How many fetches are under way that began after this time.
+    /// The number of fetches in flight that began after this time.
     fn under_way(&self, since: Timestamp) -> usize {
         self.in_flight.iter().filter(|claim| claim.began > since).count()
     }
 
-    /// When the next refresh or attempt is due. Another configuration of the proxy that fetches the
-    /// same may have planned it, whose keys live longer.
+    /// When the next refresh or attempt is due. Another configuration with a longer `cacheDuration`
+    /// may have scheduled it, so the own one caps it.
     pub(super) fn due_at(&self, Terms { jwks, .. }: &Terms) -> Timestamp {
         let latest = self.fetched_at.saturating_add(jwks.cache_duration.mul_f64(REFRESH_AT));
         if self.failures == 0 && self.fetched_at > Timestamp::EPOCH {
@@ -197,7 +197,7 @@ impl Schedule {
         }
     }
 
-    /// Has fetches begin now.
+    /// Adds fetches that begin now.
     pub(super) fn claim(
         &mut self,
         ids: &[FetchId],
@@ -217,14 +217,14 @@ impl Schedule {
         claims
     }
 
-    /// Forgets fetches whose VMs have died.
+    /// Drops fetches that were never answered: their VMs have died.
     pub(super) fn drop_abandoned(&mut self, now: Timestamp) {
         self.in_flight.retain(|claim| now < claim.until);
     }
 
-    /// Takes note of what came of a fetch, and schedules the next refresh or attempt.
+    /// Records the result of a fetch, and schedules the next refresh or attempt.
     ///
-    /// `jitter` is a number in 0..1 that spreads what many proxies would do at the same moment.
+    /// `jitter` is a number in 0..1 that spreads the fetches of many proxies.
     pub(super) fn complete(
         &mut self,
         claim: &Claim,
@@ -247,7 +247,7 @@ impl Schedule {
                 self.failures = 0;
                 self.is_failing = false;
                 self.search.succeed();
-                // Another VM may have found it first.
+                // A set that is known already is another VM's find.
                 if has_new_key && !self.draws.hold(set) {
                     self.search.find();
                 }
@@ -267,8 +267,8 @@ impl Schedule {
         }
     }
 
-    /// A first set, or a refresh, is followed by a few more fetches: so that another endpoint's key
-    /// is there before the first user of it.
+    /// After the first set, and after each refresh, a few more fetches (probes) reach for the keys
+    /// of other endpoints before their first users come.
     fn count_probe(&mut self, claim: &Claim) {
         self.probes_left = match self.probes_left {
             _ if self.last_set.is_none() => PROBES_AT_START,
@@ -290,10 +290,11 @@ impl Schedule {
             .min(jwks.cache_duration);
         let soon = interval.mul_f64(PROBE_SPREAD * (0.5 + 0.5 * jitter));
         if self.survey.is_under_way() && has_new_key {
-            // Where there is one new key there may be more. But all proxies see a rotation at once.
+            // One new key suggests more. Jitter spreads the proxies, which all see a rotation at
+            // once.
             AT_ONCE.mul_f64(jitter).min(soon)
         } else if self.survey.is_under_way() || self.probes_left > 0 {
-            // None is in a hurry to be sure: what requests wait for is looked for anyway.
+            // There is no hurry: a search looks for any key that requests wait for.
             soon
         } else {
             interval.mul_f64(REFRESH_AT - REFRESH_SPREAD * jitter)
@@ -302,8 +303,8 @@ impl Schedule {
 
     /// Schedules the next attempt: exponential back-off with equal jitter.
     ///
-    /// Without keys every request fails, so the cap is lower then, and the moment at which the
-    /// last key ends is not slept through.
+    /// Without keys every request fails, so the cap is lower. The next attempt comes no later than
+    /// the last trusted key ends, unless the back-off without keys is longer.
     fn fail(
         &mut self,
         claim: &Claim,
@@ -311,7 +312,8 @@ impl Schedule {
         jitter: f64,
         now: Timestamp,
     ) {
-        // What clients have caused does not bring an attempt forward that comes out of no budget.
+        // Clients cause searches, so a failed search must not bring forward a refresh, which no
+        // budget limits.
         if claim.is_search {
             self.search.fail();
             return;
@@ -329,8 +331,8 @@ impl Schedule {
         self.due_at = now.saturating_add(retry_in);
     }
 
-    /// Moves every point in time by the same amount after the clock has stepped back. What came before
-    /// a request then cannot be told from what came after it.
+    /// Moves every time back after the clock has stepped back. The order of earlier fetches and
+    /// later requests is then unknown, so the draws are dropped.
     pub(super) fn clock_stepped_back(&mut self, by: Duration) {
         self.draws.clear();
         for claim in &mut self.in_flight {
@@ -343,8 +345,8 @@ impl Schedule {
         self.survey.clock_stepped_back(by);
     }
 
-    /// Leaves nothing in it that could not have come about by now. Another plugin of the proxy may
-    /// have written it, or a VM before the clock stepped back.
+    /// Removes what cannot be true now. Another plugin of the proxy may have written it, or a VM
+    /// before the clock stepped back.
     pub(super) fn make_plausible(&mut self, terms: &Terms, now: Timestamp) {
         let latest = now.saturating_add(TOLERANCE);
         self.due_at = self.due_at.min(latest.saturating_add(terms.jwks.cache_duration));
@@ -362,35 +364,34 @@ impl Schedule {
 /// Why a fetch begins.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum FetchReason {
-    /// The keys are to be refreshed, or the last attempt failed.
+    /// A refresh, or an attempt after a failure.
     Due,
-    /// A key is looked for.
+    /// A search for a missing key.
     Search,
 }
 
-/// After so long requests do not wait for one fetch alone.
+/// When requests have waited this long for a fetch, another one begins.
 const HEDGE: Duration = Duration::from_secs(1);
-/// How much longer than the call's own timeout an answer is waited for.
+/// How long to wait for an answer after the call's own timeout.
 const GRACE: Duration = Duration::from_secs(1);
-/// The longest pause between attempts while keys are trusted.
+/// The longest back-off while keys are trusted.
 const MAX_BACKOFF: Duration = Duration::from_mins(1);
-/// The longest pause between attempts while there are none.
+/// The longest back-off without keys.
 const MAX_BACKOFF_WITHOUT_KEYS: Duration = Duration::from_secs(10);
 const MAX_DOUBLINGS: u32 = 16;
-/// The most fetches at once, however slow the issuer is.
+/// The most fetches in flight, however slow the issuer is.
 pub(super) const MAX_IN_FLIGHT: usize = 8;
-/// The first pause after a failure.
+/// The first back-off.
 const MIN_BACKOFF: Duration = Duration::from_secs(1);
-/// The least that `Cache-Control: max-age` can shorten the refresh interval to.
+/// `Cache-Control: max-age` cannot shorten the refresh interval below this.
 const MIN_MAX_AGE: Duration = Duration::from_secs(30);
-/// With two endpoints, five draws miss one of them in 3 % of all starts.
+/// With two endpoints, the first fetch and these four miss one of them in 6 % of all starts.
 const PROBES_AT_START: u32 = 4;
 const PROBES_AT_REFRESH: u32 = 2;
-/// Within what time the endpoints are asked again that have just shown a new key.
+/// In a survey, the longest delay of the fetch after one that brought a new key.
 const AT_ONCE: Duration = Duration::from_millis(500);
-/// The share of the interval within which the next probe comes.
+/// The next probe comes within this share of the interval.
 const PROBE_SPREAD: f64 = 0.01;
-/// A refresh comes at the latest when this share of the interval has passed, and up to
-/// [`REFRESH_SPREAD`] earlier.
+/// A refresh comes when this share of the interval has passed, or up to [`REFRESH_SPREAD`] earlier.
 const REFRESH_AT: f64 = 0.9;
 const REFRESH_SPREAD: f64 = 0.2;

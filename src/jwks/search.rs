@@ -1,18 +1,18 @@
-//! What looking for a missing key may cost, and how fast it goes.
+//! The budget and the pace of the search for a missing key.
 //!
-//! A token can name any key, so fetches on account of missing keys come out of a budget: a burst of
-//! [`BURST`], and [`PER_COOLDOWN`] more in each `refetchCooldown`. A new key fills it up again: no
-//! client can make one.
+//! A token can name any key, so fetches for missing keys have a budget: a burst of [`BURST`], and
+//! [`PER_COOLDOWN`] more in each `refetchCooldown`. A new key refills it, since no client can make
+//! one.
 
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// What the VMs of a proxy have asked of one issuer for the sake of missing keys.
+/// The fetches for missing keys of one issuer, by all VMs of a proxy.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Search {
-    /// How many fetches of the budget were spent when the last ones began. It comes back since then,
-    /// at the rate of whoever looks at it: configurations that share it may differ.
+    /// How much of the budget was spent when the last fetches began. It is regained from then on,
+    /// at the rate of the configuration that reads this: those that share it may differ.
     spent: f64,
     /// When fetches last began, and how many at once.
     drawn_at: Timestamp,
@@ -21,12 +21,12 @@ pub(super) struct Search {
     failures: u32,
 }
 
-/// How an issuer is asked for a key that is not known.
+/// What the configuration says about a search.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Pace {
-    /// `jwksEndpoints`, if the operator says how many there are.
+    /// `jwksEndpoints`, if the operator set it.
     pub(super) endpoints: Option<u32>,
-    /// `jwksWaitTimeout`: how long requests wait for the outcome.
+    /// `jwksWaitTimeout`.
     pub(super) wait: Duration,
     /// `refetchCooldown`.
     pub(super) cooldown: Duration,
@@ -37,26 +37,26 @@ impl Search {
         Self { spent: 0.0, drawn_at: Timestamp::EPOCH, drawn: 0, failures: 0 }
     }
 
-    /// Takes note that a fetch brought a set.
+    /// Records that a fetch brought a set.
     pub(super) fn succeed(&mut self) {
         self.failures = 0;
     }
 
-    /// Takes note that a fetch for a missing key failed.
+    /// Records that a fetch for a missing key failed.
     pub(super) fn fail(&mut self) {
         self.failures = self.failures.saturating_add(1);
     }
 
-    /// Takes note of a new key.
+    /// Records a new key.
     pub(super) fn find(&mut self) {
         self.spent = 0.0;
     }
 
-    /// When the next fetches may begin, and how many, if so many answers are needed to be sure of a
-    /// key that was asked for at `since`.
+    /// When the next fetches may begin, and how many, if `needed` answers decide about a key that
+    /// was asked for at `since`.
     ///
-    /// One goes ahead: where all endpoints publish the same, it finds the key. Those after it go in
-    /// pairs, which a balancer that looks for the least requests steers apart.
+    /// The first goes alone: where all endpoints publish the same set, it is enough. The others go
+    /// in pairs, which a least-request balancer sends to different endpoints.
     pub(super) fn next(
         &self,
         since: Timestamp,
@@ -66,7 +66,7 @@ impl Search {
     ) -> (Timestamp, u32) {
         let is_first = self.drawn_at.saturating_add(LULL) <= since;
         let draws = if is_first { 1 } else { PAIR };
-        // Each failure in a row doubles the pause: it is not for the lack of asking.
+        // Each failure in a row doubles the gap: more fetches would not help.
         let doublings = self.failures.min(MAX_DOUBLINGS);
         let gap = gap(needed, pace).saturating_mul(1 << doublings).saturating_mul(self.drawn);
         let spread = gap.mul_f64(1.0 + GAP_SPREAD * (jitter - 0.5));
@@ -75,7 +75,7 @@ impl Search {
         (self.drawn_at.saturating_add(spread.max(affordable_in)), draws)
     }
 
-    /// Takes fetches that begin now out of the budget.
+    /// Charges fetches that begin now to the budget.
     pub(super) fn draw(&mut self, draws: u32, pace: Pace, now: Timestamp) {
         let elapsed = now.saturating_since(self.drawn_at).as_secs_f64();
         let regained = elapsed / interval(pace).as_secs_f64().max(f64::EPSILON);
@@ -88,7 +88,7 @@ impl Search {
         self.drawn_at = self.drawn_at.saturating_sub(by);
     }
 
-    /// Leaves nothing in it that could not have come about by now.
+    /// Removes what cannot be true now.
     pub(super) fn make_plausible(&mut self, latest: Timestamp) {
         // A NaN becomes zero.
         self.spent = self.spent.max(0.0).min(f64::from(BURST));
@@ -97,29 +97,30 @@ impl Search {
     }
 }
 
-/// Fits enough draws into the first part of the wait, so that their answers come within it.
+/// The gap that fits all draws into the first part of the wait, so that their answers come within
+/// it.
 fn gap(needed: usize, pace: Pace) -> Duration {
     let draws = u32::try_from(needed).unwrap_or(u32::MAX).max(1);
     let gap = pace.wait.mul_f64(SHARE_OF_WAIT).checked_div(draws).unwrap_or_default();
     gap.clamp(MIN_GAP, MAX_GAP)
 }
 
-/// In what time the budget grows by one fetch.
+/// How long it takes to regain one fetch.
 fn interval(pace: Pace) -> Duration {
     pace.cooldown.checked_div(PER_COOLDOWN).unwrap_or_default()
 }
 
-/// How many fetches may look for keys at once when none did for a while.
+/// The most fetches for missing keys at once after a quiet time.
 pub(super) const BURST: u32 = 30;
-/// How many more may do so in each `refetchCooldown`: by default 240 in a minute.
+/// How many more are regained in each `refetchCooldown`: by default 240 a minute.
 pub(super) const PER_COOLDOWN: u32 = 40;
 const MAX_DOUBLINGS: u32 = 6;
 const PAIR: u32 = 2;
-/// The share of the wait in which draws begin.
+/// All draws begin within this share of the wait.
 const SHARE_OF_WAIT: f64 = 0.75;
-/// Spreads what many proxies do that were asked for the same key at the same moment.
+/// Spreads the fetches of proxies that all miss the same key at the same moment.
 const GAP_SPREAD: f64 = 0.5;
-/// After so long without a draw the next one goes ahead alone.
+/// After this long without a draw the next one goes alone.
 const LULL: Duration = Duration::from_secs(1);
 const MIN_GAP: Duration = Duration::from_millis(5);
 const MAX_GAP: Duration = Duration::from_millis(100);
@@ -138,8 +139,8 @@ mod tests {
         START.saturating_add(Duration::from_millis(millis))
     }
 
-    /// The milliseconds after the start at which so many fetches begin, for a key that is asked for
-    /// all the time or only once.
+    /// When each fetch begins, in milliseconds after the start, for a key that every request asks
+    /// for, or only the first.
     fn draws(search: &mut Search, from: u64, to: u64, most: usize, keeps_asking: bool) -> Vec<u64> {
         let mut began = Vec::new();
         for millis in from..to {
@@ -175,7 +176,7 @@ mod tests {
         };
         assert!((265..=30 + 240).contains(&most(60_000)), "{}", most(60_000));
         assert!(most(1_000) <= 30, "{}", most(1_000));
-        // And later, when the burst is spent.
+        // And once the burst is spent:
         let late = began.iter().filter(|at| (60_000..120_000).contains(*at)).count();
         assert!((236..=242).contains(&late), "{late}");
     }
@@ -197,7 +198,7 @@ mod tests {
             }
         }
 
-        // What the slow one spends comes back at the rate of the fast one.
+        // The fast one's rate also regains what the slow one spends.
         assert!((200..=30 + 240 + of_slow).contains(&began), "{began}, {of_slow}");
     }
 

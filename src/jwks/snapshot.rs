@@ -1,8 +1,8 @@
-//! The shared data as bytes.
+//! Encoding and decoding of the shared data.
 //!
-//! It outlives every VM, so one that starts late or again begins with it. Anything else in the proxy
-//! may write there as well: what is read is checked like the answer of an issuer, and when it is not
-//! what was expected, it is as if nothing were there.
+//! It outlives every VM, so a VM that starts late or restarts begins with it. Anything else in the
+//! proxy may write there too. So what is read is checked like an issuer's answer, and anything
+//! unexpected counts as absent.
 
 use super::evidence::TOLERANCE;
 use super::keys::{PublishedKey, TrustedKeys};
@@ -11,7 +11,7 @@ use crate::jose::{MAX_KEYS, VerifyingKey};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// What the VMs of one proxy have in common for one provider.
+/// What the VMs of one proxy share for one provider.
 #[derive(Deserialize, Serialize)]
 pub(super) struct Document {
     written_at: Timestamp,
@@ -30,9 +30,9 @@ struct Key {
 }
 
 impl Document {
-    /// Reads what another VM wrote; nothing if it is dated ahead of the clock. Then the clock has
-    /// stepped back since, and how old it is cannot be known. But `now` may itself be of a moment
-    /// ago.
+    /// Reads what another VM wrote; `None` if it is dated ahead of the clock. The clock has then
+    /// stepped back, and its age is unknown. A little ahead is fine, since `now` may be a moment
+    /// old.
     pub(super) fn parse(bytes: &[u8], now: Timestamp) -> Option<Self> {
         let (document, rest) = postcard::take_from_bytes::<Self>(bytes).ok()?;
         let is_of_now = document.written_at <= now.saturating_add(TOLERANCE);
@@ -46,7 +46,7 @@ impl Document {
     }
 
     pub(super) fn encode(&self) -> Vec<u8> {
-        // It fails only where a length is not known beforehand.
+        // It fails only for a sequence of unknown length.
         postcard::to_allocvec(self).unwrap_or_default()
     }
 
@@ -54,7 +54,7 @@ impl Document {
         self.schedule.revision
     }
 
-    /// What it says. Keys that are known need not be read again.
+    /// The schedule and the keys. Known keys are reused, not parsed again.
     pub(super) fn read(
         self,
         known: &TrustedKeys,
@@ -89,9 +89,9 @@ impl Key {
     }
 }
 
-/// What the name of the shared data begins with: another layout needs another one.
+/// The prefix of the name of the shared data; a new layout needs a new one.
 pub(crate) const SHARED_DATA_VERSION: &str = "mesh_jwt.v2";
-/// So many are never written by VMs that count from zero.
+/// VMs count from zero, so they never reach this.
 const MAX_REVISION: u64 = 1 << 60;
 
 #[cfg(test)]
@@ -175,7 +175,7 @@ mod tests {
         for bytes in [&b"[]"[..], b"{}", b"\xff", &[0xff; 64]] {
             assert!(is_nothing(bytes));
         }
-        // A modulus that is none.
+        // An invalid modulus.
         let bad: Vec<_> = good.iter().map(|b| if *b == b'_' { b'=' } else { *b }).collect();
         let bad = Document::parse(&bad, NOW).unwrap();
         assert!(bad.read(&TrustedKeys::new(None, true), NOW).is_none());

@@ -1,8 +1,8 @@
-//! Finding the keys of every endpoint when endpoints publish different sets.
+//! Surveys: finding the keys of every endpoint when endpoints publish different sets.
 //!
-//! A set that lacks a key which is still trusted means one of two things: the key was withdrawn,
-//! or another endpoint answered. Asking a few more times tells them apart: if the sets that come
-//! back differ from each other the endpoints disagree, and each of their keys is renewed by it.
+//! A set may lack a trusted key for two reasons: the issuer withdrew the key, or another endpoint
+//! answered. A few more fetches tell which. If their sets differ, the endpoints disagree, and the
+//! fetches renew the keys of each.
 
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -10,32 +10,32 @@ use std::time::Duration;
 
 #[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub(super) struct Survey {
-    /// The fetches still to come if none brings news; zero when no survey is under way.
+    /// The fetches left if none brings a new key; zero when no survey is under way.
     quiet_left: u32,
-    /// The most fetches that may still come.
+    /// The most fetches left.
     left: u32,
     /// When the latest survey began.
     began: Option<Timestamp>,
     has_found_difference: bool,
 }
 
-/// What one fetched set says about the endpoints.
+/// What a fetched set reveals about the endpoints.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Observation {
     /// It lacks a key that an endpoint published lately.
     pub(super) lacks_trusted_key: bool,
     /// It holds a key that was not known.
     pub(super) has_new_key: bool,
-    /// It is not the same as the set before.
+    /// It differs from the set before.
     pub(super) differs_from_last: bool,
 }
 
-/// What a survey has brought to light.
+/// The result of a survey.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Finding {
     /// Endpoints publish different sets.
     Disagreement,
-    /// All of them publish the same set: what it lacks was withdrawn.
+    /// All endpoints publish the same set: the keys that it lacks are withdrawn.
     Withdrawal,
 }
 
@@ -44,7 +44,7 @@ impl Survey {
         self.quiet_left > 0
     }
 
-    /// Takes note of a set; each survey tells of at most one finding.
+    /// Records a set; each survey returns at most one finding.
     pub(super) fn observe(
         &mut self,
         seen: Observation,
@@ -57,7 +57,7 @@ impl Survey {
             if seen.lacks_trusted_key && is_due {
                 *self = Self { left: MAX, began: Some(now), ..Self::default() };
             }
-            // What a search for an unknown key brings to light continues the latest survey.
+            // A new key that a search finds continues the latest survey.
             if seen.lacks_trusted_key && (is_due || seen.has_new_key) {
                 self.quiet_left = QUIET.min(self.left);
             }
@@ -83,7 +83,7 @@ impl Survey {
         self.quiet_left = 0;
     }
 
-    /// Leaves nothing in it that could not have come about by now.
+    /// Removes what cannot be true now.
     pub(super) fn make_plausible(&mut self, latest: Timestamp) {
         self.left = self.left.min(MAX);
         self.quiet_left = self.quiet_left.min(QUIET).min(self.left);
@@ -95,7 +95,7 @@ impl Survey {
     }
 }
 
-/// After so many sets without a new key, none is expected any more.
+/// A survey ends after this many sets without a new key.
 const QUIET: u32 = 5;
 /// The most fetches of one survey.
 const MAX: u32 = 20;
