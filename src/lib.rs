@@ -1,32 +1,60 @@
 //! JWT authentication inside the Envoy or Istio sidecar, as a proxy-wasm filter.
 //!
-//! The promise: every request is decided by a signature that was checked, with keys that the
-//! issuer published recently; nothing that a client, an issuer or an operator sends can stop it.
+//! The promise: a checked signature decides every request, with keys that the issuer published
+//! recently. Nothing that a client, an issuer or an operator sends can stop the filter.
 //!
-//! The core does no I/O. It has no clock and makes no calls: the time is an argument, and what is to be
-//! done outside comes out as data. Only `plugin`, which exists on wasm32 alone, knows proxy-wasm.
+//! The core does no I/O. It has no clock and makes no calls: callers pass the time in, and the core
+//! returns the work to do as data. Only `plugin`, which exists on wasm32 alone, knows proxy-wasm.
 //!
 //! ```text
-//!  request ──► plugin ──► driver ──► engine ──► rules ──► location ──► jose ──► authn ─┐
+//!  request ──► plugin ──► driver ──► engine ──► screen (rules, location, jose, authn) ─┐
 //!                ▲          ▲  │      │  ▲                                             ▼
-//!                └─ verdict ┘  │      │  └──────── jwks (keys over time) ◄──────── candidate
+//!                └─ verdict ┘  │      │  └──────── jwks (keys over time) ◄────────── judge
 //!                              │      │               │  ▲
 //!  issuer ◄──── plugin ◄───────┴──────┴── fetch ──────┘  └── response, shared data
 //! ```
 //!
-//! | module | what it is for |
+//! The words of this crate:
+//!
+//! * **provider**: an entry of the configuration: one issuer, its keys, and the handling of its
+//!   tokens.
+//! * **issuer**: who signs a provider's tokens and publishes its keys; the claim `iss` names it.
+//! * **JWK Set**: the document of public keys that the issuer's endpoints publish (RFC 7517).
+//! * **candidate key**: a trusted key that may have signed a token: it has the token's `kid` or none,
+//!   or the token has none.
+//! * **trusted key**: a key that may verify tokens. It is *fresh* for `cacheDuration` after an endpoint
+//!   last published it. While fetches fail it is *stale* for `staleDuration` more, unless it is
+//!   *withdrawn*: no endpoint publishes it any more. Configured keys do not expire.
+//! * **fetch**: one request for a JWK Set, which reaches one of the issuer's endpoints at random.
+//! * **miss**: a token that no candidate key verifies.
+//! * **search**: the fetches that look for the key of a miss; a budget limits them.
+//! * **survey**: the fetches after a set that lacks a trusted key: they show whether endpoints
+//!   disagree or the key is withdrawn.
+//! * **draw**: a fetch, as a random sample of the endpoints. **Evidence** is how sure the draws since
+//!   a request came make it that no endpoint has its key.
+//! * **pause**, **settle**: to hold a request until its verdict, and to carry that verdict out.
+//! * **reading**: one way in which a server may understand a path, method or host. Access is
+//!   loosened only if every reading allows it.
+//! * **requirement**: what a rule demands of a token: its provider, scopes and claims.
+//! * **identity**: the headers that tell the upstream who is calling.
+//! * **shared data**: the proxy's store, in which the VMs of all workers share fetches and keys by
+//!   compare-and-swap.
+//!
+//! | module | purpose |
 //! |---|---|
 //! | [`config`] | the plugin configuration and its errors |
-//! | [`engine`] | what becomes of requests, and what is to be done outside |
-//! | [`driver`] | carries that out, with the help of a host: the proxy, or a simulation |
-//! | [`jose`] | compact serialization, claims, JWK Sets, RS256 |
-//! | `jwks` | which keys are trusted until when, and when to fetch |
-//! | `token_cache` | tokens whose signature is known to be good |
-//! | `screen` | what can be decided without a key |
-//! | `waiting` | the requests that wait for one |
+//! | [`engine`] | decides requests, and returns the work to do outside |
+//! | [`driver`] | does that work with the help of a host: the proxy, or a simulation |
+//! | `screen`, `judge` | what can be decided without a key, and the rest |
 //! | `rules`, `location`, `authn` | what a request needs, where its token is, what the token says |
-//! | [`verdict`], [`reason`], [`reply`] | what becomes of a request, and what the caller is told |
+//! | [`jose`] | compact serialization, claims, JWK Sets, RS256 |
+//! | [`jwks`] | which keys are trusted until when, and when to fetch |
+//! | `waiting` | the requests that wait for keys |
+//! | `token_cache` | tokens whose signature was verified |
+//! | [`verdict`], [`reason`], [`reply`] | the decision on a request, and the reply to the client |
 //! | [`event`], [`metrics`] | what the operator sees |
+//! | [`request`], `grammar`, `header_name` | heads of requests, HTTP grammar, owned headers |
+//! | [`per_provider`], `sorted_map`, [`time`] | tables by provider, small maps, the wall clock |
 
 #![deny(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
 

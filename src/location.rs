@@ -1,7 +1,8 @@
-//! Where a token may be in a request (RFC 6750 §2), how it is found there and how it is removed.
+//! Where a token may be in a request (RFC 6750 §2), and how to find and remove it there.
 //!
-//! To find one is strict: what the filter verifies is what every server would read. To remove is lax:
-//! whatever some server could take for a token in one of the places has been verified, or it goes.
+//! Finding is strict: the filter verifies only what every server would read as the token. Removal
+//! is lax: whatever some server could take for a token in one of the places goes, unless it was
+//! verified.
 
 use crate::header_name::is_same_to_lax_servers;
 use crate::request::{HeaderEdit, RequestHead};
@@ -14,14 +15,14 @@ use std::rc::Rc;
 pub(crate) enum Location {
     /// The value of a cookie.
     Cookie(String),
-    /// What follows `prefix` in a header.
+    /// The rest of a header after `prefix`.
     Header {
         /// In lower case.
         name: Rc<str>,
-        /// Compared exactly, but for the Bearer scheme, whose case does not matter.
+        /// Compared exactly, except for the Bearer scheme, whose case does not matter.
         prefix: String,
     },
-    /// A parameter of the query.
+    /// A query parameter.
     Param(String),
 }
 
@@ -34,7 +35,7 @@ pub(crate) enum Found<'a> {
 }
 
 impl Location {
-    /// Whether both are the same part of a request, in whatever form the token is expected there.
+    /// Whether both are the same part of a request, whatever form they expect the token in.
     pub(crate) fn overlaps(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Header { name: a, .. }, Self::Header { name: b, .. }) => a == b,
@@ -42,7 +43,7 @@ impl Location {
         }
     }
 
-    /// Whether it is this header.
+    /// Whether lax servers may take the header `other` for this one.
     pub(crate) fn is_header(&self, other: &str) -> bool {
         matches!(self, Self::Header { name, .. } if is_same_to_lax_servers(name, other))
     }
@@ -65,7 +66,7 @@ impl Location {
     }
 }
 
-/// The values of a parameter of the query.
+/// The values of a query parameter.
 pub(crate) fn param_values<'a>(
     request: &RequestHead<'a>,
     name: &'static str,
@@ -73,7 +74,7 @@ pub(crate) fn param_values<'a>(
     params(request.path()).filter_map(move |param| param_value(param, name))
 }
 
-/// Adds the edits that leave nothing in `locations` which a server could take for a token, except for
+/// Adds the edits that remove from `locations` whatever a server could take for a token, except
 /// what was verified in `kept`.
 pub(crate) fn strip(
     locations: &[Location],
@@ -125,13 +126,13 @@ fn strip_header(
     }
 }
 
-/// Whether a server may find a token in a header's value, in whatever form: each JWT holds a dot, and
-/// what calls itself a bearer token is one. Basic and Negotiate credentials are Base64 without dots.
+/// Whether a server may find a token, in any form, in a header's value. Every JWT holds a dot, and
+/// the bearer scheme announces a token. Basic and Negotiate credentials are Base64, without dots.
 fn may_hold_token(value: &[u8]) -> bool {
     value.contains(&b'.') || schemes(value).next().is_some()
 }
 
-/// What is to become of one cookie or parameter.
+/// Whether to remove a cookie or parameter.
 fn is_unwanted(names: &[(&str, bool)], found: &[u8], value: &[u8], is_exact: bool) -> bool {
     names.iter().any(|(name, is_kept)| match is_exact && found == name.as_bytes() {
         true => !is_kept && !value.is_empty(),
@@ -139,9 +140,9 @@ fn is_unwanted(names: &[(&str, bool)], found: &[u8], value: &[u8], is_exact: boo
     })
 }
 
-/// Whether some server takes one name of a cookie or parameter for the other: ASP.NET folds case, and
-/// PHP and others decode escapes, trim a name, end it at a zero, write `_` for what no variable may
-/// hold, and read `name[]` as a list.
+/// Whether some server takes one name of a cookie or parameter for the other. ASP.NET folds case.
+/// PHP and others decode escapes, trim names, end them at a zero byte, write `_` for what a
+/// variable name cannot hold, and read `name[]` as a list.
 fn is_same_name(found: &[u8], name: &str) -> bool {
     let is_part = |byte: &u8| byte.is_ascii_graphic() && !b"\"'+".contains(byte);
     let found: Cow<'_, [u8]> = percent_decode(found).into();
@@ -157,8 +158,8 @@ fn is_same_name(found: &[u8], name: &str) -> bool {
 /// Looks for a token in one header.
 ///
 /// Envoy joins repeated `Authorization` headers with a comma, depending on its build and its
-/// configuration, and no token holds one. So a comma and a repetition are treated alike: beside a
-/// token, anything else makes it more than one.
+/// configuration, and no token holds a comma. So commas and repetitions are treated alike: anything
+/// beside a token counts as a second one.
 fn in_header<'a>(request: &RequestHead<'a>, name: &str, prefix: &str) -> Found<'a> {
     let mut values = request.values(name);
     if let (Some(value), None) = (values.next(), values.next())
@@ -183,7 +184,7 @@ fn in_header<'a>(request: &RequestHead<'a>, name: &str, prefix: &str) -> Found<'
     }
 }
 
-/// The token of one element of a header; an empty one where the scheme is there without any.
+/// The token of one element of a header; empty if only the scheme is there.
 fn strip_prefix<'a>(element: &'a [u8], prefix: &str) -> Option<&'a [u8]> {
     if prefix.eq_ignore_ascii_case(BEARER) {
         return bearer(element);
@@ -192,8 +193,9 @@ fn strip_prefix<'a>(element: &'a [u8], prefix: &str) -> Option<&'a [u8]> {
     (!token.is_empty()).then_some(token)
 }
 
-/// What follows the scheme: many servers trim and split at more than ASCII white space. Where anything
-/// stands before the scheme, it comes back with what follows, and that is no JWT.
+/// What follows the scheme. Many servers trim and split at more than ASCII white space, so
+/// characters other than letters and digits may precede the scheme. The result then includes the
+/// scheme, so that it is refused as no JWT.
 fn bearer(element: &[u8]) -> Option<&[u8]> {
     let at = schemes(element).next()?;
     match element.split_at_checked(at)? {
@@ -204,7 +206,7 @@ fn bearer(element: &[u8]) -> Option<&[u8]> {
     }
 }
 
-/// Where the scheme stands: some servers look for it anywhere.
+/// The positions of the scheme: some servers look for it anywhere.
 fn schemes(element: &[u8]) -> impl Iterator<Item = usize> {
     let scheme = BEARER.trim_end().as_bytes();
     element.windows(scheme.len()).enumerate().filter_map(|(at, word)| {
@@ -239,7 +241,7 @@ fn without_cookies(request: &RequestHead<'_>, names: &[(&str, bool)]) -> Option<
             let value: Cow<'_, [u8]> = percent_decode(value.skip_first()).into();
             is_unwanted(names, name.trim_ascii(), &value, is_exact)
         };
-        // Some servers part cookies at commas or white space as well.
+        // Some servers also split cookies at commas or white space.
         let is_separator = |byte: &u8| *byte == b',' || byte.is_ascii_whitespace();
         is_pair_unwanted(cookie, true)
             || cookie.split(is_separator).skip(1).any(|pair| is_pair_unwanted(pair, false))
@@ -266,7 +268,7 @@ fn value_of<'a>(cookie: &'a [u8], name: &str) -> Option<&'a [u8]> {
     (found.trim_ascii() == name.as_bytes()).then(|| value.skip_first())
 }
 
-/// The parameters of the query of a request target.
+/// The query parameters of a request target.
 fn params(path: &[u8]) -> impl Iterator<Item = &[u8]> {
     let (_, query) = split_query(path);
     query.unwrap_or_default().split(is_param_separator)
@@ -279,7 +281,7 @@ fn split_query(path: &[u8]) -> (&[u8], Option<&[u8]>) {
     }
 }
 
-/// The value of a parameter if this is it; names are compared as the upstream would read them.
+/// The value of a parameter if it has this name, compared decoded, as the upstream would.
 fn param_value<'a>(param: &'a [u8], name: &str) -> Option<Cow<'a, [u8]>> {
     let at = param.iter().position(|byte| *byte == b'=');
     let (found, value) = at.and_then(|at| param.split_at_checked(at)).unwrap_or((param, b"="));
@@ -321,7 +323,7 @@ fn without_params(request: &RequestHead<'_>, names: &[(&str, bool)]) -> Option<H
     Some(HeaderEdit::Set(":path".into(), kept.into()))
 }
 
-/// Besides `&`, some servers take `;` for the end of a parameter, as HTML 4 once proposed.
+/// Besides `&`, some servers end a parameter at `;`, as HTML 4 once proposed.
 fn is_param_separator(byte: &u8) -> bool {
     matches!(byte, b'&' | b';')
 }

@@ -64,7 +64,7 @@ pub struct Pass {
 pub enum PassReason {
     /// It is a CORS preflight.
     CorsPreflight,
-    /// A rule lets it through without a token. The mode may be either.
+    /// A rule lets it through without a token.
     Public,
     /// Enforce mode would have denied it.
     Reported {

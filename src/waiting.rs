@@ -75,7 +75,8 @@ impl Waiting {
     /// Makes room for a request of this provider.
     ///
     /// If another provider's queue takes up the room, its oldest request goes. If its own does, its
-    /// oldest goes only if `is_doubtful`: it has less of a claim to the place than the new one.
+    /// oldest goes only if `is_doubtful`: if something speaks against it that does not speak
+    /// against the new one.
     pub(crate) fn make_room(
         &mut self,
         provider: ProviderId,

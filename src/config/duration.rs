@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// Reads one or more numbers, each with a unit of `ms`, `s`, `m` or `h`.
+/// Parses one or more numbers, each with a unit of `ms`, `s`, `m` or `h`.
 pub(crate) fn parse(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut total = Duration::ZERO;
@@ -34,7 +34,7 @@ fn multiple(number: &str, unit: Duration) -> Option<Duration> {
     Some(total)
 }
 
-/// `ms` stands before `m`, which it begins with.
+/// `ms` comes before its prefix `m`.
 const UNITS: [(&str, Duration); 4] = [
     ("ms", Duration::from_millis(1)),
     ("s", Duration::from_secs(1)),

@@ -1,8 +1,8 @@
-//! A configuration that is refused: where, and what to write instead.
+//! The error for a refused configuration: where, and what to write instead.
 
 use std::fmt;
 
-/// The first thing wrong with a plugin configuration.
+/// The first problem of a plugin configuration.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct ConfigError {
     path: Path,
@@ -14,7 +14,7 @@ impl ConfigError {
         Self { path: path.clone(), problem: problem.into() }
     }
 
-    /// Where the problem is, such as `providers[0].issuer`; empty for the document as a whole.
+    /// The JSON path of the problem, such as `providers[0].issuer`; empty for the whole document.
     #[must_use]
     pub fn path(&self) -> &str {
         &self.path.0
@@ -32,12 +32,12 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// A place in the configuration, written the way one would index into it.
+/// A JSON path in the configuration, written as one would index into it.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(crate) struct Path(String);
 
 impl Path {
-    /// The name may be anything that an operator wrote; an error stays one line.
+    /// Escapes the name, which may be anything, so that an error stays one line.
     pub(crate) fn member(&self, name: &str) -> Self {
         match self.0.as_str() {
             "" => Self(one_line(name)),

@@ -1,7 +1,7 @@
 //! The plugin configuration: JSON in, a checked [`Config`] or a [`ConfigError`] out.
 //!
-//! A provider takes every field of Istio's `RequestAuthentication` `jwtRules[]` under the same
-//! name with the same meaning, so that an existing rule can be pasted in.
+//! A provider takes every field of Istio's `RequestAuthentication` `jwtRules[]` under the same name
+//! and with the same meaning, so existing rules can be pasted in.
 
 mod duration;
 mod error;
@@ -29,27 +29,27 @@ use error::Path;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Everything that an operator decides.
+/// A checked plugin configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// Whether denials are carried out or only reported.
     pub mode: Mode,
-    /// The `realm` of challenges; absent: the request's authority.
+    /// The `realm` of challenges; if absent, the request's authority.
     pub(crate) realm: Option<Rc<str>>,
-    /// The issuers whose tokens are accepted; there is at least one.
+    /// The providers, at least one.
     pub providers: PerProvider<Rc<Provider>>,
-    /// The same, by their exact `iss`.
+    /// The providers by their exact `iss`.
     issuers: SortedMap<String, ProviderId>,
-    /// What any provider sets.
+    /// The headers that any provider sets.
     pub(crate) owned_headers: OwnedHeaders,
-    /// Where any provider's tokens may be, each place once.
+    /// The locations of all providers, each once.
     pub(crate) locations: Vec<Location>,
     pub(crate) rules: Rules,
     pub(crate) bypass_cors_preflight: bool,
     pub(crate) jwks_wait_timeout: Duration,
     pub(crate) max_paused_requests: usize,
     pub(crate) max_token_bytes: usize,
-    /// The most verified tokens that a worker remembers; 0: none.
+    /// The most verified tokens that a worker caches; 0 for none.
     pub(crate) token_cache_entries: usize,
     /// Whether the host may compute signature checks.
     pub host_crypto: HostCrypto,
@@ -67,7 +67,7 @@ pub enum Mode {
 /// Whether the host may compute signature checks.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum HostCrypto {
-    /// If it offers to, and knows how.
+    /// If it can, and gives the known answers.
     Auto,
     /// Never.
     Off,
@@ -78,7 +78,7 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// The first thing that is wrong, with the JSON path and what to write instead.
+    /// The first problem, with its JSON path and what to write instead.
     pub fn parse(json: &[u8]) -> Result<Self, ConfigError> {
         let root = Path::default();
         if json.trim_ascii().is_empty() {
@@ -159,7 +159,7 @@ impl Config {
 }
 
 impl Config {
-    /// The provider whose tokens carry this `iss`.
+    /// The provider with this exact `iss`.
     pub(crate) fn provider_of(&self, issuer: &str) -> Option<ProviderId> {
         self.issuers.get(issuer).copied()
     }
@@ -202,7 +202,7 @@ fn check_distinct(
     Ok(())
 }
 
-/// A header that is stripped from every request can bring no token.
+/// Refuses owned headers as locations: they are stripped from every request.
 fn check_locations(
     object: &Object,
     providers: &PerProvider<Rc<Provider>>,

@@ -1,7 +1,7 @@
-//! Reading one JSON object of the configuration: typed members, and nothing left over.
+//! Reads a JSON object of the configuration: typed members, and nothing left over.
 //!
-//! Hand-written rather than derived, because the errors are the point: each names the full path
-//! and says what to write, and an unknown field names the one that was probably meant.
+//! Hand-written rather than derived for the sake of the errors: each names the full path and says
+//! what to write, and an unknown field names the one that was probably meant.
 
 use super::duration;
 use super::error::{ConfigError, Path};
@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-/// An object whose members are taken out one by one.
+/// An object whose members are removed as they are read.
 pub(crate) struct Object {
     path: Path,
     members: Map<String, Value>,
@@ -30,7 +30,7 @@ impl Object {
         &self.path
     }
 
-    /// An error at one of this object's members.
+    /// An error at a member of this object.
     pub(crate) fn error(&self, name: &str, problem: impl Into<String>) -> ConfigError {
         ConfigError::new(&self.path.member(name), problem)
     }
@@ -45,8 +45,8 @@ impl Object {
         self.take(name).map(|value| non_empty_string(value, &path)).transpose()
     }
 
-    /// A string that may be empty as well: Istio, whose fields are those of Protocol Buffers, makes no
-    /// difference between that and an absent one.
+    /// A string that may be empty. Istio's fields are those of Protocol Buffers, where an empty
+    /// string is the same as an absent one.
     pub(crate) fn string_or_empty(&mut self, name: &'static str) -> Result<String, ConfigError> {
         match self.take(name) {
             None => Ok(String::new()),
@@ -70,7 +70,7 @@ impl Object {
         })
     }
 
-    /// The name of a header, which has to be there.
+    /// A required header name.
     pub(crate) fn header_name(&mut self, name: &'static str) -> Result<HeaderName, ConfigError> {
         let text = self.required_string(name, "name a header")?;
         HeaderName::parse(&text).map_err(|problem| self.error(name, problem))
@@ -177,7 +177,7 @@ impl Object {
             .map(Some)
     }
 
-    /// The objects of an array, each still to be read.
+    /// The objects of an array, not read yet.
     pub(crate) fn objects(&mut self, name: &'static str) -> Result<Vec<Self>, ConfigError> {
         let path = self.path.member(name);
         let items = self.items(name, "an array of objects")?.unwrap_or_default();
@@ -193,12 +193,12 @@ impl Object {
         self.take(name).map(|value| Self::new(value, path)).transpose()
     }
 
-    /// The members that no field name was taken for, when any name is allowed.
+    /// The members that were not read, for objects that allow any name.
     pub(crate) fn into_members(self) -> (Path, Map<String, Value>) {
         (self.path, self.members)
     }
 
-    /// Refuses what is left over.
+    /// Refuses members that were not read.
     pub(crate) fn finish(self) -> Result<(), ConfigError> {
         let Some(name) = self.members.keys().next() else { return Ok(()) };
         let meant = self
@@ -226,7 +226,7 @@ impl Object {
     }
 }
 
-/// How far apart two spellings are, when one may be a slip for the other.
+/// The distance of two spellings, if one may be a typo of the other.
 fn spelling_distance(a: &str, b: &str) -> Option<usize> {
     let normalized = |name: &str| name.replace(['_', '-'], "").to_ascii_lowercase();
     Some(strsim::levenshtein(&normalized(a), &normalized(b)))
@@ -259,7 +259,7 @@ fn type_name(value: &Value) -> &'static str {
     }
 }
 
-/// A value as it may be quoted in an error: short, and never an inline document.
+/// A value as an error quotes it: short, and never an inline document.
 fn shown(value: &Value) -> String {
     match value {
         Value::String(text) => {

@@ -1,4 +1,4 @@
-//! One entry of `providers`: an issuer, its keys, and what is done with its tokens.
+//! One entry of `providers`: an issuer, its keys, and the handling of its tokens.
 
 use super::error::{ConfigError, Path};
 use super::object::{Object, wrong_type};
@@ -22,7 +22,7 @@ pub struct Provider {
     pub(crate) clock_skew: Duration,
     pub(crate) require_expiration: bool,
     pub(crate) max_lifetime: Option<Duration>,
-    /// Whether a token may say that its bearer has to prove possession of a key.
+    /// Whether to accept tokens that require proof of possession of a key.
     pub(crate) allow_bound_tokens: bool,
     /// In lower case, without `application/`.
     pub(crate) token_types: Vec<String>,
@@ -37,13 +37,13 @@ pub struct Provider {
 /// Where a provider's keys come from.
 #[derive(Clone, Debug)]
 pub(crate) enum KeySource {
-    /// The configuration holds the only keys.
+    /// All keys are in the configuration.
     Inline(KeySet),
     /// Fetched; `initial` serves until the first fetch succeeds.
     Remote { jwks: RemoteJwks, initial: Option<KeySet> },
 }
 
-/// A JWK Set to be fetched, and how long what it held is believed.
+/// A JWK Set to fetch, and how long its keys are trusted.
 #[derive(Clone, Debug)]
 pub struct RemoteJwks {
     /// The cluster that the call is dispatched to.
@@ -59,11 +59,11 @@ pub struct RemoteJwks {
     pub(crate) cache_duration: Duration,
     pub(crate) stale_duration: Duration,
     pub(crate) refetch_cooldown: Duration,
-    /// How many endpoints the issuer has, if the operator says so.
+    /// The number of the issuer's endpoints, if the operator set it.
     pub(crate) endpoints: Option<u32>,
 }
 
-/// A claim that is handed to the upstream in a header.
+/// A claim that the upstream gets in a header.
 #[derive(Clone, Debug)]
 pub(crate) struct ClaimHeader {
     pub(crate) header: HeaderName,
@@ -85,7 +85,7 @@ impl Provider {
         self.payload_header.iter().chain(self.claim_headers.iter().map(|output| &output.header))
     }
 
-    /// What to fetch; absent when all keys are in the configuration.
+    /// The set to fetch; `None` if all keys are in the configuration.
     pub(crate) fn remote_jwks(&self) -> Option<&RemoteJwks> {
         match &self.keys {
             KeySource::Inline(_) => None,
@@ -134,7 +134,7 @@ impl Provider {
         Ok(provider)
     }
 
-    /// Two values for one header would leave it to the upstream which one to believe.
+    /// Refuses two values for one header: the upstream would choose between them.
     fn check_outputs(&self, path: &Path) -> Result<(), ConfigError> {
         let headers: Vec<_> = self.output_headers().collect();
         for (index, header) in headers.iter().enumerate() {
@@ -237,13 +237,14 @@ fn token_types(object: &mut Object) -> Result<Vec<String>, ConfigError> {
     Ok(types.iter().map(|typ| normal_token_type(typ)).collect())
 }
 
-/// A `typ` as it is compared: RFC 7515 §4.1.9 makes it a media type, `application/` optional.
+/// A `typ` in the form that is compared. RFC 7515 §4.1.9 makes it a media type, with `application/`
+/// optional.
 pub(crate) fn normal_token_type(typ: &str) -> String {
     let lower = typ.to_ascii_lowercase();
     lower.strip_prefix("application/").map(str::to_owned).unwrap_or(lower)
 }
 
-/// The configured claims come on top of the two that always are lists, as Istio has it.
+/// The configured claims, and the two that are always lists, as in Istio.
 fn space_delimited_claims(object: &mut Object) -> Result<Vec<ClaimName>, ConfigError> {
     let configured = object.strings("spaceDelimitedClaims")?;
     let all = ALWAYS_SPACE_DELIMITED.into_iter().chain(configured.iter().map(String::as_str));
@@ -254,9 +255,9 @@ fn locations(object: &mut Object) -> Result<Vec<Location>, ConfigError> {
     let mut locations = Vec::new();
     for mut header in object.objects("fromHeaders")? {
         let name = header.header_name("name")?;
-        // A prefix may end with the space that parts it from the token.
+        // A prefix may end with the space that separates it from the token.
         let prefix = header.string_or_empty("prefix")?;
-        // Elements of a header are parted at commas and trimmed before the prefix is looked for.
+        // Header values are split at commas and trimmed before the prefix is looked for.
         if prefix.starts_with(' ') || !prefix.bytes().all(|b| is_visible_ascii(b) && b != b',') {
             return Err(header.error(
                 "prefix",
@@ -316,7 +317,8 @@ fn claim_headers(object: &mut Object) -> Result<Vec<ClaimHeader>, ConfigError> {
     Ok(outputs)
 }
 
-/// The issuer's host if it is a URI, else the issuer with what no label may hold replaced.
+/// The issuer's host if it is a URI, else the issuer, with `_` for characters that labels may not
+/// hold.
 fn default_name(issuer: &str) -> String {
     let host = HttpUri::parse(issuer).map(|uri| uri.host);
     let text = host.as_deref().unwrap_or(issuer);
@@ -338,9 +340,9 @@ const DEFAULT_REFETCH_COOLDOWN: Duration = Duration::from_secs(10);
 const DEFAULT_STALE_DURATION: Duration = Duration::from_hours(1);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 const DEFAULT_TOKEN_TYPES: [&str; 2] = ["JWT", "at+jwt"];
-/// The host takes 32 bits of milliseconds, and what is left of a longer time may be zero: forever.
+/// The host takes milliseconds as 32 bits. A longer time, truncated, may become zero: no timeout.
 pub(crate) const MAX_TIMEOUT: Duration = Duration::from_hours(1);
-/// For more it would take more answers than there is time for.
+/// More would need more answers than fit into the wait.
 const MAX_JWKS_ENDPOINTS: usize = 16;
 const ONE_MILLISECOND: Duration = Duration::from_millis(1);
 const ONE_SECOND: Duration = Duration::from_secs(1);

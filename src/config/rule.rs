@@ -10,7 +10,7 @@ use crate::rules::{Access, HostPattern, Match, PathPattern, Requirement, Rule, s
 use serde_json::Value;
 use std::rc::Rc;
 
-/// Reads a rule; `providers` are the ones that it may name.
+/// Reads a rule, which may name any of `providers`.
 pub(super) fn read(
     mut object: Object,
     providers: &PerProvider<Rc<Provider>>,
@@ -79,7 +79,7 @@ fn read_match(mut object: Object, ignore_path_case: bool) -> Result<Match, Confi
     Ok(Match { hosts, methods, paths })
 }
 
-/// Reads an array of strings; one that is there must hold something, or no request would match.
+/// Reads an array of strings; if present, it must not be empty, or no request would match.
 fn each<T>(
     object: &mut Object,
     name: &'static str,
@@ -128,7 +128,7 @@ fn named_providers(
 
 fn scopes(object: &mut Object) -> Result<Vec<String>, ConfigError> {
     let scopes = object.strings("scopes")?;
-    // RFC 6749 §3.3. It also keeps them quotable in a WWW-Authenticate header.
+    // RFC 6749 §3.3; so a scope needs no escapes in a WWW-Authenticate header.
     let is_scope_char = |byte: u8| matches!(byte, 0x21 | 0x23..=0x5b | 0x5d..=0x7e);
     let path = object.path().member("scopes");
     match scopes.iter().position(|scope| !scope.bytes().all(is_scope_char)) {

@@ -1,4 +1,4 @@
-//! The plugin configuration as a whole: what is refused and where, what is taken and how.
+//! Tests of the whole plugin configuration: what is refused and where, what is accepted and how.
 
 use super::*;
 use crate::jose::KeySet;
@@ -11,10 +11,10 @@ use std::collections::BTreeSet;
 
 // === What is refused ===
 
-/// One change to [`full`]: the place as a JSON Pointer, and the new value; none removes it.
+/// A change to [`full`]: a JSON Pointer, and the new value or `None` to remove the member.
 type Edit = (&'static str, Option<Value>);
 
-/// Edits, the path of the error they cause, and words of the mend it names.
+/// Edits, the path of the error they cause, and words of its advice.
 type Refusal<'a> = (Vec<Edit>, &'a str, &'a str);
 
 fn set(pointer: &'static str, value: Value) -> Vec<Edit> {
@@ -91,7 +91,7 @@ fn unknown_fields_are_refused_with_the_one_that_was_meant() {
         ),
         (set("/rules/1/scope", json!(["a"])), "rules[1].scope", "\"scopes\"?"),
         (set("/rules/0/match/path", json!(["/"])), "rules[0].match.path", "\"paths\"?"),
-        // An error is one line of the log, whatever a field is called.
+        // An error is one line, whatever the name of the field.
         (set("/a\nb", json!(1)), "a\\nb", "the fields here are providers, caseInsensitivePaths"),
     ]);
 }
@@ -655,7 +655,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!((provider.payload_header.is_some(), outputs(provider).len()), (false, 0));
 }
 
-/// A rule as it stands under `spec.jwtRules` of a `RequestAuthentication`, in JSON.
+/// An entry of `spec.jwtRules` of a `RequestAuthentication`, in JSON.
 const ISTIO_RULE: &str = r#"{
     "issuer": "testing@secure.istio.io",
     "audiences": ["bookstore", "bookstore-web"],
@@ -707,7 +707,7 @@ fn a_rule_of_istio_can_be_pasted_in() {
     assert_eq!(claim_names(provider), ["scope", "permission", "roles"]);
 }
 
-/// To Protocol Buffers, which Istio's fields are, an empty string is an absent one.
+/// Istio's fields are those of Protocol Buffers, where an empty string is an absent one.
 #[test]
 fn a_rule_of_istio_may_hold_empty_strings() {
     let mut rule: Value = serde_json::from_str(ISTIO_RULE).unwrap();
@@ -793,7 +793,7 @@ fn the_demo_configures_what_it_promises() {
     }
 }
 
-/// The block scalar that `value:` begins in the demo's Envoy configuration.
+/// The block scalar at `value:` in the demo's Envoy configuration.
 fn demo_configuration() -> String {
     let yaml = include_str!("../../envoy/envoy.yaml");
     let mut lines = yaml.lines().skip_while(|line| line.trim() != "value: |");
@@ -842,7 +842,7 @@ fn the_readme_names_the_defaults_that_hold() {
         let mut document = json!({"providers": [
             {"issuer": "https://auth.example.com", "jwksUri": "https://auth.example.com/jwks"},
         ]});
-        // Where the field is one of an item, there has to be an item.
+        // The field of an item needs an item.
         if pointer.starts_with("/rules/0") {
             document["rules"] = json!([{}]);
         }
@@ -875,7 +875,7 @@ fn the_readme_names_every_code_with_its_status() {
     assert_eq!(written, reasons.collect());
 }
 
-/// What the parser calls the fields of an object, which it tells when one of them is not known.
+/// The fields that the parser lists when it refuses an unknown one.
 fn known_fields(pointer: &str) -> Vec<String> {
     let mut document = full();
     document.pointer_mut(pointer).unwrap()["far from any"] = json!(1);
@@ -909,7 +909,7 @@ fn table_rows(head: &str) -> Vec<Vec<&'static str>> {
     rows
 }
 
-/// What stands in backticks.
+/// The parts in backticks.
 fn quoted(cell: &str) -> impl Iterator<Item = String> {
     cell.split('`').skip(1).step_by(2).map(str::to_owned)
 }
@@ -1004,7 +1004,7 @@ fn full() -> Value {
     })
 }
 
-/// As little as can be, and the given fields of its provider.
+/// A minimal configuration, with the given fields in its provider.
 fn minimal(fields: Value) -> Config {
     let mut provider =
         json!({"issuer": "https://auth.example.com", "jwksUri": "https://auth.example.com/jwks"});
@@ -1060,7 +1060,7 @@ fn outputs(provider: &Provider) -> Vec<(&str, &str, Option<&str>, Encoding)> {
         .collect()
 }
 
-/// A key that can be used, if nobody holds its private half.
+/// A usable public key without a private half.
 fn rsa_key() -> Value {
     json!({"kty": "RSA", "use": "sig", "alg": "RS256", "kid": "k1", "e": "AQAB",
         "n": URL_SAFE_NO_PAD.encode(odd(256))})
@@ -1116,7 +1116,7 @@ const BOOLEANS: [(&str, &str); 4] = [
     ("/providers/0/requireExpiration", "providers[0].requireExpiration"),
     ("/providers/0/forwardOriginalToken", "providers[0].forwardOriginalToken"),
 ];
-/// With a value below the least that is taken, and what is said of it.
+/// A value below the minimum, and the expected message.
 type DurationBound = (&'static str, &'static str);
 const DURATIONS: [(&str, &str, Option<DurationBound>); 7] = [
     ("/jwksWaitTimeout", "jwksWaitTimeout", Some(("0s", "must be at least 1 ms"))),

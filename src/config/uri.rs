@@ -1,4 +1,4 @@
-//! A `jwksUri`, taken apart into what a dispatched call needs.
+//! Parses a `jwksUri` into the parts that a dispatched call needs.
 
 use crate::grammar::{is_host, split_port};
 
@@ -54,7 +54,7 @@ impl HttpUri {
     }
 }
 
-/// A port is a number that is not zero. `parse` takes a sign as well.
+/// A port is a non-zero number of digits only; `parse` alone would accept a sign.
 fn port_number(port: &str) -> Option<u16> {
     let number = port.bytes().all(|byte| byte.is_ascii_digit()).then_some(port)?;
     number.parse().ok().filter(|port| *port != 0)

@@ -1,4 +1,4 @@
-//! The JWT Claims Set (RFC 7519 §4) and how claims are named in the configuration.
+//! The JWT Claims Set (RFC 7519 §4), and the names of claims in the configuration.
 
 use super::json;
 use crate::reason::Reason;
@@ -37,13 +37,13 @@ impl Claims {
         self.members.get("iss").and_then(Value::as_str)
     }
 
-    /// Whether it says which key its bearer has to prove possession of (RFC 7800 §3.1): that of a
+    /// Whether it names a key that the bearer must prove possession of (RFC 7800 §3.1): that of a
     /// client certificate (RFC 8705 §3.1) or of DPoP (RFC 9449 §6), for example.
     pub(crate) fn is_bound(&self) -> bool {
         self.members.contains_key("cnf")
     }
 
-    /// Whether `aud` holds one of `audiences`, compared as RFC 7519 §4.1.3 says: exactly.
+    /// Whether `aud` holds one of `audiences`, compared exactly (RFC 7519 §4.1.3).
     pub(crate) fn is_for_any_of(&self, audiences: &[String]) -> bool {
         let wanted = |aud: &str| audiences.iter().any(|audience| audience == aud);
         match self.members.get("aud") {
@@ -75,7 +75,7 @@ impl Claims {
             let first = self.members.get(steps.next()?)?;
             steps.try_fold(first, |value, step| match value {
                 Value::Object(members) => members.get(step),
-                // RFC 6901 §4: array indices only in the pointer form, without leading zeros.
+                // Only a JSON Pointer has array indices, without leading zeros (RFC 6901 §4).
                 Value::Array(items) if name.is_pointer() => items.get(array_index(step)?),
                 _ => None,
             })
@@ -83,8 +83,8 @@ impl Claims {
     }
 }
 
-/// A claim as the configuration names it: a top-level claim of exactly that name, else a path
-/// whose steps are parted by dots, or by slashes when it begins with one (RFC 6901).
+/// The name of a claim in the configuration: a top-level claim of exactly that name, else a path
+/// with steps separated by dots, or by slashes if it begins with one (RFC 6901).
 #[derive(Clone, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct ClaimName {
     text: String,
@@ -102,7 +102,7 @@ impl ClaimName {
         Self { text: text.to_owned(), steps }
     }
 
-    /// The name as it was written.
+    /// The name as configured.
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.text
@@ -123,7 +123,7 @@ fn timestamp(value: &Value) -> Option<Timestamp> {
 }
 
 fn size_of_members(members: &Map<String, Value>) -> usize {
-    // A map keeps its members in nodes of eleven, which are half empty at worst.
+    // A map keeps its members in nodes of eleven, at worst half empty.
     let nodes = members.len().div_ceil(NODE_FILL).saturating_mul(NODE_BYTES);
     members.iter().fold(nodes, |sum, (name, value)| {
         sum.saturating_add(name.len()).saturating_add(size_of_content(value))

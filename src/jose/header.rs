@@ -1,4 +1,4 @@
-//! The JOSE header (RFC 7515 §4): only what decides how a token is verified.
+//! The JOSE header (RFC 7515 §4): only what affects verification.
 
 use super::json;
 use crate::reason::Reason;
@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// The members of a JOSE header that the filter acts on.
 ///
-/// `jwk`, `jku`, `x5u` and `x5c` are not among them: a token never says which key to trust.
+/// `jwk`, `jku`, `x5u` and `x5c` are not among them: a token never chooses the key to trust.
 #[derive(Clone, PartialEq)]
 pub(crate) struct Header {
     pub(crate) kid: Option<String>,
@@ -14,7 +14,7 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// Reads a decoded header; anything but plain RS256 is refused here.
+    /// Parses a decoded header; refuses anything but plain RS256.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Reason> {
         let mut members = json::parse_object(bytes).map_err(|_| Reason::TokenMalformed)?;
 
@@ -23,8 +23,8 @@ impl Header {
             Some(Value::String(_)) => return Err(Reason::AlgNotAllowed),
             _ => return Err(Reason::TokenMalformed),
         }
-        // RFC 7515 §4.1.11: an extension that is not understood makes the token invalid, and none
-        // is understood here.
+        // RFC 7515 §4.1.11: an extension that is not understood makes the token invalid. The filter
+        // understands none.
         if members.contains_key("crit") {
             return Err(Reason::CritUnsupported);
         }

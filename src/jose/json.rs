@@ -1,24 +1,23 @@
-//! JSON, read strictly: no duplicate members, bounded depth, nothing after the value.
+//! Strict JSON: no duplicate members, bounded depth, nothing after the value.
 
 use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use std::cell::Cell;
 use std::fmt;
 
-/// The most levels of arrays and objects that are read, the outermost one included.
+/// The most levels of arrays and objects, including the outermost.
 pub(crate) const MAX_DEPTH: usize = 32;
-/// The most values that an object of a token may be made of: each takes many times the two bytes that
-/// it is written in.
+/// The most values in one object of a token: each takes many times the two bytes of its text.
 const MAX_VALUES: usize = 4096;
 
-/// Reads one JSON object out of a token: one that holds no more values than anybody has use for.
+/// Parses a JSON object of a token, with at most [`MAX_VALUES`] values.
 ///
-/// RFC 7515 §4 and RFC 7519 §4 let a parser choose between refusing duplicate member names and
-/// taking the last one; two readers that choose differently see two tokens, so they are refused.
+/// RFC 7515 §4 and RFC 7519 §4 let a parser refuse duplicate member names or take the last one. Two
+/// parsers that choose differently see two tokens, so this one refuses them.
 ///
 /// # Errors
 ///
-/// Whatever is not exactly one object; the message names line and column.
+/// If the text is not exactly one such object; the message names line and column.
 pub(crate) fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, serde_json::Error> {
     match parse_within(bytes, MAX_VALUES)? {
         Value::Object(members) => Ok(members),
@@ -26,7 +25,7 @@ pub(crate) fn parse_object(bytes: &[u8]) -> Result<Map<String, Value>, serde_jso
     }
 }
 
-/// Reads one JSON value as strictly as [`parse_object`].
+/// Parses any JSON value as strictly as [`parse_object`], with any number of values.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Value, serde_json::Error> {
     parse_within(bytes, usize::MAX)
 }
@@ -166,7 +165,7 @@ mod tests {
     #[test]
     fn the_number_of_values_in_a_token_is_bounded() {
         let object = |zeros: usize| format!(r#"{{"a":[0{}]}}"#, ",0".repeat(zeros - 1));
-        // The object and the array are values, too.
+        // The object and the array count as values.
         let most = MAX_VALUES - 2;
 
         assert!(parse_object(object(most).as_bytes()).is_ok());

@@ -1,4 +1,4 @@
-//! JWK Sets (RFC 7517): from JSON to the keys that may verify RS256 signatures.
+//! JWK Sets (RFC 7517): from JSON to keys that can verify RS256 signatures.
 
 use super::json;
 use super::public_key::PublicKey;
@@ -12,12 +12,12 @@ use std::fmt;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::rc::Rc;
 
-/// The largest JWK Set document that is read, in bytes.
+/// The largest JWK Set document that is accepted, in bytes.
 pub const MAX_JWKS_BYTES: usize = 1024 * 1024;
 /// The most keys that one JWK Set may hold, usable or not.
 pub(crate) const MAX_KEYS: usize = 1024;
 
-/// An RSA public key that may verify RS256 signatures; a copy is the same key.
+/// An RSA public key that can verify RS256 signatures. Clones share one verifier.
 #[derive(Clone)]
 pub struct VerifyingKey(Rc<Parts>);
 
@@ -27,12 +27,12 @@ struct Parts {
     fingerprint: u64,
     kid_fingerprint: Option<u64>,
     public_key: PublicKey,
-    /// Made at the first check: what it computes from the key alone is not computed again.
+    /// Created at the first check, and kept: it holds what it computed from the key.
     verifier: OnceCell<Option<Verifier>>,
 }
 
 impl VerifyingKey {
-    /// Reads one JWK, or says why it cannot be used.
+    /// Parses a JWK, or returns why it cannot be used.
     pub(crate) fn parse(jwk: &Value) -> Result<Self, &'static str> {
         let Value::Object(members) = jwk else { return Err("it is not a JSON object") };
         let text = |name: &str| members.get(name).and_then(Value::as_str);
@@ -61,7 +61,7 @@ impl VerifyingKey {
         Self::new(kid, text("n").unwrap_or_default(), text("e").unwrap_or_default())
     }
 
-    /// Takes modulus and exponent as Base64urlUInt (RFC 7518 §6.3.1).
+    /// Creates a key from modulus and exponent as Base64urlUInt (RFC 7518 §6.3.1).
     pub(crate) fn new(kid: Option<String>, n: &str, e: &str) -> Result<Self, &'static str> {
         let public_key = PublicKey::from_base64url(n, e)?;
         let thumbprint = public_key.thumbprint();
@@ -74,12 +74,12 @@ impl VerifyingKey {
         Ok(Self(Rc::new(parts)))
     }
 
-    /// Tells this key under this `kid` from others, short of collisions: for what need not be sure.
+    /// A hash of the key and its `kid`, for uses that tolerate collisions.
     pub(crate) fn fingerprint(&self) -> u64 {
         self.0.fingerprint
     }
 
-    /// Stands for the key's `kid`, if it has one, short of collisions: for what need not be sure.
+    /// A hash of the key's `kid`, if it has one, for uses that tolerate collisions.
     pub(crate) fn kid_fingerprint(&self) -> Option<u64> {
         self.0.kid_fingerprint
     }
@@ -90,7 +90,7 @@ impl VerifyingKey {
         self.0.kid.as_deref()
     }
 
-    /// The SHA-256 thumbprint (RFC 7638), base64url: what makes a key this key.
+    /// The SHA-256 thumbprint (RFC 7638), base64url: the identity of the key.
     #[must_use]
     pub fn thumbprint(&self) -> &str {
         &self.0.thumbprint
@@ -108,7 +108,7 @@ impl VerifyingKey {
     }
 
     /// Whether this key made `signature` over `signed`. A key is used with one `crypto` only, that
-    /// of the engine which it belongs to.
+    /// of its engine.
     pub(super) fn verifies(&self, signed: &[u8], signature: &Vec<u8>, crypto: Crypto) -> bool {
         let verifier = self.0.verifier.get_or_init(|| crypto.verifier(&self.0.public_key));
         verifier.as_ref().is_some_and(|verifier| verifier.verifies(signed, signature))
@@ -124,7 +124,7 @@ impl fmt::Debug for VerifyingKey {
     }
 }
 
-/// The usable keys of a JWK Set, and which of the others were passed over.
+/// The usable keys of a JWK Set, and the skipped ones.
 #[derive(Clone, Debug)]
 pub(crate) struct KeySet {
     pub(crate) keys: Vec<VerifyingKey>,
@@ -132,18 +132,18 @@ pub(crate) struct KeySet {
 }
 
 impl KeySet {
-    /// Reads a JWK Set document. A key that cannot be used is skipped, as RFC 7517 §5 asks.
+    /// Parses a JWK Set document. Skips keys that it cannot use, as RFC 7517 §5 asks.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, JwkSetError> {
         if bytes.len() > MAX_JWKS_BYTES {
             return Err(JwkSetError::TooLarge { bytes: bytes.len() });
         }
-        /// What of it is read at once: two that were called the same would be an error.
+        /// The part that is parsed first. Serde refuses a second `keys`.
         #[derive(Deserialize)]
         struct Document<'a> {
             #[serde(borrow)]
             keys: Vec<&'a RawValue>,
         }
-        // Serde takes an array for a structure, too.
+        // Serde would accept an array for a structure.
         if bytes.trim_ascii_start().first().is_some_and(|first| *first == b'[') {
             return Err(JwkSetError::NotAJwkSet);
         }
@@ -159,7 +159,7 @@ impl KeySet {
         Self::collect(keys)
     }
 
-    /// Reads a JWK Set that is JSON already.
+    /// Reads a parsed JWK Set.
     pub(crate) fn from_json(document: &Value) -> Result<Self, JwkSetError> {
         let Some(Value::Array(jwks)) = document.get("keys") else {
             return Err(JwkSetError::NotAJwkSet);
@@ -190,13 +190,13 @@ impl KeySet {
     }
 }
 
-/// The key, or its `kid` and why it is no use.
+/// The key, or its `kid` and why it cannot be used.
 fn read(jwk: &Value) -> Result<VerifyingKey, (Option<String>, Unfit)> {
     let kid = || jwk.get("kid").and_then(Value::as_str).map(str::to_owned);
     VerifyingKey::parse(jwk).map_err(|why| (kid(), why.into()))
 }
 
-/// The `kid` of a key of which something else cannot be read.
+/// The `kid` of a key that strict parsing refused.
 fn kid_of_unreadable(jwk: &RawValue) -> Option<String> {
     #[derive(Deserialize)]
     struct Named {
@@ -205,12 +205,12 @@ fn kid_of_unreadable(jwk: &RawValue) -> Option<String> {
     serde_json::from_slice(jwk.get().as_bytes()).ok().map(|Named { kid }| kid)
 }
 
-/// As much of a `kid` as is fit for a log: issuers may make them as long as they like.
+/// A `kid` shortened for logs: issuers may make them as long as they like.
 pub(crate) fn shown_kid(kid: &str) -> String {
     kid.chars().take(SHOWN_KID_CHARS).collect()
 }
 
-/// Stands for a `kid`, short of collisions: for what need not be sure.
+/// A hash of a `kid`, for uses that tolerate collisions.
 pub(crate) fn kid_fingerprint(kid: &str) -> u64 {
     let mut hasher = DefaultHasher::new();
     kid.hash(&mut hasher);
@@ -226,12 +226,12 @@ pub struct SkippedKey {
     reason: Unfit,
 }
 
-/// Why a key is no use.
+/// Why a key cannot be used.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 enum Unfit {
-    /// It is for something else, or too weak, or too large.
+    /// It is for another purpose, too weak or too large.
     Unusable(&'static str),
-    /// What is wrong with it, and where, from where it begins.
+    /// The error, with its position counted from the beginning of the key.
     Unreadable { problem: String },
 }
 
@@ -248,14 +248,14 @@ impl From<serde_json::Error> for Unfit {
 }
 
 impl SkippedKey {
-    /// Tells it from others, wherever in its set it stands, short of collisions.
+    /// A hash of `kid` and reason, whatever its place in the set; collisions are possible.
     pub(crate) fn fingerprint(&self) -> u64 {
         let mut hasher = DefaultHasher::new();
         (&self.kid, &self.reason).hash(&mut hasher);
         hasher.finish()
     }
 
-    /// Whether it is broken, and not just for something else.
+    /// Whether it is broken, and not just for another purpose.
     pub(crate) fn is_unreadable(&self) -> bool {
         matches!(self.reason, Unfit::Unreadable { .. })
     }
@@ -276,7 +276,7 @@ impl fmt::Display for SkippedKey {
     }
 }
 
-/// Some of them, as a log shows them.
+/// Displays the first few skipped keys.
 pub(crate) struct Shown<'a>(pub(crate) &'a [SkippedKey]);
 
 impl fmt::Display for Shown<'_> {
@@ -288,32 +288,32 @@ impl fmt::Display for Shown<'_> {
     }
 }
 
-/// Why a document gives no keys.
+/// Why a document yields no keys.
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum JwkSetError {
     /// A JWK Set, but none of its keys can verify RS256 signatures.
     NoUsableKey {
-        /// Why not, key by key; empty for a set without keys.
+        /// The reason for each key; empty for a set without keys.
         skipped: Vec<SkippedKey>,
     },
-    /// JSON, but without an array `keys`, or with more than one.
+    /// JSON, but without an array `keys`, or with two of them.
     NotAJwkSet,
     /// Not JSON.
     NotJson {
-        /// Where reading stopped, from 1.
+        /// Where parsing stopped, from 1.
         line: usize,
-        /// Where reading stopped, from 1; 0 when the line is empty.
+        /// Where parsing stopped, from 1; 0 if the line is empty.
         column: usize,
     },
-    /// Larger than is read.
+    /// Larger than [`MAX_JWKS_BYTES`].
     TooLarge {
-        /// The size that was announced or received.
+        /// The size of the document.
         bytes: usize,
     },
-    /// More keys than are taken.
+    /// More keys than are accepted.
     TooManyKeys {
-        /// How many there are.
+        /// The number of keys.
         keys: usize,
     },
 }

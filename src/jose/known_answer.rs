@@ -1,4 +1,4 @@
-//! Whether the host's crypto can be relied on: it is asked what is known already.
+//! Tests the host's crypto with known answers before relying on it.
 
 use super::public_key::PublicKey;
 use super::rs256::{Crypto, Verifier};
@@ -14,7 +14,7 @@ impl Crypto {
     }
 }
 
-/// Whether this accepts the example of RFC 7515 appendix A.2, and refuses it after a change and over
+/// Whether this accepts the example of RFC 7515 appendix A.2, and refuses a changed signature and
 /// another text.
 fn is_given_by(crypto: Crypto) -> bool {
     let verifier = PublicKey::from_base64url(N, E).ok().and_then(|key| crypto.verifier(&key));

@@ -1,7 +1,7 @@
 //! JOSE: from the bytes of a token and of a JWK Set to a verified token.
 //!
-//! Everything here is pure. A `Token` is what a client claims; a `VerifiedToken` can only be
-//! made by checking a signature, so code that takes one needs no check of its own.
+//! Everything here is pure. A `Token` is what a client claims. Only a signature check makes a
+//! `VerifiedToken`, so code that takes one needs no check of its own.
 
 mod claims;
 mod header;
@@ -26,10 +26,10 @@ use header::Header;
 use std::fmt;
 use std::ops::Range;
 
-/// A well-formed JWS in compact serialization (RFC 7515 §7.1) that nobody has vouched for yet.
+/// A well-formed JWS in compact serialization (RFC 7515 §7.1), not verified yet.
 pub(crate) struct Token {
     text: String,
-    /// Where the payload stands in the text; its end is the end of what was signed.
+    /// Where the payload is in the text. The signed part ends with it.
     payload: Range<usize>,
     signature: Vec<u8>,
     header: Header,
@@ -37,8 +37,8 @@ pub(crate) struct Token {
 }
 
 impl Token {
-    /// Takes a token apart: three parts, each canonical base64url without padding, the first two
-    /// of them JSON objects.
+    /// Parses a token: three parts, each canonical base64url without padding, the first two of them
+    /// JSON objects.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, Reason> {
         let text = str::from_utf8(bytes).map_err(|_| Reason::TokenMalformed)?;
         let (signed, signature) = text.rsplit_once('.').ok_or(Reason::TokenMalformed)?;
@@ -53,12 +53,12 @@ impl Token {
         })
     }
 
-    /// The token as it came.
+    /// The token as the client sent it.
     pub(crate) fn as_text(&self) -> &str {
         &self.text
     }
 
-    /// The token as it came: a small part of what it is when it is taken apart.
+    /// The token as the client sent it, which is much smaller than the parsed one.
     pub(crate) fn into_text(self) -> String {
         self.text
     }
@@ -75,10 +75,9 @@ impl Token {
         &self.claims
     }
 
-    /// Checks the signature against each key in turn, until one fits; the token comes back when
-    /// none does.
+    /// Checks the signature with each key in turn, until one fits; returns the token if none does.
     ///
-    /// `attempted` is called once for each check, which is by far the dearest step of all.
+    /// Calls `attempted` once for each check, which is by far the most expensive step.
     pub(crate) fn verify<'k>(
         self,
         keys: impl Iterator<Item = &'k VerifyingKey>,
@@ -103,14 +102,13 @@ impl fmt::Debug for Token {
     }
 }
 
-/// What came of checking a signature.
+/// The result of checking a signature.
 pub(crate) enum Verification {
     Failed(Token),
     Verified(VerifiedToken),
 }
 
-/// Proof that a key signed the token; the claims it holds are the issuer's for as long as the key
-/// is trusted.
+/// Proof that a key signed the token. The claims are the issuer's as long as the key is trusted.
 pub(crate) struct VerifiedToken {
     token: Token,
     key: VerifyingKey,
@@ -129,7 +127,7 @@ impl VerifiedToken {
         &self.token.claims
     }
 
-    /// The payload as it stands in the token: base64url without padding.
+    /// The payload as the token holds it: base64url without padding.
     pub(crate) fn payload_segment(&self) -> &str {
         self.token.text.get(self.token.payload.clone()).unwrap_or_default()
     }
@@ -141,7 +139,7 @@ impl VerifiedToken {
     }
 }
 
-/// Decodes canonical base64url without padding (RFC 7515 §2); nothing is never a part of a token.
+/// Decodes canonical base64url without padding (RFC 7515 §2). No part of a token is empty.
 fn decode(part: &str) -> Result<Vec<u8>, Reason> {
     match URL_SAFE_NO_PAD.decode(part) {
         Ok(bytes) if !bytes.is_empty() => Ok(bytes),

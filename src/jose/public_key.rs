@@ -1,4 +1,4 @@
-//! An RSA public key, short of any way to check signatures with it.
+//! An RSA public key: checked numbers and their encodings.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -8,17 +8,17 @@ use pkcs1::der::asn1::BitStringRef;
 use sha2::{Digest as _, Sha256};
 use spki::SubjectPublicKeyInfo;
 
-/// Modulus and exponent of a key that RS256 may be used with.
+/// The modulus and exponent of a key that RS256 allows.
 #[derive(Clone, Debug)]
 pub struct PublicKey {
-    /// Big-endian, without leading zero octets, like the exponent.
+    /// Big-endian, without leading zero octets; so is the exponent.
     modulus: Vec<u8>,
     exponent: Vec<u8>,
 }
 
 impl PublicKey {
-    /// Checks the numbers as RFC 7518 §3.3 and NIST SP 800-56B ask: a modulus of 2048 bits or more, an
-    /// odd exponent above 1. Upper bounds keep one verification cheap.
+    /// Requires what RFC 7518 §3.3 and NIST SP 800-56B do: a modulus of 2048 bits or more, and an
+    /// odd exponent above 1. Upper bounds keep a signature check cheap.
     pub(super) fn new(modulus: &[u8], exponent: &[u8]) -> Result<Self, &'static str> {
         let (modulus, exponent) = (without_zeros(modulus), without_zeros(exponent));
         match bits(modulus) {
@@ -35,7 +35,7 @@ impl PublicKey {
         Ok(Self { modulus: modulus.to_vec(), exponent: exponent.to_vec() })
     }
 
-    /// Reads modulus and exponent as Base64urlUInt (RFC 7518 §6.3.1).
+    /// Decodes modulus and exponent from Base64urlUInt (RFC 7518 §6.3.1).
     pub(super) fn from_base64url(n: &str, e: &str) -> Result<Self, &'static str> {
         let n = decode(n).ok_or("n is not base64url without padding")?;
         let e = decode(e).ok_or("e is not base64url without padding")?;
@@ -66,8 +66,8 @@ impl PublicKey {
         URL_SAFE_NO_PAD.encode(Sha256::digest(members))
     }
 
-    /// DER of the key's SubjectPublicKeyInfo (RFC 5280 §4.1), as libraries take keys; absent only if
-    /// the encoder refuses it.
+    /// The DER of the key's SubjectPublicKeyInfo (RFC 5280 §4.1), which crypto libraries take;
+    /// `None` only if the encoder fails.
     #[must_use]
     pub fn subject_public_key_info(&self) -> Option<Vec<u8>> {
         let key = pkcs1::RsaPublicKey {
@@ -83,7 +83,7 @@ impl PublicKey {
     }
 }
 
-/// Nothing is not a number (RFC 7518 §2).
+/// An empty string is not a number (RFC 7518 §2).
 fn decode(number: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(number).ok().filter(|octets| !octets.is_empty())
 }
@@ -105,7 +105,7 @@ fn is_odd(octets: &[u8]) -> bool {
 
 /// The smallest modulus that RS256 may be used with (RFC 7518 §3.3).
 const MIN_MODULUS_BITS: u32 = 2048;
-/// The largest modulus that is taken, so that one check has a bounded cost.
+/// The largest modulus that is accepted: it bounds the cost of a signature check.
 const MAX_MODULUS_BITS: u32 = 8192;
 const MAX_EXPONENT_BITS: u32 = 32;
 

@@ -1,9 +1,9 @@
 //! RS256: RSASSA-PKCS1-v1_5 using SHA-256 (RFC 7518 §3.3).
 //!
-//! Whatever checks a signature does so behind `jsonwebtoken`'s trait for it, which no other file knows.
-//! The crate is built without its own back ends: each of them brings algorithms, randomness and clocks
-//! that the filter must not have. None is installed for the process, either: the engine says which one
-//! checks, and keys hold on to it.
+//! All signature checks go through `jsonwebtoken`'s trait, which only this file uses. The crate is
+//! built without back ends, since each brings algorithms, randomness and clocks that the filter
+//! must not have. No back end is installed for the process either: the engine chooses one, and keys
+//! keep it.
 
 use super::public_key::PublicKey;
 use jsonwebtoken::Algorithm;
@@ -13,10 +13,10 @@ use rsa::pkcs1v15::{Signature, VerifyingKey};
 use rsa::{BoxedUint, RsaPublicKey};
 use sha2::Sha256;
 
-/// What checks signatures.
+/// The back end that checks signatures.
 #[derive(Clone, Copy, Debug)]
 pub enum Crypto {
-    /// The host: makes a verifier of a key, unless it cannot take the key.
+    /// The host. The function makes a verifier for a key, unless the host cannot use the key.
     Host(fn(&PublicKey) -> Option<Verifier>),
     /// The crate `rsa`, in the module itself.
     Module,
@@ -35,8 +35,7 @@ impl Crypto {
 pub struct Verifier(Box<dyn JwtVerifier>);
 
 impl Verifier {
-    /// Checks with a function, which tells whether the key made a signature over what was signed: its
-    /// arguments are the latter and the former.
+    /// Checks with `verifies(signed, signature)`, which returns whether the key made the signature.
     #[must_use]
     pub fn from_fn(verifies: impl Fn(&[u8], &[u8]) -> bool + 'static) -> Self {
         Self(Box::new(Check(verifies)))

@@ -1,17 +1,17 @@
-//! Signature checks by the host: Envoy's foreign function `verify_signature`, which is BoringSSL
+//! Signature checks by the host: Envoy's foreign function `verify_signature`, which uses BoringSSL
 //! (source/extensions/common/wasm/foreign.cc and ext/verify_signature.proto).
 
 use super::abi;
 use crate::jose::{Crypto, PublicKey, Verifier};
 use log::error;
 
-/// The host's crypto if it offers any that gives the known answers, otherwise the module's.
+/// The host's crypto if it gives the known answers, otherwise the module's.
 pub(super) fn probe() -> Crypto {
     Crypto::of_host(|key| {
         let key = HostKey::new(key)?;
         Some(Verifier::from_fn(move |signed, signature| {
             key.verifies(signed, signature).unwrap_or_else(|status| {
-                // It did when it was probed.
+                // It worked when it was probed.
                 error!("mesh-jwt: the host does not check a signature: status {status}");
                 false
             })
@@ -19,9 +19,9 @@ pub(super) fn probe() -> Crypto {
     })
 }
 
-/// A key as the host takes it.
+/// A key in the host's format.
 struct HostKey {
-    /// What every request for this key begins with.
+    /// The beginning of every request for this key.
     request: Vec<u8>,
 }
 
@@ -34,21 +34,21 @@ impl HostKey {
         Some(Self { request })
     }
 
-    /// Whether the host finds that this key made `signature` over `signed`, or the status of the
-    /// call.
+    /// Whether this key made `signature` over `signed`, according to the host; or the status of a
+    /// failed call.
     fn verifies(&self, signed: &[u8], signature: &[u8]) -> Result<bool, u32> {
         let len = self.request.len().saturating_add(signature.len()).saturating_add(signed.len());
         let mut request = Vec::with_capacity(len.saturating_add(FRAMING));
         request.extend_from_slice(&self.request);
         push_field(&mut request, SIGNATURE, signature);
         push_field(&mut request, TEXT, signed);
-        // The call succeeds for a bad signature too: only what it returns counts.
+        // The call succeeds even for a bad signature: only its result counts.
         let answer = abi::call_foreign_function("verify_signature", &request)?;
         Ok(answer.starts_with(&IS_GOOD))
     }
 }
 
-/// Adds a field with a length, as Protocol Buffers encode it.
+/// Adds a length-delimited Protocol Buffers field.
 fn push_field(message: &mut Vec<u8>, field: u8, content: &[u8]) {
     message.push(field);
     let mut len = content.len();
@@ -65,7 +65,7 @@ const HASH_FUNCTION: u8 = 1 << 3 | 2;
 const PUBLIC_KEY: u8 = 2 << 3 | 2;
 const SIGNATURE: u8 = 3 << 3 | 2;
 const TEXT: u8 = 4 << 3 | 2;
-/// What tags and lengths of signature and text take at most.
+/// The most that tags and lengths of signature and text take.
 const FRAMING: usize = 12;
-/// How a `VerifySignatureResult` begins whose `result` is true.
+/// The beginning of a `VerifySignatureResult` with a true `result`.
 const IS_GOOD: [u8; 2] = [1 << 3, 1];

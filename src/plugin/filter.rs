@@ -1,4 +1,4 @@
-//! The driver in the proxy, as the contexts of the SDK use it.
+//! The driver in the proxy, for the SDK's contexts.
 
 use super::headers::Headers;
 use super::proxy::Proxy;
@@ -31,7 +31,7 @@ impl Filter {
             HostCrypto::Auto => crypto::probe(),
             HostCrypto::Off => Crypto::Module,
         };
-        // Workers start at the same moment; each is to choose moments of its own.
+        // Workers start at the same moment, so each needs its own seed.
         Self { driver: Driver::new(config, crypto, host::seed(now), &mut proxy, now), proxy }
     }
 
@@ -48,18 +48,18 @@ impl Filter {
         disposition
     }
 
-    /// Carries out a verdict on the selected stream, whose head is still held.
+    /// Carries out a verdict on the selected stream, whose head the host still holds.
     pub(super) fn carry_out(&self, verdict: &Verdict) -> Action {
         self.proxy.carry_out(verdict)
     }
 
-    /// Whether nothing may go on of a request that was paused.
+    /// Whether a request that was paused is still held.
     pub(super) fn holds(&self, stream: StreamId) -> bool {
         !self.proxy.has_resumed(stream)
     }
 
-    /// Removes from the trailers what only the filter may say, and tokens that nobody has verified;
-    /// tells whether the host let it.
+    /// Removes owned headers and unverified tokens from the trailers; returns whether the host
+    /// allowed it.
     pub(super) fn strip_trailers(&self) -> bool {
         let trailers = Headers::read(MapType::HttpRequestTrailers);
         let Some(head) = trailers.as_ref().and_then(Headers::head) else {

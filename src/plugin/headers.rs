@@ -1,4 +1,4 @@
-//! A header map as the host serialises it.
+//! Header maps in the host's serialised form.
 
 use super::abi;
 use crate::request::RequestHead;
@@ -10,7 +10,7 @@ use proxy_wasm::types::MapType;
 pub(super) struct Headers(Vec<u8>);
 
 impl Headers {
-    /// Reads a map; absent when the host does not hand it over, which is logged.
+    /// Reads a map; logs an error and returns `None` if the host does not hand it over.
     pub(super) fn read(map: MapType) -> Option<Self> {
         abi::header_map(map)
             .inspect_err(|status| {
@@ -20,9 +20,9 @@ impl Headers {
             .map(Self)
     }
 
-    /// The headers; absent when the host does not keep to its format.
+    /// The headers; `None` if the format is wrong.
     pub(super) fn head(&self) -> Option<RequestHead<'_>> {
-        // Envoy hands over an empty map as nothing.
+        // Envoy hands over an empty map as no bytes.
         let (count, rest) = self.0.split_first_chunk().unwrap_or((&[0; 4], &[]));
         let count = usize::try_from(u32::from_le_bytes(*count)).ok()?;
         let (mut lengths, mut texts) = rest.split_at_checked(count.checked_mul(8)?)?;
@@ -38,12 +38,12 @@ impl Headers {
     }
 }
 
-/// Headers as a host reads them.
+/// Serialises headers for the host.
 pub(super) fn serialize<'a>(
     headers: impl ExactSizeIterator<Item = (&'a str, &'a str)> + Clone,
 ) -> Vec<u8> {
     let texts = || headers.clone().flat_map(|(name, value)| [name, value]);
-    // The memory of a module ends at 4 GiB.
+    // A module's memory ends at 4 GiB, so every length fits.
     let number = |number: usize| u32::try_from(number).unwrap_or(u32::MAX).to_le_bytes();
     let mut bytes = number(headers.len()).to_vec();
     texts().for_each(|text| bytes.extend_from_slice(&number(text.len())));

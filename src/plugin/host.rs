@@ -1,4 +1,4 @@
-//! Every host call, as a function that returns a `Result` or has a harmless answer for failure.
+//! Every host call, as a function that returns a `Result`, or a harmless value on failure.
 
 use super::{abi, headers};
 use crate::config::RemoteJwks;
@@ -11,7 +11,7 @@ use proxy_wasm::hostcalls;
 use proxy_wasm::types::{BufferType, MapType, MetricType};
 use std::time::Duration;
 
-/// What the host logs, if it says so.
+/// The host's log level, unless it withholds it.
 pub(super) fn log_level() -> Option<LevelFilter> {
     match abi::log_level() {
         Ok(0 | 1) => Some(LevelFilter::Debug),
@@ -23,17 +23,17 @@ pub(super) fn log_level() -> Option<LevelFilter> {
     }
 }
 
-/// The time; the end of time if the host has none, so that every token has expired.
+/// The time; the end of time if the host has none, so that every token counts as expired.
 pub(super) fn now() -> Timestamp {
     abi::current_time().map_or(Timestamp::MAX, Timestamp::from_nanos)
 }
 
-/// A number that no other VM has; where the host offers no chance, the moment has to do.
+/// A number that differs in each VM: random, or else the current time.
 pub(super) fn seed(now: Timestamp) -> u64 {
     abi::random().unwrap_or_else(|_| now.as_nanos())
 }
 
-/// Wakes the root context after `delay`, and then again and again.
+/// Wakes the root context after `delay`, and then periodically.
 pub(super) fn set_timer(delay: Duration) {
     let millis = u32::try_from(delay.as_millis()).unwrap_or(u32::MAX);
     if let Err(status) = abi::set_tick_period(millis) {
@@ -52,7 +52,7 @@ pub(super) fn apply(map: MapType, edits: &[HeaderEdit]) -> Result<(), u32> {
     })
 }
 
-/// Makes later stream calls act on this stream; an error when it is gone.
+/// Makes later stream calls act on this stream; fails if it has ended.
 pub(super) fn select_stream(stream: u32) -> Result<(), u32> {
     abi::select_context(stream)
 }
@@ -67,17 +67,17 @@ pub(super) fn send(reply: &LocalReply) -> Result<(), u32> {
     abi::send_local_response(reply.status.into(), &headers, reply.body.as_bytes())
 }
 
-/// Ends a request without an answer.
+/// Ends a request without a response.
 pub(super) fn cut_off() -> Result<(), u32> {
     abi::close_request()
 }
 
-/// Leaves a word for access logs: `%FILTER_STATE(wasm.<name>:PLAIN)%`.
+/// Sets a value for access logs: `%FILTER_STATE(wasm.<name>:PLAIN)%`.
 pub(super) fn set_filter_state(name: &str, value: &str) -> Result<(), u32> {
     abi::set_property(name, value.as_bytes())
 }
 
-/// Sends a GET request to the JWKS endpoint; the token comes back with the response.
+/// Sends a GET request to the JWKS endpoint; returns the token that comes with the response.
 pub(super) fn dispatch(jwks: &RemoteJwks) -> Result<u32, FetchError> {
     let headers = vec![
         (":method", "GET"),
@@ -93,28 +93,28 @@ pub(super) fn dispatch(jwks: &RemoteJwks) -> Result<u32, FetchError> {
     })
 }
 
-/// A call that cannot be made.
+/// Attempts a call that cannot be made.
 pub(super) fn call_nobody() -> Result<u32, u32> {
     call("", Vec::new(), Duration::ZERO)
 }
 
-/// By the SDK, whose dispatcher has to know the token.
+/// Calls through the SDK, whose dispatcher must know the token.
 fn call(cluster: &str, headers: Vec<(&str, &str)>, timeout: Duration) -> Result<u32, u32> {
     let call = hostcalls::dispatch_http_call(cluster, headers, None, Vec::new(), timeout);
     call.map_err(|status| status as u32)
 }
 
-/// What the VMs of this proxy share under `key`, and the version to replace.
+/// What the VMs of this proxy share under `key`, and its version.
 pub(super) fn shared_data(key: &str) -> (Option<Vec<u8>>, u32) {
     match abi::shared_data(key) {
-        // The host takes zero for "whatever stands there". A version that nothing has makes it
-        // write only if nothing stands there.
+        // The host takes zero to mean any version. With a version that nothing has, it writes only
+        // if the entry is absent.
         Ok((_, 0)) | Err(_) => (None, u32::MAX),
         Ok((bytes, version)) => (Some(bytes), version),
     }
 }
 
-/// Replaces that version of it.
+/// Replaces that version with compare-and-swap.
 pub(super) fn set_shared_data(key: &str, bytes: &[u8], version: u32) -> Written {
     match abi::set_shared_data(key, bytes, version) {
         Ok(()) => Written::Done,

@@ -1,4 +1,4 @@
-//! Log lines, which the host writes; those that it refuses are lost, and nothing else is.
+//! Sends log lines to the host. A line that the host refuses is lost, without further effect.
 
 use super::abi;
 use log::{Level, LevelFilter, Log, Metadata, Record};
@@ -7,9 +7,9 @@ use std::panic;
 
 struct Logger;
 
-/// Has the log macros and panics tell the host.
+/// Directs the log macros and panics to the host.
 pub(super) fn install() {
-    // It is refused where one is installed already, which would be this one.
+    // It fails if a logger is installed already, which would be this one.
     if log::set_logger(&Logger).is_ok() {
         log::set_max_level(LevelFilter::Debug);
         panic::set_hook(Box::new(|panic| abi::log(LogLevel::Critical, &panic.to_string())));

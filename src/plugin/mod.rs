@@ -1,8 +1,8 @@
-//! The adapter between proxy-wasm and the engine; the only place that knows the host.
+//! The adapter between proxy-wasm and the driver; the only place that knows the host.
 //!
 //! A root context, one per worker thread and configuration, owns the driver. Only it dispatches
-//! calls, because the host drops the response to a call of a stream that is gone. Streams share
-//! the filter with it, and wake it with a timer when there is something to do.
+//! calls, because the host drops the response to a call of a stream that has ended. Streams share
+//! the filter with it, and wake it with a timer when there is work.
 
 mod abi;
 mod crypto;

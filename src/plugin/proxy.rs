@@ -15,16 +15,16 @@ use log::{debug, error, info, warn};
 use proxy_wasm::types::{Action, MapType};
 use std::time::Duration;
 
-/// What the filter does in the proxy, and what it has to remember of it.
+/// The driver's access to the proxy, and the state it needs for that.
 pub(super) struct Proxy {
     stats: Stats,
     names: PerProvider<String>,
-    /// Whether access logs are told what became of requests.
+    /// Whether the host lets the filter write verdicts to access logs.
     sets_filter_state: bool,
-    /// Whether there is data that the VMs of the proxy share.
+    /// Whether the host offers shared data.
     shares: bool,
-    /// The requests that were paused and then sent on their way, until they are closed: nothing of
-    /// any other paused one may go on.
+    /// The requests that were paused and resumed, until they end. The others that were paused are
+    /// held.
     resumed: SortedMap<StreamId, ()>,
 }
 
@@ -43,7 +43,7 @@ impl Proxy {
         &mut self.stats
     }
 
-    /// Whether a request goes on that was paused.
+    /// Whether a paused request was resumed.
     pub(super) fn has_resumed(&self, stream: StreamId) -> bool {
         self.resumed.get(&stream).is_some()
     }
@@ -52,7 +52,7 @@ impl Proxy {
         self.resumed.remove(&stream);
     }
 
-    /// Carries out a verdict on the selected stream, whose head is still held.
+    /// Carries out a verdict on the selected stream, whose head the host still holds.
     pub(super) fn carry_out(&self, verdict: &Verdict) -> Action {
         self.report_verdict(verdict);
         let edits = match verdict {
@@ -143,7 +143,7 @@ impl Host for Proxy {
     }
 }
 
-/// Edits the head of the selected stream, or refuses the request where the host does not let it.
+/// Edits the head of the selected stream, or refuses the request if the host does not allow it.
 pub(super) fn apply(edits: &[HeaderEdit]) -> Action {
     match host::apply(MapType::HttpRequestHeaders, edits) {
         Ok(()) => Action::Continue,
@@ -155,8 +155,8 @@ pub(super) fn apply(edits: &[HeaderEdit]) -> Action {
     }
 }
 
-/// Answers the selected stream. Where the host refuses that, it ends without an answer: left alone, it
-/// would wait for as long as its client does.
+/// Sends a local reply to the selected stream. If the host refuses, ends the stream: left alone,
+/// the request would wait until its client gives up.
 pub(super) fn send(reply: &LocalReply) {
     if let Err(status) = host::send(reply) {
         error!("mesh-jwt: the host refused a local reply: status {status}");
@@ -166,8 +166,7 @@ pub(super) fn send(reply: &LocalReply) {
     }
 }
 
-/// The reply to a request that the host keeps from the filter: what nobody can check or edit goes
-/// nowhere.
+/// The reply to a request that the filter cannot read or edit: it must not reach the upstream.
 pub(super) fn host_failure() -> LocalReply {
     let body = r#"{"title":"Internal Server Error","status":500}"#.to_owned();
     let headers = vec![("content-type", "application/problem+json".to_owned())];

@@ -11,12 +11,13 @@ use proxy_wasm::types::ContextType;
 #[derive(Default)]
 pub(super) struct Root {
     filter: SharedFilter,
-    /// Otherwise the host withholds it, and each question would be an error in its log.
+    /// Otherwise the host withholds it, and each query would log an error there.
     is_told_log_level: bool,
 }
 
 impl Root {
-    /// No line is to be made that nobody reads, and the level may change while the proxy runs.
+    /// Adopts the host's log level, so that no line is formatted in vain. The level may change
+    /// while the proxy runs.
     fn heed_log_level(&mut self) {
         let level = host::log_level();
         self.is_told_log_level = level.is_some();
@@ -25,7 +26,7 @@ impl Root {
 }
 
 impl RootContext for Root {
-    /// Runs in a throw-away VM as well, so nothing is fetched here: the timer does that.
+    /// Also runs in a throw-away VM, so this fetches nothing: the timer does.
     fn on_configure(&mut self, _size: usize) -> bool {
         self.heed_log_level();
         let config = match configuration() {
@@ -75,7 +76,7 @@ impl Context for Root {
     }
 }
 
-/// The plugin configuration, or why the filter cannot do what it asks for.
+/// The plugin configuration, or why the filter cannot run it.
 fn configuration() -> Result<Config, String> {
     offered(&withheld::needed())?;
     let json = host::plugin_configuration().map_err(|status| {
@@ -89,7 +90,7 @@ fn configuration() -> Result<Config, String> {
     Ok(config)
 }
 
-/// An error that says what to do about functions that are withheld, if there are any.
+/// Fails if functions are withheld; the error says what to do.
 fn offered(withheld: &[&str]) -> Result<(), String> {
     if withheld.is_empty() {
         return Ok(());

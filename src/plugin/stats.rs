@@ -1,4 +1,4 @@
-//! Counters and gauges, by the ids that the host gave them.
+//! Counters and gauges, by the host's ids.
 
 use super::{host, withheld};
 use crate::config::Config;
@@ -21,8 +21,8 @@ pub(super) struct Stats {
 impl Stats {
     pub(super) fn define(config: &Config) -> Self {
         let mut ids = SortedMap::new();
-        // What cannot be told is not defined: it would stay at zero, and each attempt would be an
-        // error in the host's log.
+        // A metric that cannot be updated is not defined: it would stay at zero, and each update
+        // would log an error in the host.
         let (can_count, can_record) = (withheld::can_count(), withheld::can_record());
         let can_tell = |metric: &Metric| if is_recorded(*metric) { can_record } else { can_count };
         for metric in Metric::all(config).filter(can_tell) {
@@ -47,8 +47,8 @@ impl Stats {
         }
     }
 
-    /// Workers share gauges: each adds its own share of the paused requests, while all of them
-    /// hold the same keys.
+    /// Workers share gauges. Each adds its own paused requests, while all of them hold the same
+    /// keys.
     pub(super) fn report_gauges(&mut self, engine: &Engine, now: Timestamp) {
         let paused = engine.paused();
         if paused != self.reported_paused {
@@ -76,7 +76,7 @@ impl Stats {
     }
 }
 
-/// Every other metric is counted up, or up and down.
+/// Whether it is set to a value; all others are incremented or decremented.
 fn is_recorded(metric: Metric) -> bool {
     matches!(metric, Metric::Jwks(_, JwksMetric::Keys))
 }

@@ -17,11 +17,11 @@ pub(super) struct Stream {
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum State {
-    /// Nothing of the request has been seen, or it goes on.
+    /// The request has not begun, or it goes on.
     Open,
-    /// It was paused; the filter knows whether it still is.
+    /// The request was paused; the filter knows whether it still is.
     Paused,
-    /// It was answered.
+    /// The request got a local reply.
     Refused,
 }
 
@@ -30,7 +30,7 @@ impl Stream {
         Self { id: StreamId(context_id), filter, state: State::Open }
     }
 
-    /// Has nobody wait for a verdict on this request any more.
+    /// Withdraws the request if it waits for a verdict.
     fn end_waiting(&self) {
         if self.state == State::Paused
             && let Some(filter) = self.filter.borrow_mut().as_mut()
@@ -39,8 +39,8 @@ impl Stream {
         }
     }
 
-    /// What may happen to the parts of the request that follow its head. Some hosts are configured
-    /// to hand them over although the head was stopped, and to send on both if they are let pass.
+    /// Decides whether the rest of the request may follow its head. Some hosts are configured to
+    /// hand it over although the head was stopped, and would forward both.
     fn follow(&self) -> Action {
         let filter = self.filter.borrow();
         match self.state {
@@ -56,7 +56,7 @@ impl HttpContext for Stream {
         let mut filter = self.filter.borrow_mut();
         self.state = State::Refused;
         let Some(filter) = filter.as_mut() else {
-            // A host that was told that the configuration is refused has no business here.
+            // A host must not send requests after the configuration was refused.
             error!("mesh-jwt: a request came before the configuration");
             proxy::send(&proxy::host_failure());
             return Action::Pause;
@@ -80,7 +80,7 @@ impl HttpContext for Stream {
                 if proxy::apply(&edits) == Action::Continue {
                     self.state = State::Paused;
                 } else {
-                    // It was answered: nobody waits for it any more.
+                    // It got a local reply, and needs no verdict any more.
                     filter.handle_stream_closed(self.id);
                 }
                 Action::Pause
@@ -92,7 +92,7 @@ impl HttpContext for Stream {
         self.follow()
     }
 
-    /// They are handed over once, be the request still paused or not.
+    /// The host hands trailers over once, even while the request is paused.
     fn on_http_request_trailers(&mut self, _count: usize) -> Action {
         let is_stripped =
             || self.filter.borrow().as_ref().is_some_and(|filter| filter.strip_trailers());
@@ -107,7 +107,7 @@ impl HttpContext for Stream {
 
 impl Context for Stream {}
 
-/// The host has done with the request, in whatever way.
+/// The host is done with the request, however it ended.
 impl Drop for Stream {
     fn drop(&mut self) {
         self.end_waiting();

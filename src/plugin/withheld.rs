@@ -1,14 +1,14 @@
-//! Which functions the host withholds, found out before a request needs one.
+//! Finds out which functions the host withholds, before a request needs one.
 //!
-//! Envoy's `capability_restriction_config` puts a stub in the place of a function, which fails with a
-//! status of its own. So each is called once when the root context is configured, where there is no
-//! request that a call could change, and for an id or a name that nothing has.
+//! Envoy's `capability_restriction_config` replaces a function with a stub that fails with its own
+//! status. So the filter calls each function once when the root context is configured, where no
+//! request can be affected, and with ids and names that do not exist.
 
 use super::{abi, host};
 use log::warn;
 use proxy_wasm::types::MapType;
 
-/// Those that the filter cannot do without.
+/// The withheld functions that the filter cannot do without.
 pub(super) fn needed() -> Vec<&'static str> {
     let needed = [
         ("proxy_continue_stream", is_withheld(&abi::continue_request())),
@@ -24,7 +24,7 @@ pub(super) fn needed() -> Vec<&'static str> {
     needed.into_iter().filter_map(|(name, is_withheld)| is_withheld.then_some(name)).collect()
 }
 
-/// Those that it cannot fetch keys without.
+/// The withheld functions that it cannot fetch keys without.
 pub(super) fn needed_to_fetch() -> Vec<&'static str> {
     if is_withheld(&host::call_nobody()) { vec!["proxy_http_call"] } else { Vec::new() }
 }
@@ -37,7 +37,7 @@ pub(super) fn can_record() -> bool {
     can("proxy_record_metric", &abi::record_metric(NO_ID, 0), "there is no gauge of trusted keys")
 }
 
-/// Whether it can be written as well turns out when it is.
+/// Whether it can also be written turns out at the first write.
 pub(super) fn can_share() -> bool {
     can("proxy_get_shared_data", &abi::shared_data(NO_NAME), "each worker fetches keys of its own")
 }
@@ -47,7 +47,7 @@ pub(super) fn can_set_properties() -> bool {
     can("proxy_set_property", &set, "access logs do not tell codes and providers")
 }
 
-/// Whether there is a function that makes the filter better, but is not needed.
+/// Whether the host offers an optional function; warns about the loss if not.
 fn can<T>(name: &str, outcome: &Result<T, u32>, loss: &str) -> bool {
     let is_withheld = is_withheld(outcome);
     if is_withheld {

@@ -1,12 +1,12 @@
-//! Matching the authority of a request.
+//! Matches the authority of a request.
 //!
-//! Envoy routes by the authority as it stands, or, where it was told to ignore ports, by what is
-//! left without one; servers behind it drop the dot of the DNS root as well. So an authority with
-//! either has several readings, and the rules apply the strictest of what they say about each.
+//! Envoy routes by the authority as it is, or, if told to ignore ports, without the port. Servers
+//! behind it also drop the dot of the DNS root. So an authority with either has several readings,
+//! and the rules apply the strictest of their results.
 
 use crate::grammar::{is_host, split_port};
 
-/// `*`, `*.example.com` or an exact host, each with a port if only that is meant, or `:*`.
+/// `*`, `*.example.com` or an exact host; the latter two may have a port, or `:*` for any.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct HostPattern {
     host: Name,
@@ -23,11 +23,11 @@ enum Name {
 
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Port {
-    /// Any, or none.
+    /// Any port, or none.
     Any,
-    /// Only where there is none, or none that counts.
+    /// No port, or one that the reader ignores.
     None,
-    /// Only this one.
+    /// Exactly this port.
     Number(String),
 }
 
@@ -79,15 +79,15 @@ impl HostPattern {
 /// One way to read the authority of a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Authority<'a> {
-    /// In lower case, as long as [`readings`] was given it so; IPv6 literals keep their brackets.
+    /// In lower case, if [`readings`] got it so; IPv6 literals keep their brackets.
     host: &'a str,
-    /// Whatever follows the last colon.
+    /// The text after the last colon.
     port: Option<&'a str>,
-    /// Whether the reader tells authorities apart by it.
+    /// Whether the reader distinguishes authorities by the port.
     port_counts: bool,
 }
 
-/// Every reading of an authority in lower case, the one as it stands first.
+/// Every reading of an authority in lower case; the unchanged one comes first.
 pub(super) fn readings(authority: &str) -> impl Iterator<Item = Authority<'_>> + Clone {
     let (host, port) = split_port(authority);
     let bare = host.strip_suffix('.');
@@ -104,7 +104,7 @@ const NO_HOST: &str = "is not a host; write one such as \"api.example.com\" or \
 mod tests {
     use super::*;
 
-    /// Whether the pattern matches every reading of the authority, or any of them.
+    /// Whether the pattern matches every reading of the authority, and whether it matches any.
     fn matches(pattern: &str, authority: &str) -> (bool, bool) {
         let pattern = HostPattern::parse(pattern).unwrap();
         let authority = authority.to_ascii_lowercase();

@@ -1,27 +1,27 @@
-//! Which rules are for a path, without a look at all the others.
+//! Finds the rules for a path without trying all of them.
 
 use super::path::{PathPattern, Segment};
 use crate::sorted_map::SortedMap;
 
-/// The path patterns of all rules as a tree of segments. A rule is a number here, and smaller
-/// numbers come first.
+/// The path patterns of all rules, as a tree of segments. Rules are numbers here, the first ones
+/// smallest.
 #[derive(Clone, Debug)]
 pub(super) struct PathIndex {
-    /// The first one is where paths begin.
+    /// The first one is the root.
     nodes: Vec<Node>,
-    /// The rules for any path.
+    /// The rules without paths.
     anywhere: Vec<usize>,
 }
 
 #[derive(Clone, Debug)]
 struct Node {
-    /// Where a segment that is written out leads.
+    /// The child for each literal segment.
     literals: SortedMap<String, usize>,
-    /// Where `*` leads.
+    /// The child for `*`.
     any: Option<usize>,
-    /// The rules for the path that ends here.
+    /// The rules for exactly this path.
     here: Vec<usize>,
-    /// The rules for that path and all below it.
+    /// The rules for this path and all below it.
     below: Vec<usize>,
 }
 
@@ -30,10 +30,9 @@ impl PathIndex {
         Self { nodes: vec![Node::new()], anywhere: Vec::new() }
     }
 
-    /// Takes the patterns of the next rule, and whether it loosens access; one without any is for any
-    /// path.
+    /// Adds the next rule; one without patterns is for any path.
     ///
-    /// Many servers take `/a/` for `/a`, so that a rule which guards one of them guards both.
+    /// Many servers take `/a/` for `/a`, so a strict rule for one of them covers both.
     pub(super) fn add(&mut self, rule: usize, patterns: Vec<PathPattern>, is_loose: bool) {
         if patterns.is_empty() {
             self.anywhere.push(rule);
@@ -46,7 +45,7 @@ impl PathIndex {
         }
     }
 
-    /// The first rule for a path that is suitable otherwise.
+    /// The first suitable rule for a path.
     pub(super) fn first(&self, path: &str, is_suitable: impl Fn(usize) -> bool) -> Option<usize> {
         let mut best = None;
         let mut consider = |rules: &[usize]| {
@@ -78,7 +77,7 @@ impl PathIndex {
         if pattern.with_descendants { &mut node.below } else { &mut node.here }.push(rule);
     }
 
-    /// Where a segment leads from a node; there is such a place from now on.
+    /// The child of a node for a segment; creates it if needed.
     fn child(&mut self, node: usize, segment: Segment) -> usize {
         let new = self.nodes.len();
         let Some(parent) = self.nodes.get_mut(node) else { return node };
@@ -110,7 +109,7 @@ mod tests {
     use super::super::RequestPath;
     use super::*;
 
-    /// The first of these patterns, of rules that loosen access, that matches.
+    /// The first of these patterns that matches, as loosening rules.
     fn first(patterns: &[&str], path: &str) -> Option<usize> {
         let rules = patterns.iter().map(|pattern| vec![PathPattern::parse(pattern).unwrap()]);
         first_of(&index(rules, true), path)

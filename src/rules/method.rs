@@ -1,17 +1,17 @@
-//! The methods that a request may be taken to have.
+//! The methods that servers may read in a request.
 
 use crate::grammar::is_tchar;
 use crate::location::param_values;
 use crate::request::RequestHead;
 use std::borrow::Cow;
 
-/// Every method that a server behind the proxy may act on, that of the request first; of those that
-/// no rule names, as `is_named` tells, one stands for all.
+/// Every method that a server behind the proxy may act on; the request's own comes first. Of those
+/// that no rule names (see `is_named`), one stands for all.
 ///
-/// Methods are case-sensitive (RFC 9110 §9.1) and Envoy passes them as they come, but servers fold
-/// them; a HEAD runs what a GET runs (§9.3.2); an upgrade of any method becomes a CONNECT on an
-/// HTTP/2 hop and a GET behind it (RFC 8441 §4); and frameworks take the method from a header or a
-/// parameter, of which each takes another part.
+/// Methods are case-sensitive (RFC 9110 §9.1) and Envoy passes them on unchanged, but servers fold
+/// case. A HEAD runs what a GET runs (§9.3.2). An upgrade of any method becomes a CONNECT on an
+/// HTTP/2 hop and a GET behind it (RFC 8441 §4). Frameworks take the method from a header or
+/// parameter, each from another part of its value.
 pub(super) fn readings<'a>(
     request: &RequestHead<'a>,
     is_named: impl Fn(&[u8]) -> bool,
@@ -40,7 +40,8 @@ pub(super) fn readings<'a>(
     readings
 }
 
-/// What Rails, Symfony and Spring take the method from; the body may hold it as well, unseen.
+/// The parameter that overrides the method in Rails, Symfony and Spring. A body may hold it as
+/// well, which the filter does not see.
 const METHOD_PARAM: &str = "_method";
 
 #[cfg(test)]

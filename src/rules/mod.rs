@@ -1,4 +1,4 @@
-//! Which requests need a token, and what the token must grant.
+//! Rules: which requests need a token, and what the token must grant.
 
 mod host;
 mod index;
@@ -30,7 +30,7 @@ pub(crate) struct Rules {
 }
 
 impl Rules {
-    /// `ignore_path_case` if the paths of the rules were read so.
+    /// `ignore_path_case` if the paths of the rules were parsed ignoring case.
     pub(crate) fn new(rules: Vec<Rule>, ignore_path_case: bool) -> Self {
         let (mut indexed, mut paths) = (Vec::new(), PathIndex::new());
         for (number, Rule { matched, access }) in rules.into_iter().enumerate() {
@@ -48,11 +48,11 @@ impl Rules {
         }
     }
 
-    /// What the first matching rule asks of a request; a token of any provider when none matches.
+    /// What the first matching rule requires of a request; a token of any provider if none matches.
     ///
-    /// A request whose host, method or path servers may read differently has several readings. A rule
-    /// that loosens access counts only if each of them selects it: else the request must meet the
-    /// strict rules of all of them.
+    /// A request has several readings if servers may read its host, method or path differently.
+    /// Access is loosened only if the first matching rule of every reading loosens it, and never
+    /// for an ambiguous path. Otherwise the request must meet the strict rules of all readings.
     pub(crate) fn access(&self, request: &RequestHead<'_>) -> Access {
         if self.rules.is_empty() {
             return self.default.clone();
@@ -90,7 +90,7 @@ impl Rules {
         }
     }
 
-    /// What every strict rule for the host and the method asks of a request, whatever its path is.
+    /// What all strict rules for the host and the method require together, whatever the path.
     fn of_any_path(&self, authority: &str, methods: &[Cow<'_, [u8]>]) -> Access {
         let is_for = |rule: &&Indexed| {
             host::readings(authority)
@@ -105,7 +105,7 @@ impl Rules {
         methods.any(|named| named.as_bytes() == method)
     }
 
-    /// What the first rule for one reading asks for, of all rules or of those that do not loosen.
+    /// What the first rule for one reading requires; with `strict_only`, the first strict rule.
     fn first(&self, host: Authority<'_>, method: &[u8], path: &str, strict_only: bool) -> &Access {
         let is_suitable =
             |rule: &Indexed| !(strict_only && rule.access.is_loose()) && rule.matches(host, method);
@@ -116,7 +116,7 @@ impl Rules {
     }
 }
 
-/// As strict as the strictest of these, with everything that any of them asks of a token.
+/// The strictest access of these, with the requirements of all.
 fn all_of<'a>(accesses: impl Iterator<Item = &'a Access>) -> Access {
     let (mut is_required, mut is_optional) = (false, false);
     let mut all = Requirement::default();
@@ -140,14 +140,14 @@ fn all_of<'a>(accesses: impl Iterator<Item = &'a Access>) -> Access {
     }
 }
 
-/// One rule: the requests it is for, and what it asks of them.
+/// A rule: the requests that it matches, and what it requires of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Rule {
     pub(crate) matched: Match,
     pub(crate) access: Access,
 }
 
-/// The requests that a rule is for; what is empty matches any.
+/// The requests that a rule matches; an empty field matches any.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Match {
     pub(crate) hosts: Vec<HostPattern>,
@@ -155,7 +155,7 @@ pub(crate) struct Match {
     pub(crate) paths: Vec<PathPattern>,
 }
 
-/// A rule whose paths are in the index of all rules.
+/// A rule without its paths, which are in the index of all rules.
 #[derive(Clone, Debug)]
 struct Indexed {
     hosts: Vec<HostPattern>,
@@ -164,19 +164,19 @@ struct Indexed {
 }
 
 impl Indexed {
-    /// Whether host and method are among those that the rule is for.
+    /// Whether the rule matches host and method.
     fn matches(&self, host: Authority<'_>, method: &[u8]) -> bool {
         (self.methods.is_empty() || self.methods.iter().any(|m| m.as_bytes() == method))
             && (self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.matches(host)))
     }
 }
 
-/// What a rule asks of a request.
+/// What a rule requires of a request.
 #[derive(Clone, Debug)]
 pub(crate) enum Access {
-    /// No token is fine, a bad one is not.
+    /// A token may be absent, but not bad.
     Optional(Rc<Requirement>),
-    /// The token is not looked at.
+    /// A token is not looked at.
     Public,
     Required(Rc<Requirement>),
 }
@@ -190,7 +190,7 @@ impl Access {
 /// What a token must be and grant.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Requirement {
-    /// One of these, in order; absent: any.
+    /// One of these, in order; any if absent.
     pub(crate) providers: Option<Vec<ProviderId>>,
     /// All of these.
     pub(crate) scopes: Vec<String>,
@@ -199,7 +199,7 @@ pub(crate) struct Requirement {
 }
 
 impl Requirement {
-    /// Asks for everything that `other` asks for as well.
+    /// Adds everything that `other` requires.
     fn add(&mut self, other: &Self) {
         self.providers = match (self.providers.take(), &other.providers) {
             (Some(ours), Some(theirs)) => {
@@ -215,7 +215,7 @@ impl Requirement {
         self.providers.as_ref().is_none_or(|providers| providers.binary_search(&provider).is_ok())
     }
 
-    /// Whether verified claims grant what this asks for.
+    /// Whether verified claims meet this requirement.
     ///
     /// `space_delimited` names the claims whose strings are lists.
     pub(crate) fn authorize(
@@ -238,7 +238,7 @@ impl Requirement {
     }
 }
 
-/// Adds what is not there yet: several readings may lead to the same rule.
+/// Adds what is missing: several readings may lead to the same rule.
 fn add_each<T: Clone + PartialEq>(all: &mut Vec<T>, others: &[T]) {
     for other in others {
         if !all.contains(other) {
@@ -256,10 +256,10 @@ fn holds_any(value: &Value, wanted: &[String], is_list: bool) -> bool {
     }
 }
 
-/// A scalar as text; what a claim and a configured value have in common.
+/// A scalar as text, in which claims and configured values are compared.
 ///
-/// There is none for a number that is no integer, or not one of 64 bits: those are kept as floating
-/// point, which makes different ones the same.
+/// `None` for a number that is no 64-bit integer: it is kept as floating point, where different
+/// numbers become equal.
 pub(crate) fn scalar_text(value: &Value) -> Option<String> {
     match value {
         Value::Bool(flag) => Some(flag.to_string()),
@@ -316,7 +316,7 @@ mod tests {
         assert!(!grants(json!([]), json!({"c": ["a"], "d": ["b"]}), &json!({"c": "a"})));
     }
 
-    // `scope` and `permission` used to lose their meaning as soon as another claim was named.
+    // `scope` and `permission` used to lose their meaning once another claim was named.
     #[test]
     fn naming_a_list_in_a_string_leaves_scope_and_permission_lists() {
         for claim in ["scope", "permission", "roles"] {

@@ -1,22 +1,22 @@
-//! Matching the path of a request, on a copy that is normalised first.
+//! Matches the path of a request, on a normalised copy.
 //!
-//! The upstream still gets the path as the client sent it, and servers disagree on what dot
-//! segments, runs of slashes and some characters mean. So a path has several readings, and the
-//! rules apply the strictest of what they say about each.
+//! The upstream still gets the path as the client sent it, and servers disagree on dot segments,
+//! repeated slashes and some characters. So a path has several readings, and the rules apply the
+//! strictest of their results.
 
 use percent_encoding::{percent_decode, percent_decode_str};
 use std::borrow::Cow;
 use std::fmt::Write as _;
 
-/// A path that has a reading for each way in which servers read it.
+/// A path with its readings: one for each way in which servers read it.
 ///
-/// A reading is written as segments parted by slashes, without the one at the beginning; `/a/` ends
+/// A reading is written as segments separated by slashes, without the leading slash; `/a/` ends
 /// with an empty segment.
 #[derive(Debug, Eq, PartialEq)]
 pub(crate) struct RequestPath<'a> {
-    /// Without the query and the first slash, needless escapes decoded.
+    /// Without the query and the first slash; needless escapes are decoded.
     decoded: Cow<'a, str>,
-    /// Whether it is in normal form as it stands, which nearly all are.
+    /// Whether it was in normal form already, as nearly all paths are.
     is_normal: bool,
     is_ambiguous: bool,
     is_too_long: bool,
@@ -26,13 +26,13 @@ pub(crate) struct RequestPath<'a> {
 /// How a server reads a path.
 #[derive(Clone, Copy, Debug)]
 enum Reading {
-    /// As RFC 3986 §6.2.2 normalises it, and runs of slashes made one.
+    /// Normalised as in RFC 3986 §6.2.2, and with repeated slashes merged.
     Normal,
-    /// With dot segments as they are.
+    /// With dot segments kept.
     AsWritten,
-    /// With runs of slashes as they are.
+    /// With repeated slashes kept.
     Unmerged,
-    /// As the laxest of servers would decode it.
+    /// As the laxest server would decode it.
     Lax,
 }
 
@@ -54,7 +54,7 @@ impl<'a> RequestPath<'a> {
             return Self { decoded: normal.into(), ..whole };
         }
         let (mut decoded, is_ambiguous) = decode(path);
-        // Nothing but origin form and `OPTIONS *` names a path.
+        // Only origin form and `OPTIONS *` name a path.
         let is_odd = match decoded.starts_with('/') {
             true => {
                 decoded.remove(0);
@@ -66,13 +66,12 @@ impl<'a> RequestPath<'a> {
         Self { decoded: decoded.into(), is_normal: false, is_ambiguous, ..whole }
     }
 
-    /// The same, or its readings in lower case: for servers that take ASCII letters of either case
-    /// for the same.
+    /// The same path, with readings in lower case if servers ignore the case of ASCII letters.
     pub(crate) fn ignoring_case(self, ignores_case: bool) -> Self {
         Self { ignores_case, ..self }
     }
 
-    /// Whether it is longer than most servers take, so that it is not read at all.
+    /// Whether it is longer than most servers accept, and therefore not parsed.
     pub(crate) fn is_too_long(&self) -> bool {
         self.is_too_long
     }
@@ -82,8 +81,8 @@ impl<'a> RequestPath<'a> {
         self.is_ambiguous
     }
 
-    /// Every reading, that of a server which keeps to the RFC first. Each is made when it is asked
-    /// for: together they may be large.
+    /// Every reading; that of a server that follows the RFC comes first. Readings may be large, so
+    /// each is made on demand.
     pub(crate) fn readings(&self) -> impl Iterator<Item = Cow<'_, str>> {
         let decoded = &self.decoded;
         let has_dots_or_runs = !self.is_normal
@@ -102,7 +101,7 @@ impl<'a> RequestPath<'a> {
             _ if self.is_normal => Cow::Borrowed(&*self.decoded),
             Reading::Normal => resolve(&self.decoded, true).into(),
             Reading::AsWritten => {
-                // Nobody takes a single dot for a name.
+                // No server keeps a single dot.
                 joined(self.decoded.split('/').filter(|segment| *segment != ".")).into()
             }
             Reading::Unmerged => resolve(&self.decoded, false).into(),
@@ -115,7 +114,8 @@ impl<'a> RequestPath<'a> {
     }
 }
 
-/// `/exact`, with `*` for one segment, and `/**` at the end for the path itself and all below it.
+/// A path such as `/exact`, with `*` for one segment, and `/**` at the end for the path itself and
+/// all below it.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct PathPattern {
     pub(super) segments: Vec<Segment>,
@@ -187,7 +187,7 @@ impl PathPattern {
         Ok(Self { segments, with_descendants })
     }
 
-    /// The same path with a slash at its end, or without the one that it has; none if it has both.
+    /// The same path with the slash at its end added or removed; `None` if it covers both.
     pub(super) fn with_other_end(&self) -> Option<Self> {
         let mut other = self.clone();
         match self.segments.split_last() {
@@ -204,7 +204,7 @@ impl PathPattern {
     }
 }
 
-/// A path that is in normal form as it stands, which nearly all are, without its first slash.
+/// The path without its first slash, if it is in normal form already.
 fn as_normal(path: &[u8]) -> Option<&str> {
     let (b'/', rest) = path.split_first()? else { return None };
     let is_normal = path.iter().all(|byte| is_plain(*byte))
@@ -212,15 +212,15 @@ fn as_normal(path: &[u8]) -> Option<&str> {
     is_normal.then(|| str::from_utf8(rest).ok())?
 }
 
-/// Whether a byte stands for itself, and nothing else, wherever it is.
+/// Whether every server reads this byte as itself.
 fn is_plain(byte: u8) -> bool {
     matches!(byte,
         b'!' | b'$' | b'&'..=b'/' | b'0'..=b'9' | b':' | b'=' | b'@' | b'A'..=b'Z' | b'_'
         | b'a'..=b'z' | b'~')
 }
 
-/// Decodes the escapes that mean the same in every reading, writes all other bytes as escapes in
-/// one way, and tells whether a byte is left that servers treat differently.
+/// Decodes the escapes that mean the same in every reading, and writes all other bytes as escapes
+/// in one way. Returns whether it kept a byte that servers read differently.
 fn decode(path: &[u8]) -> (String, bool) {
     let mut decoded = String::with_capacity(path.len());
     let mut is_ambiguous = false;
@@ -249,10 +249,10 @@ fn decode(path: &[u8]) -> (String, bool) {
             other => _ = write!(decoded, "%{other:02X}"),
         }
     }
-    // Servers that decode overlong forms see other characters in what is no UTF-8.
+    // Servers that decode overlong forms find other characters in invalid UTF-8.
     let bytes: Cow<'_, [u8]> = percent_decode(path).into();
     is_ambiguous |= str::from_utf8(&bytes).is_err();
-    // An escaped percent sign before two digits becomes an escape when decoded once more.
+    // An escaped percent sign before two digits becomes an escape if a server decodes twice.
     is_ambiguous |=
         decoded.split("%25").skip(1).any(|tail| escaped_byte(tail.as_bytes()).is_some());
     (decoded, is_ambiguous)
@@ -265,8 +265,8 @@ fn escaped_byte(bytes: &[u8]) -> Option<u8> {
     Some(high << 4 | low)
 }
 
-/// Decodes once more what [`decode`] left, and takes all that may part segments for a slash, may
-/// end the path for its end, and may be parameters of a segment for nothing.
+/// Decodes again what [`decode`] left. Takes whatever may separate segments for a slash, cuts the
+/// path at whatever may end it, and drops whatever may be parameters of a segment.
 fn decode_lax(decoded: &str) -> String {
     let again: Cow<'_, [u8]> = percent_decode_str(decoded).into();
     let again: Cow<'_, [u8]> = percent_decode(&again).into();
@@ -278,7 +278,7 @@ fn decode_lax(decoded: &str) -> String {
 /// Removes dot segments (RFC 3986 §5.2.4) and, if slashes are merged, empty segments other than
 /// the last.
 fn resolve(path: &str, merge_slashes: bool) -> String {
-    // Each segment is followed by a slash here.
+    // Here a slash follows every segment.
     let mut resolved = String::with_capacity(path.len().saturating_add(1));
     let mut parts = path.split('/').peekable();
     while let Some(part) = parts.next() {
@@ -316,7 +316,7 @@ fn joined<'a>(segments: impl Iterator<Item = &'a str>) -> String {
     path
 }
 
-/// To read a path takes some thirty nanoseconds a byte, and most servers take no more than 8 or 16 KB.
+/// Reading a path takes about 30 ns a byte, and most servers accept at most 8 or 16 KB.
 const MAX_PATH_BYTES: usize = 16 * 1024;
 
 #[cfg(test)]

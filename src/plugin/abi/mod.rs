@@ -1,8 +1,8 @@
 //! The host functions that the filter calls, each with its status.
 //!
-//! The SDK's wrappers trap the VM on a status that they do not list, as it comes from a host that
-//! withholds a function, and copy what they need not. Only its calls to other services are left to
-//! it: its dispatcher has to know them, and it lists what Envoy returns there.
+//! The SDK's wrappers trap the VM on a status that they do not list, such as that of a withheld
+//! function, and copy more than needed. Only calls to other services go through the SDK: its
+//! dispatcher must know them, and it lists what Envoy returns there.
 //!
 //! <https://github.com/proxy-wasm/spec/tree/main/abi-versions/v0.2.1>
 

@@ -1,5 +1,5 @@
-//! What has to do with no request: log, time, timer, chance, buffers and functions of the host's
-//! own.
+//! Functions that concern no request: log, time, timer, randomness, buffers and the host's own
+//! functions.
 
 use super::status::{Returned, check};
 use proxy_wasm::types::{BufferType, LogLevel};
@@ -37,7 +37,7 @@ unsafe extern "C" {
     fn random_get(data: *mut u8, size: usize) -> u32;
 }
 
-/// The first bytes of a buffer, so many at most.
+/// The first `max_size` bytes of a buffer.
 pub(in crate::plugin) fn buffer(buffer: BufferType, max_size: usize) -> Result<Vec<u8>, u32> {
     let mut bytes = Returned::NOTHING;
     // SAFETY: the host writes to both before it returns.
@@ -46,7 +46,7 @@ pub(in crate::plugin) fn buffer(buffer: BufferType, max_size: usize) -> Result<V
     bytes.take(status)
 }
 
-/// Calls a function that the host offers beyond the ABI; what it returns.
+/// Calls a function that the host offers beyond the ABI; returns its result.
 pub(in crate::plugin) fn call_foreign_function(
     name: &str,
     argument: &[u8],
@@ -74,13 +74,13 @@ pub(in crate::plugin) fn current_time() -> Result<u64, u32> {
     Ok(time)
 }
 
-/// Writes a line to the host's log; where the host refuses it, nobody could be told.
+/// Writes a line to the host's log. A failure is ignored: there is no other place to report it.
 pub(in crate::plugin) fn log(level: LogLevel, message: &str) {
     // SAFETY: the host reads the slice before it returns.
     _ = unsafe { proxy_log(level, message.as_ptr(), message.len()) };
 }
 
-/// What the host logs, from 0 for everything to 5 for critical messages only.
+/// The host's log level, from 0 for everything to 5 for critical messages only.
 pub(in crate::plugin) fn log_level() -> Result<u32, u32> {
     let mut level = 0;
     // SAFETY: the host writes to it before it returns.
@@ -88,7 +88,7 @@ pub(in crate::plugin) fn log_level() -> Result<u32, u32> {
     Ok(level)
 }
 
-/// A number that nobody can foretell.
+/// An unpredictable number.
 pub(in crate::plugin) fn random() -> Result<u64, u32> {
     let mut bytes = [0; 8];
     // SAFETY: the host writes to the array before it returns.
@@ -96,7 +96,7 @@ pub(in crate::plugin) fn random() -> Result<u64, u32> {
     Ok(u64::from_le_bytes(bytes))
 }
 
-/// Has the root context called after so many milliseconds, and then again and again; 0: never.
+/// Calls the root context every `millis` milliseconds; 0 for never.
 pub(in crate::plugin) fn set_tick_period(millis: u32) -> Result<(), u32> {
     // SAFETY: no pointer is passed.
     check(unsafe { proxy_set_tick_period_milliseconds(millis) })

@@ -1,4 +1,4 @@
-//! What becomes of a request.
+//! Functions that act on a request.
 
 use super::status::check;
 use proxy_wasm::types::StreamType;
@@ -31,7 +31,7 @@ unsafe extern "C" {
     ) -> u32;
 }
 
-/// Ends the selected request without an answer.
+/// Ends the selected request without a response.
 pub(in crate::plugin) fn close_request() -> Result<(), u32> {
     // SAFETY: no pointer is passed.
     check(unsafe { proxy_close_stream(StreamType::HttpRequest) })
@@ -49,7 +49,7 @@ pub(in crate::plugin) fn select_context(context: u32) -> Result<(), u32> {
     check(unsafe { proxy_set_effective_context(context) })
 }
 
-/// Answers the selected request; the headers are a serialised map.
+/// Sends a local reply to the selected request; `headers` is a serialised map.
 pub(in crate::plugin) fn send_local_response(
     status: u32,
     headers: &[u8],

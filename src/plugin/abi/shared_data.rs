@@ -1,4 +1,4 @@
-//! What the VMs of a proxy share.
+//! The data that the VMs of a proxy share.
 
 use super::status::{Returned, check};
 
@@ -21,7 +21,7 @@ unsafe extern "C" {
     ) -> u32;
 }
 
-/// What stands there, and its version.
+/// The entry, and its version.
 pub(in crate::plugin) fn shared_data(key: &str) -> Result<(Vec<u8>, u32), u32> {
     let (mut value, mut version) = (Returned::NOTHING, 0);
     // SAFETY: the host reads the slice, and writes to the other three before it returns.
@@ -37,7 +37,7 @@ pub(in crate::plugin) fn shared_data(key: &str) -> Result<(Vec<u8>, u32), u32> {
     Ok((value.take(status)?, version))
 }
 
-/// Replaces a version of it.
+/// Replaces this version of the entry with compare-and-swap.
 pub(in crate::plugin) fn set_shared_data(key: &str, value: &[u8], version: u32) -> Result<(), u32> {
     // SAFETY: the host reads the two slices before it returns.
     check(unsafe {

@@ -1,11 +1,11 @@
-//! The status that each host call ends with, and what it leaves in memory.
+//! The status of a host call, and the data that it returns.
 
-/// The status if it is not "ok".
+/// Fails with the status unless it is "ok".
 pub(super) fn check(status: u32) -> Result<(), u32> {
     if status == OK { Ok(()) } else { Err(status) }
 }
 
-/// What a call has the host leave in memory.
+/// Data that the host leaves in memory.
 pub(super) struct Returned {
     pub(super) data: *mut u8,
     pub(super) size: usize,
@@ -14,7 +14,7 @@ pub(super) struct Returned {
 impl Returned {
     pub(super) const NOTHING: Self = Self { data: std::ptr::null_mut(), size: 0 };
 
-    /// Takes it over, or the status if that is not "ok".
+    /// Takes ownership of the data; fails with the status unless that is "ok".
     pub(super) fn take(self, status: u32) -> Result<Vec<u8>, u32> {
         check(status)?;
         if self.data.is_null() {
@@ -27,9 +27,9 @@ impl Returned {
 }
 
 const OK: u32 = 0;
-/// There is nothing of that name, number or kind.
+/// Nothing has that name, number or kind.
 pub(in crate::plugin) const BAD_ARGUMENT: u32 = 2;
-/// A version that is not there any more.
+/// Compare-and-swap failed: the version is outdated.
 pub(in crate::plugin) const CAS_MISMATCH: u32 = 8;
 /// The host withholds the function.
 pub(in crate::plugin) const INTERNAL_FAILURE: u32 = 10;
