@@ -95,7 +95,7 @@ impl Driver {
         self.engine.handle_stream_closed(stream);
     }
 
-    /// Handles the answer to a call; ignores one to an unknown call.
+    /// Handles the answer to a call; ignores an unknown token.
     pub fn handle_response(
         &mut self,
         token: u32,

@@ -17,7 +17,7 @@ use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::Duration;
 
-/// Decides requests and keeps the keys for it, without any I/O.
+/// Decides requests, and manages the keys for that, without any I/O.
 ///
 /// It has two kinds of methods:
 ///

@@ -18,20 +18,21 @@
 //!
 //! * **provider**: an entry of the configuration: one issuer, its keys, and the handling of its
 //!   tokens.
-//! * **issuer**: who signs a provider's tokens and publishes its keys; the claim `iss` names it.
+//! * **issuer**: the party that signs a provider's tokens and publishes its keys; the claim `iss`
+//!   names it.
 //! * **JWK Set**: the document of public keys that the issuer's endpoints publish (RFC 7517).
-//! * **candidate key**: a trusted key that may have signed a token: it has the token's `kid` or none,
-//!   or the token has none.
-//! * **trusted key**: a key that may verify tokens. It is *fresh* for `cacheDuration` after an endpoint
-//!   last published it. While fetches fail it is *stale* for `staleDuration` more, unless it is
-//!   *withdrawn*: no endpoint publishes it any more. Configured keys do not expire.
+//! * **candidate key**: a trusted key that may have signed a token: it has the token's `kid` or
+//!   none, or the token has none.
+//! * **trusted key**: a key that may verify tokens. It is *fresh* for `cacheDuration` after an
+//!   endpoint last published it. While fetches fail it is *stale* for `staleDuration` more, unless
+//!   it is *withdrawn*: no endpoint publishes it any more. Configured keys do not expire.
 //! * **fetch**: one request for a JWK Set, which reaches one of the issuer's endpoints at random.
 //! * **miss**: a token that no candidate key verifies.
 //! * **search**: the fetches that look for the key of a miss; a budget limits them.
 //! * **survey**: the fetches after a set that lacks a trusted key: they show whether endpoints
 //!   disagree or the key is withdrawn.
-//! * **draw**: a fetch, as a random sample of the endpoints. **Evidence** is how sure the draws since
-//!   a request came make it that no endpoint has its key.
+//! * **draw**: a fetch, as a random sample of the endpoints. **Evidence** is how certain the draws
+//!   since a request came make it that its key does not exist.
 //! * **pause**, **settle**: to hold a request until its verdict, and to carry that verdict out.
 //! * **reading**: one way in which a server may understand a path, method or host. Access is
 //!   loosened only if every reading allows it.

@@ -29,7 +29,7 @@ pub enum Metric {
     SignatureWasm,
     /// Tokens that the token cache held, with a key that is still trusted.
     TokenCacheHit,
-    /// Other tokens, while the token cache is on.
+    /// Other tokens that came to be judged, while the token cache is on.
     TokenCacheMiss,
 }
 

@@ -118,7 +118,7 @@ pub(crate) fn screen(
     Screened::Undecided(bearer, case, edits)
 }
 
-/// A token that passes all checks but the signature, and its provider; or why it is denied.
+/// A token that is left to judge with keys, and its provider; or why the token is denied.
 fn admit(
     config: &Config,
     requirement: &Requirement,

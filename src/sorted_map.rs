@@ -94,7 +94,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     #[test]
-    fn it_does_what_a_tree_does() {
+    fn it_behaves_like_a_btree_map() {
         let mut random = fastrand::Rng::with_seed(1);
         let (mut map, mut tree) = (SortedMap::new(), BTreeMap::new());
         for step in 0..2000 {

@@ -63,7 +63,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_not() {
+    fn anything_else_is_not_a_duration() {
         for text in [
             "",
             "5",

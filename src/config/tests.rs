@@ -190,7 +190,7 @@ fn counts_have_bounds() {
 }
 
 #[test]
-fn words_are_one_of_a_few() {
+fn choices_take_known_words_only() {
     assert_refused(vec![
         (set("/mode", json!("dry-run")), "mode", "is not one of \"enforce\", \"report\""),
         (set("/mode", json!(null)), "mode", "null is not one of \"enforce\""),

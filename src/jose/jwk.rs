@@ -27,7 +27,7 @@ struct Parts {
     fingerprint: u64,
     kid_fingerprint: Option<u64>,
     public_key: PublicKey,
-    /// Created at the first check, and kept: it holds what it computed from the key.
+    /// Created at the first check and kept, with what it computed from the key.
     verifier: OnceCell<Option<Verifier>>,
 }
 
@@ -433,7 +433,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_that_cannot_be_read_costs_no_other() {
+    fn an_unreadable_key_does_not_affect_the_others() {
         let good = format!(r#"{{"kty":"RSA","n":"{N}","e":"AQAB","kid":"good"}}"#);
         let deep = format!(r#"{{"kid":"deep","x":{}{}}}"#, "[".repeat(200), "]".repeat(200));
         for (bad, told) in [
@@ -465,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_of_a_key_is_short() {
+    fn errors_say_little_about_each_key() {
         let kid = "\u{1}".repeat(100_000);
         let set =
             serde_json::json!({"keys": [{"kid": kid}, {"kid": kid}, {"kid": kid}, {"kid": kid}]});

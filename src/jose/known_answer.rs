@@ -40,12 +40,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_module_knows_it() {
+    fn the_module_gives_the_known_answers() {
         assert!(is_given_by(Crypto::Module));
     }
 
     #[test]
-    fn who_always_says_the_same_does_not() {
+    fn a_host_that_always_gives_the_same_answer_is_not_used() {
         let yes = |_: &PublicKey| Some(Verifier::from_fn(|_, _| true));
         let no = |_: &PublicKey| Some(Verifier::from_fn(|_, _| false));
 
@@ -55,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_that_knows_it_is_relied_on() {
+    fn a_host_that_gives_the_known_answers_is_used() {
         let host = |key: &PublicKey| Crypto::Module.verifier(key);
 
         assert!(matches!(Crypto::of_host(host), Crypto::Host(_)));

@@ -6,8 +6,8 @@
 //! came.
 //!
 //! A fetch that failed or is still pending may have reached just that endpoint, since restarted
-//! pods are slow. It counts in favour of the key. Load balancers avoid an endpoint that keeps them
-//! waiting, so while a fetch hangs, no number of answers from the others is enough.
+//! pods are slow. So such a fetch counts in favour of the key. Load balancers avoid an endpoint
+//! that keeps them waiting, so while a fetch hangs, no number of answers from the others is enough.
 
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -42,16 +42,16 @@ pub(super) struct Tally {
     pending: usize,
     /// Whether a fetch has been pending for much longer than the others took.
     is_one_hanging: bool,
-    /// The least number of endpoints, if one of them has the key.
+    /// The assumed number of endpoints, one of which has the key.
     endpoints: usize,
 }
 
-/// How sure it is that a key does not exist.
+/// How certain the answers make it that the key does not exist.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(super) enum Evidence {
     /// No fetch was answered yet.
     None,
-    /// No answer may have come from an endpoint that has it.
+    /// An endpoint that has the key may not have answered yet.
     Some,
     /// The probability that the answers missed an endpoint that has the key is below 1/1000; below
     /// 1/10,000 if more endpoints than usual are known, since there may be more still; below
@@ -145,7 +145,7 @@ impl Tally {
         }
     }
 
-    /// The number of answers that are still missing for `aim`.
+    /// How many more answers `aim` needs.
     pub(super) fn lacking(self, aim: Evidence) -> usize {
         let suffices = |more: &usize| {
             let answered = self.answered.saturating_add(*more);
@@ -154,7 +154,7 @@ impl Tally {
         (0..MAX_DRAWS).find(suffices).unwrap_or(MAX_DRAWS)
     }
 
-    /// The number of answers for `aim` if none fails or is pending.
+    /// How many answers `aim` needs in all, if no fetch fails or is pending.
     pub(super) fn needed(self, aim: Evidence) -> usize {
         let Self { endpoints, .. } = self;
         Self { answered: 0, failed: 0, pending: 0, is_one_hanging: false, endpoints }.lacking(aim)
@@ -165,8 +165,8 @@ impl Tally {
         self.failed.saturating_add(self.pending)
     }
 
-    /// The probability that no answer came from a given endpoint, whichever of the unknown draws
-    /// did: that at most [`Self::unknown`] draws of all reached it (a binomial tail).
+    /// The probability that no answer came from a given endpoint, if any of the unknown draws may
+    /// have reached it: that at most [`Self::unknown`] of all draws did (a binomial tail).
     fn missed(self) -> f64 {
         let draws = self.answered.saturating_add(self.unknown());
         let others = self.endpoints.saturating_sub(1) as f64;
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn so_many_answers_make_an_endpoint_improbable() {
+    fn enough_answers_make_a_missed_endpoint_improbable() {
         let needed = |aim| [1, 2, 3, 4, 5, 6].map(|endpoints| tally(0, 0, endpoints).needed(aim));
 
         assert_eq!(needed(Evidence::Enough), [1, 10, 18, 33, 42, 51]);
@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn a_draw_of_which_nobody_knows_may_have_reached_the_endpoint() {
+    fn a_draw_without_an_answer_may_have_reached_the_endpoint() {
         assert_eq!(tally(18, 0, 3).evidence(), Evidence::Enough);
         assert_eq!(tally(18, 1, 3).evidence(), Evidence::Some);
         assert_eq!(tally(25, 1, 3).evidence(), Evidence::Enough);

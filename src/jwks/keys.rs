@@ -14,7 +14,7 @@ pub(super) struct TrustedKeys {
     keys: Vec<PublishedKey>,
     /// Whether these are the configured keys that the first fetched set replaces.
     are_initial: bool,
-    /// How often keys came that were not trusted before.
+    /// How often keys were added that were not trusted before.
     additions: u64,
 }
 

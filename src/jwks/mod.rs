@@ -199,8 +199,8 @@ impl Cache {
         self.remote.as_mut()?.handle_shared(&mut self.keys, shared, version, now)
     }
 
-    /// Handles the result of a write. Returns the outcomes of this VM's fetches once the draft
-    /// counts.
+    /// Handles the result of a write. Returns the outcomes of this VM's fetches once they take
+    /// effect.
     pub(crate) fn handle_written(
         &mut self,
         written: Written,
@@ -227,6 +227,6 @@ impl Cache {
     }
 }
 
-/// A waiting token that was checked with this many keys is checked with no more, whatever endpoints
+/// A waiting token that was checked with this many keys is not checked again, whatever endpoints
 /// publish.
 const MAX_TRIED: usize = 64;

@@ -70,11 +70,11 @@ enum Exchange {
     Drafted { draft: Box<Draft>, bytes: Vec<u8>, version: u32 },
     /// The host is writing.
     Writing { draft: Box<Draft> },
-    /// The draft counts. Next: start its fetches.
+    /// The draft is in effect. Next: start its fetches.
     Agreed { claims: Vec<Claim> },
 }
 
-/// A change that counts once it is written.
+/// A change that takes effect once it is written.
 #[derive(Debug)]
 struct Draft {
     schedule: Schedule,
@@ -260,7 +260,7 @@ impl Remote {
     }
 
     /// Handles the result of a write. Returns the outcomes of this VM's fetches once the draft
-    /// counts.
+    /// takes effect.
     pub(super) fn handle_written(
         &mut self,
         keys: &mut TrustedKeys,

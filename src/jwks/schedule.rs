@@ -1,5 +1,5 @@
-//! When the next fetch begins. The VMs of a proxy share this schedule: each plans on a copy, and
-//! its plan counts once it is in the shared data.
+//! When the next fetch begins. The VMs of a proxy share this schedule: each plans on a copy, and a
+//! plan takes effect once it is in the shared data.
 
 use super::evidence::{Draws, Evidence, Pending, TOLERANCE};
 use super::fetch::FetchId;
@@ -14,7 +14,7 @@ use std::time::Duration;
 /// The fetch schedule of one provider.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Schedule {
-    /// The number of changes. Of two copies, the one with more counts.
+    /// The number of changes. Of two copies, the one with the higher number is valid.
     pub(super) revision: u64,
     /// When the next refresh, or the next attempt after a failure, begins.
     due_at: Timestamp,
@@ -370,7 +370,7 @@ pub(super) enum FetchReason {
     Search,
 }
 
-/// When requests have waited this long for a fetch, another one begins.
+/// While requests wait, a fetch holds back the next one for no longer than this.
 const HEDGE: Duration = Duration::from_secs(1);
 /// How long to wait for an answer after the call's own timeout.
 const GRACE: Duration = Duration::from_secs(1);
@@ -383,7 +383,7 @@ const MAX_DOUBLINGS: u32 = 16;
 pub(super) const MAX_IN_FLIGHT: usize = 8;
 /// The first back-off.
 const MIN_BACKOFF: Duration = Duration::from_secs(1);
-/// `Cache-Control: max-age` cannot shorten the refresh interval below this.
+/// A shorter `Cache-Control: max-age` counts as this.
 const MIN_MAX_AGE: Duration = Duration::from_secs(30);
 /// With two endpoints, the first fetch and these four miss one of them in 6 % of all starts.
 const PROBES_AT_START: u32 = 4;

@@ -110,7 +110,7 @@ fn interval(pace: Pace) -> Duration {
     pace.cooldown.checked_div(PER_COOLDOWN).unwrap_or_default()
 }
 
-/// The most fetches for missing keys at once after a quiet time.
+/// The most fetches for missing keys in a burst after a quiet time.
 pub(super) const BURST: u32 = 30;
 /// How many more are regained in each `refetchCooldown`: by default 240 a minute.
 pub(super) const PER_COOLDOWN: u32 = 40;
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn the_budget_bounds_what_is_asked_for_all_the_time() {
+    fn the_budget_bounds_a_search_that_goes_on_for_ever() {
         let began = draws(&mut Search::new(), 1, 120_000, usize::MAX, true);
 
         let most = |stretch| {
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_has_a_longer_cooldown_neither_blocks_nor_frees_the_others() {
+    fn a_longer_cooldown_neither_blocks_nor_frees_other_configurations() {
         let slow = Pace { cooldown: Duration::from_hours(1), ..PACE };
         let mut search = Search::new();
         let (mut began, mut of_slow) = (0, 0);
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn what_anyone_else_wrote_becomes_plausible() {
+    fn implausible_values_are_corrected() {
         let mut search = Search::new();
         for spent in [f64::NAN, f64::INFINITY, -1.0, 1e300] {
             (search.spent, search.drawn_at, search.drawn) = (spent, Timestamp::MAX, 9);

@@ -30,9 +30,9 @@ struct Key {
 }
 
 impl Document {
-    /// Reads what another VM wrote; `None` if it is dated ahead of the clock. The clock has then
-    /// stepped back, and its age is unknown. A little ahead is fine, since `now` may be a moment
-    /// old.
+    /// Reads what another VM wrote; `None` if that is dated ahead of the clock: the clock has
+    /// stepped back, and the age of the data is unknown. A little ahead is fine, since `now` may be
+    /// a moment old.
     pub(super) fn parse(bytes: &[u8], now: Timestamp) -> Option<Self> {
         let (document, rest) = postcard::take_from_bytes::<Self>(bytes).ok()?;
         let is_of_now = document.written_at <= now.saturating_add(TOLERANCE);
@@ -146,7 +146,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_dated_ahead_of_the_clock_counts_for_nothing() {
+    fn data_that_is_dated_ahead_of_the_clock_counts_as_absent() {
         let at = |before| Document::parse(&written(), NOW.saturating_sub(before)).is_some();
 
         assert!(at(TOLERANCE));
@@ -154,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn a_revision_that_none_could_follow_counts_for_nothing() {
+    fn a_revision_too_high_to_be_followed_counts_as_absent() {
         let mut schedule = Schedule::new(NOW);
         schedule.revision = u64::MAX;
 
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn anything_else_is_taken_for_nothing() {
+    fn anything_else_counts_as_absent() {
         let good = written();
         let is_nothing = |bytes: &[u8]| Document::parse(bytes, NOW).is_none();
 

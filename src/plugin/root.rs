@@ -11,7 +11,7 @@ use proxy_wasm::types::ContextType;
 #[derive(Default)]
 pub(super) struct Root {
     filter: SharedFilter,
-    /// Otherwise the host withholds it, and each query would log an error there.
+    /// If not, the host withholds it, and each query would log an error there.
     is_told_log_level: bool,
 }
 

@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_port_in_a_pattern_makes_it_sure() {
+    fn a_port_in_a_pattern_makes_the_match_certain() {
         for (pattern, authority, expected) in [
             ("api.example.com:8443", "api.example.com:8443", YES),
             ("api.example.com:8443", "api.example.com:8444", NO),

@@ -75,7 +75,7 @@ mod tests {
     }
 
     #[test]
-    fn however_many_overrides_there_are_those_that_rules_name_count() {
+    fn overrides_that_rules_name_count_however_many_there_are() {
         let overrides = ["a", "b", "PUT", "c", "DELETE", "put"];
         let mut headers = vec![(":method", "POST")];
         headers.extend(overrides.map(|method| ("x-http-method", method)));

@@ -21,7 +21,7 @@ unsafe extern "C" {
 /// The serialised map.
 pub(in crate::plugin) fn header_map(map: MapType) -> Result<Vec<u8>, u32> {
     let mut pairs = Returned::NOTHING;
-    // SAFETY: the host writes to both before it returns.
+    // SAFETY: the host writes data and size before it returns.
     let status = unsafe { proxy_get_header_map_pairs(map, &mut pairs.data, &mut pairs.size) };
     pairs.take(status)
 }

@@ -20,7 +20,7 @@ unsafe extern "C" {
 /// The id that the host gives the metric.
 pub(in crate::plugin) fn define_metric(kind: MetricType, name: &str) -> Result<u32, u32> {
     let mut id = 0;
-    // SAFETY: the host reads the slice, and writes to the other, before it returns.
+    // SAFETY: the host reads the slice, and writes to `id`, before it returns.
     check(unsafe { proxy_define_metric(kind, name.as_ptr(), name.len(), &mut id) })?;
     Ok(id)
 }

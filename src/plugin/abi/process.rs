@@ -40,7 +40,7 @@ unsafe extern "C" {
 /// The first `max_size` bytes of a buffer.
 pub(in crate::plugin) fn buffer(buffer: BufferType, max_size: usize) -> Result<Vec<u8>, u32> {
     let mut bytes = Returned::NOTHING;
-    // SAFETY: the host writes to both before it returns.
+    // SAFETY: the host writes data and size before it returns.
     let status =
         unsafe { proxy_get_buffer_bytes(buffer, 0, max_size, &mut bytes.data, &mut bytes.size) };
     bytes.take(status)
@@ -52,7 +52,7 @@ pub(in crate::plugin) fn call_foreign_function(
     argument: &[u8],
 ) -> Result<Vec<u8>, u32> {
     let mut result = Returned::NOTHING;
-    // SAFETY: the host reads the two slices, and writes to the other two before it returns.
+    // SAFETY: the host reads the two slices, and writes result and size, before it returns.
     let status = unsafe {
         proxy_call_foreign_function(
             name.as_ptr(),
@@ -69,7 +69,7 @@ pub(in crate::plugin) fn call_foreign_function(
 /// Nanoseconds since the epoch.
 pub(in crate::plugin) fn current_time() -> Result<u64, u32> {
     let mut time = 0;
-    // SAFETY: the host writes to it before it returns.
+    // SAFETY: the host writes to `time` before it returns.
     check(unsafe { proxy_get_current_time_nanoseconds(&mut time) })?;
     Ok(time)
 }
@@ -83,7 +83,7 @@ pub(in crate::plugin) fn log(level: LogLevel, message: &str) {
 /// The host's log level, from 0 for everything to 5 for critical messages only.
 pub(in crate::plugin) fn log_level() -> Result<u32, u32> {
     let mut level = 0;
-    // SAFETY: the host writes to it before it returns.
+    // SAFETY: the host writes to `level` before it returns.
     check(unsafe { proxy_get_log_level(&mut level) })?;
     Ok(level)
 }

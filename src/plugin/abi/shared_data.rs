@@ -24,7 +24,7 @@ unsafe extern "C" {
 /// The entry, and its version.
 pub(in crate::plugin) fn shared_data(key: &str) -> Result<(Vec<u8>, u32), u32> {
     let (mut value, mut version) = (Returned::NOTHING, 0);
-    // SAFETY: the host reads the slice, and writes to the other three before it returns.
+    // SAFETY: the host reads the slice, and writes value, size and version, before it returns.
     let status = unsafe {
         proxy_get_shared_data(
             key.as_ptr(),
