@@ -329,7 +329,7 @@ impl Engine {
     /// Tells a provider's keys which requests wait for them.
     fn tell_who_waits(&mut self, provider: ProviderId) {
         let newest = self.waiting.newest(provider).map(|paused| &paused.patience);
-        // A newest request without a miss waits for any key at all: there is none to search for.
+        // If the newest request has no miss, it waits for any key at all: no search is needed.
         let last_miss = newest.filter(|newest| newest.miss.is_some()).map(|newest| newest.since);
         self.issuers[provider].keys.set_waiting(newest.is_some(), last_miss);
     }

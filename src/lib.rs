@@ -1,7 +1,7 @@
 //! JWT authentication inside the Envoy or Istio sidecar, as a proxy-wasm filter.
 //!
-//! The promise: a checked signature decides every request, with keys that the issuer published
-//! recently. Nothing that a client, an issuer or an operator sends can stop the filter.
+//! The promise: only a signature that a trusted key verifies gives a request an identity, and
+//! nothing that a client, an issuer or an operator sends can stop the filter.
 //!
 //! The core does no I/O. It has no clock and makes no calls: callers pass the time in, and the core
 //! returns the work to do as data. Only `plugin`, which exists on wasm32 alone, knows proxy-wasm.
@@ -25,7 +25,8 @@
 //!   none, or the token has none.
 //! * **trusted key**: a key that may verify tokens. It is *fresh* for `cacheDuration` after an
 //!   endpoint last published it. While fetches fail it is *stale* for `staleDuration` more, unless
-//!   it is *withdrawn*: no endpoint publishes it any more. Configured keys do not expire.
+//!   it is *withdrawn*: no endpoint publishes it any more. Configured keys do not expire, but the
+//!   first fetched set replaces them.
 //! * **fetch**: one request for a JWK Set, which reaches one of the issuer's endpoints at random.
 //! * **miss**: a token that no candidate key verifies.
 //! * **search**: the fetches that look for the key of a miss; a budget limits them.
