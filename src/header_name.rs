@@ -32,7 +32,7 @@ impl HeaderName {
 /// All headers that the filter sets.
 #[derive(Clone, Debug)]
 pub(crate) struct OwnedHeaders {
-    /// Sorted by [`compare`].
+    /// Sorted by [`compare`]. Length comes first, so most names are ruled out unread.
     names: Vec<HeaderName>,
 }
 

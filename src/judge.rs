@@ -51,7 +51,7 @@ impl Judge<'_> {
             return self.look_for_key(bearer.into_text(), case, patience);
         }
         if let Some(attempt_at) = self.keys.awaits_keys(self.now) {
-            // Do not wait for an attempt that comes too late.
+            // Waiting for an attempt after the deadline would only add to the delay.
             if self.now < patience.deadline && attempt_at < patience.deadline {
                 let patience = Patience { miss: None, ..patience };
                 return Judged::Waits(Paused { token: bearer.into_text(), case, patience });
