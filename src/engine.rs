@@ -163,8 +163,8 @@ impl Engine {
         let deadline = now.saturating_add(config.jwks_wait_timeout);
         let patience = Patience { since: now, deadline, miss: None };
         match self.judge(bearer, case, patience, now) {
-            Judged::Decided(verdict) => Disposition::Decided(verdict.after(edits)),
-            Judged::Waits(paused) => match self.pause(stream, paused, now) {
+            Ok(verdict) => Disposition::Decided(verdict.after(edits)),
+            Err(paused) => match self.pause(stream, paused, now) {
                 Some(verdict) => Disposition::Decided(verdict.after(edits)),
                 None => Disposition::Paused(edits),
             },
@@ -172,7 +172,7 @@ impl Engine {
     }
 
     /// Pauses a request, or decides it if there is no room.
-    fn pause(&mut self, stream: StreamId, paused: Paused, now: Timestamp) -> Option<Verdict> {
+    fn pause(&mut self, stream: StreamId, paused: Box<Paused>, now: Timestamp) -> Option<Verdict> {
         let provider = paused.case.provider;
         let keys = &self.issuers[provider].keys;
         let is_doubtful = |Paused { patience, .. }: &Paused| {
@@ -180,7 +180,7 @@ impl Engine {
         };
         match self.waiting.make_room(provider, is_doubtful) {
             Room::Free => {}
-            Room::Full => return Some(self.turn_away(paused)),
+            Room::Full => return Some(self.turn_away(*paused)),
             Room::Of(displaced, oldest) => {
                 let gives = oldest.case.provider;
                 let verdict = self.turn_away(*oldest);
@@ -223,9 +223,8 @@ impl Engine {
         now: Timestamp,
     ) {
         self.observe(now);
-        let keys = &mut self.issuers[provider].keys;
-        if let Some(outcomes) = keys.handle_shared(shared, version, now) {
-            self.conclude(provider, outcomes, now);
+        if self.issuers[provider].keys.handle_shared(shared, version, now) {
+            self.judge_waiting(provider, now);
         }
     }
 
@@ -319,8 +318,8 @@ impl Engine {
         for (ticket, stream, paused) in self.waiting.take(provider) {
             let Paused { token, case, patience } = *paused;
             match self.judge(Bearer::Waiting(token), case, patience, now) {
-                Judged::Decided(verdict) => self.verdicts.push_back((stream, verdict)),
-                Judged::Waits(paused) => self.waiting.put_back(ticket, stream, paused.into()),
+                Ok(verdict) => self.verdicts.push_back((stream, verdict)),
+                Err(paused) => self.waiting.put_back(ticket, stream, paused),
             }
         }
         self.tell_who_waits(provider);

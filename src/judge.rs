@@ -3,7 +3,7 @@
 use crate::authn::Authenticated;
 use crate::config::{Config, Provider};
 use crate::event::Event;
-use crate::jose::{Crypto, Token, Verification, kid_fingerprint};
+use crate::jose::{Crypto, Token, VerifiedToken, kid_fingerprint};
 use crate::jwks::{self, Prospect};
 use crate::reason::Reason;
 use crate::screen::{Bearer, Case};
@@ -25,11 +25,8 @@ pub(crate) struct Judge<'e> {
     pub(crate) now: Timestamp,
 }
 
-pub(crate) enum Judged {
-    Decided(Verdict),
-    /// No trusted key verifies the token, but one may come in time.
-    Waits(Paused),
-}
+/// The verdict, or the request that waits: no trusted key verifies its token, but one may come in time.
+pub(crate) type Judged = Result<Verdict, Box<Paused>>;
 
 impl Judge<'_> {
     /// Judges a token with the trusted keys, or lets it wait for others.
@@ -37,7 +34,7 @@ impl Judge<'_> {
         if let Bearer::Verified(verified) = &bearer {
             if self.keys.trusts(verified.token.key(), self.now) {
                 self.events.push_back(Event::TokenCacheHit);
-                return Judged::Decided(self.authorize(verified, case));
+                return Ok(self.authorize(verified, case));
             }
             self.verified.forget(verified);
         }
@@ -54,28 +51,32 @@ impl Judge<'_> {
             // Waiting for an attempt after the deadline would only add to the delay.
             if self.now < patience.deadline && attempt_at < patience.deadline {
                 let patience = Patience { miss: None, ..patience };
-                return Judged::Waits(Paused { token: bearer.into_text(), case, patience });
+                return Err(Box::new(Paused { token: bearer.into_text(), case, patience }));
             }
             let retry_in = Some(attempt_at.saturating_since(self.now));
-            return Judged::Decided(case.deny(self.config, Reason::JwksUnavailable, retry_in));
+            return Ok(case.deny(self.config, Reason::JwksUnavailable, retry_in));
         }
         let token = match bearer.into_token() {
             Ok(token) => token,
-            Err(reason) => return Judged::Decided(case.deny(self.config, reason, None)),
+            Err(reason) => return Ok(case.deny(self.config, reason, None)),
         };
 
         match self.check_signature(token, &mut patience) {
-            Verification::Verified(token) => {
+            Ok(token) => {
                 let verified = Rc::new(Authenticated::new(case.provider, self.provider, token));
                 self.verified.offer(&verified);
-                Judged::Decided(self.authorize(&verified, case))
+                Ok(self.authorize(&verified, case))
             }
-            Verification::Failed(token) => self.look_for_key(token.into_text(), case, patience),
+            Err(token) => self.look_for_key(token.into_text(), case, patience),
         }
     }
 
     /// Checks the signature with the untried candidate keys, and records them as tried.
-    fn check_signature(&mut self, token: Token, patience: &mut Patience) -> Verification {
+    fn check_signature(
+        &mut self,
+        token: Token,
+        patience: &mut Patience,
+    ) -> Result<VerifiedToken, Box<Token>> {
         let kid = token.kid().map(str::to_owned);
         let mut is_kid_known = kid.is_none();
         let mut candidates: Vec<_> = self
@@ -111,7 +112,7 @@ impl Judge<'_> {
     fn look_for_key(&mut self, token: String, case: Case, patience: Patience) -> Judged {
         let Patience { since, deadline, miss } = &patience;
         let (reason, retry_in) = match self.keys.look_for(*since, *deadline, self.now) {
-            Prospect::Waits => return Judged::Waits(Paused { token, case, patience }),
+            Prospect::Waits => return Err(Box::new(Paused { token, case, patience })),
             Prospect::Missing if miss.as_ref().is_some_and(|miss| miss.is_kid_known) => {
                 (Reason::SignatureInvalid, None)
             }
@@ -122,6 +123,6 @@ impl Judge<'_> {
                 (Reason::JwksUnavailable, Some(retry_in))
             }
         };
-        Judged::Decided(case.deny(self.config, reason, retry_in))
+        Ok(case.deny(self.config, reason, retry_in))
     }
 }

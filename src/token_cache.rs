@@ -157,7 +157,7 @@ const HASHED_BYTES: usize = 32;
 mod tests {
     use super::*;
     use crate::config::Config;
-    use crate::jose::{Crypto, KeySet, Token, Verification};
+    use crate::jose::{Crypto, KeySet, Token};
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
     use rsa::RsaPrivateKey;
@@ -183,10 +183,8 @@ mod tests {
             let signed = format!("{header}.{}", URL_SAFE_NO_PAD.encode(claims));
             let signature = URL_SAFE_NO_PAD.encode(key.sign(signed.as_bytes()).to_bytes());
             let token = Token::parse(format!("{signed}.{signature}").as_bytes()).unwrap();
-            match token.verify(set.keys.iter(), Crypto::Module, || ()) {
-                Verification::Verified(token) => Rc::new(Authenticated::new(id, provider, token)),
-                Verification::Failed(_) => panic!("the key is the right one"),
-            }
+            let verified = token.verify(set.keys.iter(), Crypto::Module, || ()).unwrap();
+            Rc::new(Authenticated::new(id, provider, verified))
         })
     }
 

@@ -102,10 +102,10 @@ impl Waiting {
     }
 
     /// Adds a new request at the end of its queue.
-    pub(crate) fn insert(&mut self, stream: StreamId, paused: Paused) {
+    pub(crate) fn insert(&mut self, stream: StreamId, paused: Box<Paused>) {
         // A host that reuses an id has dropped the earlier stream.
         self.remove(stream);
-        self.put_back(self.next, stream, Box::new(paused));
+        self.put_back(self.next, stream, paused);
         self.next = self.next.wrapping_add(1);
     }
 

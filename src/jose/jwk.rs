@@ -349,8 +349,8 @@ const SHOWN_KID_CHARS: usize = 64;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::jose::Token;
     use crate::jose::known_answer::{N, SIGNATURE, SIGNED};
-    use crate::jose::{Token, Verification};
     use base64::Engine as _;
     use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
@@ -362,7 +362,7 @@ mod tests {
     fn verifies(token: &str) -> bool {
         let set = rfc7515_set();
         let token = Token::parse(token.as_bytes()).unwrap();
-        matches!(token.verify(set.keys.iter(), Crypto::Module, || ()), Verification::Verified(_))
+        token.verify(set.keys.iter(), Crypto::Module, || ()).is_ok()
     }
 
     #[test]

@@ -83,15 +83,15 @@ impl Token {
         keys: impl Iterator<Item = &'k VerifyingKey>,
         crypto: Crypto,
         mut attempted: impl FnMut(),
-    ) -> Verification {
+    ) -> Result<VerifiedToken, Box<Self>> {
         let signed = self.text.get(..self.payload.end).unwrap_or_default();
         for key in keys {
             attempted();
             if key.verifies(signed.as_bytes(), &self.signature, crypto) {
-                return Verification::Verified(VerifiedToken { token: self, key: key.clone() });
+                return Ok(VerifiedToken { token: self, key: key.clone() });
             }
         }
-        Verification::Failed(self)
+        Err(Box::new(self))
     }
 }
 
@@ -100,12 +100,6 @@ impl fmt::Debug for Token {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Token({} bytes)", self.text.len())
     }
-}
-
-/// The result of checking a signature.
-pub(crate) enum Verification {
-    Failed(Token),
-    Verified(VerifiedToken),
 }
 
 /// Proof that a key signed the token. The claims are the issuer's as long as the key is trusted.

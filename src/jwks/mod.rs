@@ -188,15 +188,16 @@ impl Cache {
         self.remote.as_mut()?.poll_step()
     }
 
-    /// Handles a read of the shared data. Returns `Some`, without outcomes, if another VM wrote
-    /// news and this VM has nothing to write.
+    /// Handles a read of the shared data. Returns whether another VM wrote news and this VM has
+    /// nothing to write.
     pub(crate) fn handle_shared(
         &mut self,
         shared: Option<&[u8]>,
         version: u32,
         now: Timestamp,
-    ) -> Option<Vec<Outcome>> {
-        self.remote.as_mut()?.handle_shared(&mut self.keys, shared, version, now)
+    ) -> bool {
+        let Some(remote) = &mut self.remote else { return false };
+        remote.handle_shared(&mut self.keys, shared, version, now)
     }
 
     /// Handles the result of a write. Returns the outcomes of this VM's fetches once they take

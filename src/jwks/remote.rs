@@ -9,7 +9,7 @@ use super::evidence::{Evidence, TOLERANCE};
 use super::exchange::{Outcome, Step, Written};
 use super::fetch::{FetchError, FetchId};
 use super::keys::{Lifetime, Renewal, TrustedKeys};
-use super::schedule::{Claim, Completion, FetchReason, Quest, Schedule, Terms, Wish};
+use super::schedule::{Claim, Completion, Plan, Quest, Schedule, Terms, Wish};
 use super::snapshot::Document;
 use super::survey::Finding;
 use crate::jose::{JwkSetError, KeySet, SkippedKey, VerifyingKey, shown_kid};
@@ -159,11 +159,8 @@ impl Remote {
             (self.read_at.saturating_add(look_in), "another VM may have got an answer")
         });
         let overdue = self.calls.iter().map(|call| (call.until, "a fetch was never answered"));
-        let (at, _, why) = self.schedule.next_fetch(wish, &self.terms, self.jitter);
-        let why = match why {
-            FetchReason::Due => "a fetch is due",
-            FetchReason::Search => "a key is looked for",
-        };
+        let Plan { at, is_search, .. } = self.schedule.next_fetch(wish, &self.terms, self.jitter);
+        let why = if is_search { "a key is looked for" } else { "a fetch is due" };
         overdue.chain(look).fold((at, why), Ord::min)
     }
 
@@ -222,16 +219,16 @@ impl Remote {
         }
     }
 
-    /// Handles a read of the shared data, and drafts a write if something changes. Returns `Some`,
-    /// without outcomes, if another VM wrote news and there is nothing to write.
+    /// Handles a read of the shared data, and drafts a write if something changes. Returns whether
+    /// another VM wrote news and there is nothing to write.
     pub(super) fn handle_shared(
         &mut self,
         keys: &mut TrustedKeys,
         shared: Option<&[u8]>,
         version: u32,
         now: Timestamp,
-    ) -> Option<Vec<Outcome>> {
-        let Exchange::Reading { tries } = self.exchange else { return None };
+    ) -> bool {
+        let Exchange::Reading { tries } = self.exchange else { return false };
         self.read_at = now;
         let mut is_news = false;
         if self.read_version != version {
@@ -250,13 +247,13 @@ impl Remote {
             self.schedule = schedule;
             self.exchange = Exchange::Idle;
             self.end_search(now);
-            return is_news.then(Vec::new);
+            return is_news;
         }
         schedule.revision = schedule.revision.saturating_add(1);
         let bytes = Document::of(&schedule, keys, now).encode();
         let draft = Box::new(Draft { schedule, claims, withdraws, drafted_at: now, tries });
         self.exchange = Exchange::Drafted { draft, bytes, version };
-        None
+        false
     }
 
     /// Handles the result of a write. Returns the outcomes of this VM's fetches once the draft
@@ -410,7 +407,7 @@ impl Remote {
                 None => {}
             }
         }
-        let (next, ..) = schedule.next_fetch(self.wish(), &self.terms, self.jitter);
+        let next = schedule.next_fetch(self.wish(), &self.terms, self.jitter).at;
         for outcome in &mut self.outcomes {
             if let Outcome::Failed { retry_in, .. } = outcome {
                 *retry_in = next.saturating_since(now);
@@ -421,13 +418,13 @@ impl Remote {
 
     /// Adds to a draft the fetches that begin once it is written.
     fn plan(&mut self, schedule: &mut Schedule, now: Timestamp) -> Vec<Claim> {
-        let (at, count, why) = schedule.next_fetch(self.wish(), &self.terms, self.jitter);
-        if now < at {
+        let next = schedule.next_fetch(self.wish(), &self.terms, self.jitter);
+        if now < next.at {
             return Vec::new();
         }
         self.jitter = self.chance.f64();
-        let ids: Vec<_> = (0..count).map(|_| FetchId(self.chance.u64(..))).collect();
-        schedule.claim(&ids, why, &self.terms, now)
+        let ids: Vec<_> = (0..next.fetches).map(|_| FetchId(self.chance.u64(..))).collect();
+        schedule.claim(&ids, next.is_search, &self.terms, now)
     }
 }
 

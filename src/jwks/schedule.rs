@@ -147,12 +147,12 @@ impl Schedule {
     /// The earliest time at which a fetch may begin; in the past if one is in flight.
     pub(super) fn next_attempt(&self, quest: Option<Quest>, terms: &Terms) -> Timestamp {
         match self.in_flight.as_slice() {
-            [] => self.next_fetch(Wish { quest, is_urgent: true }, terms, 0.5).0,
+            [] => self.next_fetch(Wish { quest, is_urgent: true }, terms, 0.5).at,
             [..] => Timestamp::EPOCH,
         }
     }
 
-    /// When the next fetches begin, how many, and why. None begins while those in flight may be
+    /// The next fetches. None begins while those in flight may be
     /// enough. But while requests wait, a slow fetch does not hold back the next one: its VM may
     /// have died, or its endpoint may hang.
     pub(super) fn next_fetch(
@@ -160,14 +160,14 @@ impl Schedule {
         Wish { quest, is_urgent }: Wish,
         terms: &Terms,
         jitter: f64,
-    ) -> (Timestamp, u32, FetchReason) {
+    ) -> Plan {
         let hedges = is_urgent && self.in_flight.len() < MAX_IN_FLIGHT;
         let ends = self.in_flight.iter().map(|claim| match hedges {
             true => claim.until.min(claim.began.saturating_add(HEDGE)),
             false => claim.until,
         });
         let due = ends.fold(self.due_at(terms), Timestamp::max);
-        let refresh = (due, 1, FetchReason::Due);
+        let refresh = Plan { at: due, fetches: 1, is_search: false };
         let Some(Quest { since, aim }) = quest else { return refresh };
         let tally = self.draws.tally(since, None, terms.pace.endpoints);
         let needed = tally.needed(Evidence::Ample);
@@ -175,7 +175,7 @@ impl Schedule {
         let room = MAX_IN_FLIGHT.saturating_sub(self.in_flight.len());
         let has_room = usize::try_from(draws).is_ok_and(|draws| draws <= room);
         if at < due && has_room && self.under_way(since) < tally.lacking(aim) {
-            (at, draws, FetchReason::Search)
+            Plan { at, fetches: draws, is_search: true }
         } else {
             refresh
         }
@@ -201,11 +201,10 @@ impl Schedule {
     pub(super) fn claim(
         &mut self,
         ids: &[FetchId],
-        why: FetchReason,
+        is_search: bool,
         terms: &Terms,
         now: Timestamp,
     ) -> Vec<Claim> {
-        let is_search = why == FetchReason::Search;
         if is_search {
             let draws = u32::try_from(ids.len()).unwrap_or(u32::MAX);
             self.search.draw(draws, terms.pace, now);
@@ -361,13 +360,13 @@ impl Schedule {
     }
 }
 
-/// Why a fetch begins.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum FetchReason {
-    /// A refresh, or an attempt after a failure.
-    Due,
-    /// A search for a missing key.
-    Search,
+/// The next fetches.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Plan {
+    pub(super) at: Timestamp,
+    pub(super) fetches: u32,
+    /// Otherwise it is a refresh, or an attempt after a failure.
+    pub(super) is_search: bool,
 }
 
 /// While requests wait, a fetch holds back the next one for no longer than this.
