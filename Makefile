@@ -70,7 +70,7 @@ lint: cargo wasm-target python ## Check format, lints and documentation
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo clippy --locked -p mesh-jwt --lib --target $(WASM_TARGET) -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
-	$(PYTHON) -m py_compile envoy/*.py
+	$(PYTHON) -m py_compile envoy/*.py istio/*.py
 
 clean: cargo ## Remove everything that was built or fetched
 	cargo clean

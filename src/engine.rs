@@ -33,7 +33,7 @@ use std::time::Duration;
 pub struct Engine {
     config: Rc<Config>,
     crypto: Crypto,
-    issuers: PerProvider<Issuer>,
+    providers: PerProvider<KeyedProvider>,
     verified: TokenCache,
     waiting: Waiting,
     verdicts: VecDeque<(StreamId, Verdict)>,
@@ -86,7 +86,7 @@ pub struct Fetch {
 }
 
 /// A provider with its keys.
-struct Issuer {
+struct KeyedProvider {
     provider: Rc<Provider>,
     keys: jwks::Cache,
 }
@@ -100,16 +100,16 @@ impl Engine {
             (!skipped.is_empty()).then_some(Event::ConfiguredKeysSkipped { provider, skipped })
         });
         let mut chance = fastrand::Rng::with_seed(seed);
-        let issuers = config.providers.map(|_, provider| {
+        let providers = config.providers.map(|_, provider| {
             let wait = config.jwks_wait_timeout;
             let keys = jwks::Cache::new(&provider.keys, wait, chance.u64(..), now);
-            Issuer { provider: Rc::clone(provider), keys }
+            KeyedProvider { provider: Rc::clone(provider), keys }
         });
         Self {
             crypto,
             verified: TokenCache::new(config.token_cache_entries, seed),
-            waiting: Waiting::new(&issuers, config.max_paused_requests),
-            issuers,
+            waiting: Waiting::new(&providers, config.max_paused_requests),
+            providers,
             verdicts: VecDeque::new(),
             events: skipped.collect(),
             config: Rc::new(config),
@@ -144,7 +144,7 @@ impl Engine {
     /// The number of trusted keys of a provider.
     #[must_use]
     pub fn trusted_keys(&self, provider: ProviderId, now: Timestamp) -> usize {
-        self.issuers[provider].keys.len(now)
+        self.providers[provider].keys.len(now)
     }
 
     /// Handles the head of a new request.
@@ -174,7 +174,7 @@ impl Engine {
     /// Pauses a request, or decides it if there is no room.
     fn pause(&mut self, stream: StreamId, paused: Box<Paused>, now: Timestamp) -> Option<Verdict> {
         let provider = paused.case.provider;
-        let keys = &self.issuers[provider].keys;
+        let keys = &self.providers[provider].keys;
         let is_doubtful = |Paused { patience, .. }: &Paused| {
             patience.miss.is_some() && keys.has_answered_since(patience.since, now)
         };
@@ -211,7 +211,7 @@ impl Engine {
         now: Timestamp,
     ) {
         self.observe(now);
-        self.issuers.iter_mut().any(|(_, issuer)| issuer.keys.handle_response(id, &result));
+        self.providers.iter_mut().any(|(_, of)| of.keys.handle_response(id, &result));
     }
 
     /// Handles a read of a provider's shared data, and its version.
@@ -223,7 +223,7 @@ impl Engine {
         now: Timestamp,
     ) {
         self.observe(now);
-        if self.issuers[provider].keys.handle_shared(shared, version, now) {
+        if self.providers[provider].keys.handle_shared(shared, version, now) {
             self.judge_waiting(provider, now);
         }
     }
@@ -231,7 +231,7 @@ impl Engine {
     /// Handles the result of a write to the shared data.
     pub fn handle_written(&mut self, provider: ProviderId, written: Written, now: Timestamp) {
         self.observe(now);
-        if let Some(outcomes) = self.issuers[provider].keys.handle_written(written, now) {
+        if let Some(outcomes) = self.providers[provider].keys.handle_written(written, now) {
             self.conclude(provider, outcomes, now);
         }
     }
@@ -263,7 +263,7 @@ impl Engine {
     /// The next piece of work for the driver.
     #[must_use]
     pub fn poll_output(&mut self) -> Option<Output> {
-        for (provider, Issuer { provider: of, keys }) in self.issuers.iter_mut() {
+        for (provider, KeyedProvider { provider: of, keys }) in self.providers.iter_mut() {
             // A request that was just judged may need a fetch at once.
             keys.handle_timeout(self.latest);
             match keys.poll_step() {
@@ -292,8 +292,8 @@ impl Engine {
     pub fn poll_timeout(&self) -> Option<(Timestamp, &'static str)> {
         let settle = (!self.verdicts.is_empty()).then_some((self.latest, "a verdict is there"));
         let deadlines = self.waiting.deadlines().map(|(_, deadline)| (deadline, "a request waits"));
-        let keys = self.issuers.values();
-        let keys = keys.filter_map(|issuer| issuer.keys.next_timeout(self.latest));
+        let keys = self.providers.values();
+        let keys = keys.filter_map(|of| of.keys.next_timeout(self.latest));
         keys.chain(deadlines).chain(settle).min()
     }
 
@@ -304,8 +304,8 @@ impl Engine {
         if by.is_zero() {
             return;
         }
-        for (_, issuer) in self.issuers.iter_mut() {
-            issuer.keys.clock_stepped_back(by, now);
+        for (_, of) in self.providers.iter_mut() {
+            of.keys.clock_stepped_back(by, now);
         }
         self.waiting.clock_stepped_back(by);
         if by >= NOTABLE_CLOCK_STEP {
@@ -330,11 +330,11 @@ impl Engine {
         let newest = self.waiting.newest(provider).map(|paused| &paused.patience);
         // If the newest request has no miss, it waits for any key at all: no search is needed.
         let last_miss = newest.filter(|newest| newest.miss.is_some()).map(|newest| newest.since);
-        self.issuers[provider].keys.set_waiting(newest.is_some(), last_miss);
+        self.providers[provider].keys.set_waiting(newest.is_some(), last_miss);
     }
 
     fn judge(&mut self, bearer: Bearer, case: Case, patience: Patience, now: Timestamp) -> Judged {
-        let Issuer { provider, keys } = &self.issuers[case.provider];
+        let KeyedProvider { provider, keys } = &self.providers[case.provider];
         let mut judge = Judge {
             config: &self.config,
             provider,

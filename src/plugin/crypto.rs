@@ -5,18 +5,25 @@ use super::abi;
 use crate::jose::{Crypto, PublicKey, Verifier};
 use log::error;
 
-/// The host's crypto if it gives the known answers, otherwise the module's.
+/// The host's crypto if it offers any that gives the known answers, otherwise the module's.
 pub(super) fn probe() -> Crypto {
-    Crypto::of_host(|key| {
-        let key = HostKey::new(key)?;
-        Some(Verifier::from_fn(move |signed, signature| {
-            key.verifies(signed, signature).unwrap_or_else(|status| {
-                // It worked when it was probed.
+    // Envoy logs a withheld function by itself.
+    match Crypto::of_host(|key| verifier(key, |_| {})) {
+        Crypto::Host(_) => Crypto::Host(|key| {
+            verifier(key, |status| {
                 error!("mesh-jwt: the host does not check a signature: status {status}");
-                false
             })
-        }))
-    })
+        }),
+        Crypto::Module => Crypto::Module,
+    }
+}
+
+/// A verifier that takes a call which fails for a bad signature, and reports its status.
+fn verifier(key: &PublicKey, report: fn(u32)) -> Option<Verifier> {
+    let key = HostKey::new(key)?;
+    Some(Verifier::from_fn(move |signed, signature| {
+        key.verifies(signed, signature).inspect_err(|status| report(*status)).unwrap_or(false)
+    }))
 }
 
 /// A key in the host's format.
