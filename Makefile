@@ -11,7 +11,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 WASM_TARGET := wasm32-wasip1
 MUSL_TARGET := $(shell uname -m)-unknown-linux-musl
 MODULE := dist/mesh-jwt.wasm
-LAB := $(TARGET_DIR)/release/lab
+LAB := $(TARGET_DIR)/tools/lab
 
 # $(call need,command,how to install it)
 need = @command -v $(1) >/dev/null || { echo "$(1) is missing; install it with: $(2)" >&2; exit 1; }
@@ -34,9 +34,9 @@ build: programs wasm-target ## Build the filter: dist/mesh-jwt.wasm
 services: programs ## Build the demo services
 
 static: cargo musl-target ## Build the demo services for images FROM scratch: dist/static
-	cargo build --locked --release -p mesh-jwt-demo --target $(MUSL_TARGET)
+	cargo build --locked --profile tools -p mesh-jwt-demo --target $(MUSL_TARGET)
 	@mkdir -p dist/static
-	@cp $(addprefix $(TARGET_DIR)/$(MUSL_TARGET)/release/,auth-service user-service) dist/static
+	@cp $(addprefix $(TARGET_DIR)/$(MUSL_TARGET)/tools/,auth-service user-service) dist/static
 
 envoy: python ## Fetch Envoy, unless it is there or ENVOY names one
 	@$(PYTHON) envoy/install.py
@@ -63,7 +63,7 @@ bench: wrk build envoy ## Measure what a check costs, beside Envoy's own jwt_aut
 	@$(LAB) bench $(BENCH)
 
 image: build ## Pack the filter for Istio: dist/image, an OCI image layout
-	@cargo run --locked --release --quiet -p mesh-jwt-lab -- image $(MODULE) dist/image
+	@cargo run --locked --profile tools --quiet -p mesh-jwt-lab -- image $(MODULE) dist/image
 
 lint: cargo wasm-target python ## Check format, lints and documentation
 	cargo fmt --all --check
@@ -79,7 +79,7 @@ clean: cargo ## Remove everything that was built or fetched
 # The services and the tools at once: what they share is built once, with the features of both. What
 # only `make image` needs takes long to compile.
 programs: cargo
-	cargo build --locked --release --no-default-features -p mesh-jwt-demo -p mesh-jwt-lab
+	cargo build --locked --profile tools --no-default-features -p mesh-jwt-demo -p mesh-jwt-lab
 
 cargo:
 	$(call need,cargo,curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh)

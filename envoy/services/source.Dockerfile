@@ -4,7 +4,7 @@
 FROM rust:1.91-alpine AS build
 WORKDIR /checkout
 COPY . .
-RUN cargo build --locked --release -p mesh-jwt-demo
+RUN cargo build --locked --profile tools -p mesh-jwt-demo
 
 FROM scratch
-COPY --from=build /checkout/target/release/auth-service /checkout/target/release/user-service /
+COPY --from=build /checkout/target/tools/auth-service /checkout/target/tools/user-service /

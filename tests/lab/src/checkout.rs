@@ -44,7 +44,7 @@ pub fn find_module() -> Result<PathBuf> {
 
 /// One of the demo's services, which `make services` builds.
 pub fn service(name: &str) -> Result<PathBuf> {
-    built(target().join("release").join(name), "make services")
+    built(target().join("tools").join(name), "make services")
 }
 
 /// A file of the checkout that this command makes.
