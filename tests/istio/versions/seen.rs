@@ -15,11 +15,7 @@ use crate::kustomize::Resource;
 fn filter_has_the_name_that_patches_say() {
     let Some(versions) = super::all() else { return };
     for version in versions {
-        for (situation, rendered) in [
-            ("workload: sidecar with the label", example("workload", 1)),
-            ("workload with header-identity", example("workload", 2)),
-            ("mesh-wide: sidecar", example("mesh-wide", 1)),
-        ] {
+        for (situation, rendered) in sidecars() {
             let plugin = of_kind(&rendered, "WasmPlugin")[0];
             let seen: BTreeSet<_> = version.chains(situation).flat_map(names_of_ours).collect();
             let [before_1_30, since_1_30] = names_in_envoy(plugin);
@@ -78,11 +74,7 @@ fn filter_is_where_requests_come_in() {
 fn filter_gets_the_configuration_in_the_manifest() {
     let Some(versions) = super::all() else { return };
     for version in versions {
-        for (situation, rendered) in [
-            ("workload: sidecar with the label", example("workload", 1)),
-            ("workload with header-identity", example("workload", 2)),
-            ("mesh-wide: sidecar", example("mesh-wide", 1)),
-        ] {
+        for (situation, rendered) in sidecars() {
             let plugin = of_kind(&rendered, "WasmPlugin")[0];
             let names = names_in_envoy(plugin);
             let discovered = version.seen[situation]["extension_configs"].as_array();
@@ -121,6 +113,15 @@ impl Version {
 fn names_of_ours(chain: &Value) -> Vec<String> {
     let filters = chain["filters"].as_array().expect("filters").iter().filter_map(Value::as_str);
     filters.filter(|name| name.contains("mesh-jwt")).map(str::to_owned).collect()
+}
+
+/// The sidecars that have the filter, with what was applied.
+fn sidecars() -> [(&'static str, Vec<Resource>); 3] {
+    [
+        ("workload: sidecar with the label", example("workload", 1)),
+        ("workload with header-identity", example("workload", 2)),
+        ("mesh-wide: sidecar", example("mesh-wide", 1)),
+    ]
 }
 
 fn example(overlay: &str, stage: usize) -> Vec<Resource> {
