@@ -10,6 +10,7 @@ use signal_hook::flag;
 
 use crate::wait;
 
+static WATCHED: AtomicBool = AtomicBool::new(false);
 static RECEIVED: LazyLock<Arc<AtomicBool>> = LazyLock::new(Arc::default);
 
 /// The program was told to stop.
@@ -32,7 +33,13 @@ pub fn watch() -> io::Result<()> {
     for signal in [SIGHUP, SIGINT, SIGTERM] {
         flag::register(signal, Arc::clone(&RECEIVED))?;
     }
+    WATCHED.store(true, Ordering::SeqCst);
     Ok(())
+}
+
+/// Whether this program notices the signals, and so ends in order what it started.
+pub(crate) fn is_watched() -> bool {
+    WATCHED.load(Ordering::SeqCst)
 }
 
 /// Fails once a signal came.

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 use crate::{interrupt, wait};
@@ -19,13 +19,15 @@ use crate::{interrupt, wait};
 pub struct Process {
     child: Child,
     log: PathBuf,
+    leads_group: bool,
 }
 
 impl Process {
     /// Starts a program that writes all it has to say to `log`, which is emptied first.
     ///
-    /// It gets a process group of its own: Ctrl-C in a terminal is for the program that runs it, which
-    /// then stops the rest in order.
+    /// Where this program watches for [interrupts](crate::interrupt), it gets a process group of its own:
+    /// Ctrl-C in a terminal is then for this program, which stops the rest in order. Elsewhere, as under
+    /// `cargo test`, Ctrl-C has to reach it, or it would be left behind.
     pub fn start(command: &mut Command, log: &Path) -> io::Result<Self> {
         match fs::remove_file(log) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -34,13 +36,13 @@ impl Process {
         // Who opens /dev/stdout anew has an offset of its own there: unless all append, each
         // overwrites what the others wrote.
         let output = File::options().create(true).append(true).open(log)?;
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(output.try_clone()?)
-            .stderr(output)
-            .process_group(0)
-            .spawn()?;
-        Ok(Self { child, log: log.to_owned() })
+        let leads_group = interrupt::is_watched();
+        if leads_group {
+            command.process_group(0);
+        }
+        let child =
+            command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output).spawn()?;
+        Ok(Self { child, log: log.to_owned(), leads_group })
     }
 
     pub fn id(&self) -> u32 {
@@ -76,7 +78,7 @@ impl Process {
         if self.exit_status().is_some() {
             return;
         }
-        signal_group(self.child.id(), Signal::SIGTERM);
+        self.signal(Signal::SIGTERM);
         let deadline = Instant::now() + STOP_LIMIT;
         while self.exit_status().is_none() && Instant::now() < deadline {
             thread::sleep(wait::POLL_INTERVAL);
@@ -87,9 +89,18 @@ impl Process {
     /// Ends it at once.
     pub fn kill(&mut self) {
         if self.exit_status().is_none() {
-            signal_group(self.child.id(), Signal::SIGKILL);
+            self.signal(Signal::SIGKILL);
             // Nothing else waits for it.
             drop(self.child.wait());
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        if self.leads_group {
+            signal_group(self.child.id(), signal);
+        } else {
+            // It fails only for a process that is already gone.
+            let _ = kill(process_id(self.child.id()), signal);
         }
     }
 }
@@ -141,9 +152,12 @@ pub fn output(command: &mut Command, limit: Duration) -> Result<Option<Output>> 
 
 /// Signals a program and all that it started.
 fn signal_group(leader: u32, signal: Signal) {
-    let leader = i32::try_from(leader).expect("a process id");
     // It fails only for a group that is already gone.
-    let _ = killpg(Pid::from_raw(leader), signal);
+    let _ = killpg(process_id(leader), signal);
+}
+
+fn process_id(id: u32) -> Pid {
+    Pid::from_raw(i32::try_from(id).expect("a process id"))
 }
 
 const LOG_TAIL_LINES: usize = 30;
