@@ -2,8 +2,8 @@
 //!
 //! The sidecar and the tests run this same loop; only the [`Host`] differs.
 
-use crate::config::{Config, Provider, RemoteJwks};
-use crate::engine::{Disposition, Engine, MAX_TIMEOUT, Output};
+use crate::config::{Config, Provider};
+use crate::engine::{Disposition, Engine, Fetch, MAX_TIMEOUT, Output};
 use crate::event::Event;
 use crate::jose::Crypto;
 use crate::jwks::{FetchError, FetchId, JwksResponse, SHARED_DATA_VERSION, Written};
@@ -15,13 +15,12 @@ use std::time::Duration;
 
 /// What a driver needs from the proxy, or from a simulation.
 pub trait Host {
-    /// Begins to fetch a JWK Set. Returns the token that [`Driver::handle_response`] gets with the
-    /// answer.
+    /// Makes a call. Returns the token that [`Driver::handle_response`] gets with the answer.
     ///
     /// # Errors
     ///
     /// If the call cannot be made.
-    fn dispatch(&mut self, jwks: &RemoteJwks) -> Result<u32, FetchError>;
+    fn dispatch(&mut self, fetch: &Fetch) -> Result<u32, FetchError>;
 
     /// Reads an entry of the data that the VMs of the proxy share, and its version.
     fn read_shared(&mut self, name: &str) -> (Option<Vec<u8>>, u32);
@@ -123,7 +122,7 @@ impl Driver {
             && let Some(output) = self.engine.poll_output()
         {
             match output {
-                Output::Fetch(fetch) => match host.dispatch(&fetch.jwks) {
+                Output::Fetch(fetch) => match host.dispatch(&fetch) {
                     Ok(token) => self.calls.push((token, fetch.id)),
                     Err(error) => self.engine.handle_response(fetch.id, Err(error), now),
                 },
@@ -163,10 +162,9 @@ impl Driver {
 ///
 /// Configurations that fetch the same document share its keys, whatever else they say.
 fn shared_name(provider: &Provider) -> String {
-    provider.remote_jwks().map_or_else(String::new, |jwks| {
-        let RemoteJwks { cluster, scheme, authority, path, .. } = jwks;
-        format!("{SHARED_DATA_VERSION} {cluster} {scheme}://{authority}{path}")
-    })
+    provider
+        .remote_jwks()
+        .map_or_else(String::new, |jwks| format!("{SHARED_DATA_VERSION} {}", jwks.identity()))
 }
 
 /// The shortest timer that hosts offer; zero switches the timer off.

@@ -1,6 +1,6 @@
 //! The engine: the one type that a driver talks to.
 
-use crate::config::{Config, Provider, RemoteJwks};
+use crate::config::{Config, Provider, Target};
 use crate::event::Event;
 use crate::jose::Crypto;
 use crate::judge::{Judge, Judged};
@@ -76,13 +76,15 @@ pub enum Output {
     },
 }
 
-/// A JWK Set to fetch.
+/// A call to make: a GET request.
 #[derive(Clone, Debug)]
 pub struct Fetch {
     /// Identifies the fetch in [`Engine::handle_response`].
     pub id: FetchId,
-    /// What to call, and how long to wait.
-    pub jwks: RemoteJwks,
+    /// What to call.
+    pub target: Target,
+    /// How long to wait for the answer.
+    pub timeout: Duration,
 }
 
 /// A provider with its keys.
@@ -211,7 +213,7 @@ impl Engine {
         now: Timestamp,
     ) {
         self.observe(now);
-        self.providers.iter_mut().any(|(_, of)| of.keys.handle_response(id, &result));
+        self.providers.iter_mut().any(|(_, of)| of.keys.handle_response(id, &result, now));
     }
 
     /// Handles a read of a provider's shared data, and its version.
@@ -263,17 +265,16 @@ impl Engine {
     /// The next piece of work for the driver.
     #[must_use]
     pub fn poll_output(&mut self) -> Option<Output> {
-        for (provider, KeyedProvider { provider: of, keys }) in self.providers.iter_mut() {
+        for (provider, KeyedProvider { keys, .. }) in self.providers.iter_mut() {
             // A request that was just judged may need a fetch at once.
             keys.handle_timeout(self.latest);
-            match keys.poll_step() {
+            match keys.poll_step(self.latest) {
                 Some(Step::Read) => return Some(Output::ReadShared { provider }),
                 Some(Step::Write { bytes, version }) => {
                     return Some(Output::WriteShared { provider, bytes, version });
                 }
-                Some(Step::Start(id)) => {
-                    let jwks = of.remote_jwks()?.clone();
-                    return Some(Output::Fetch(Fetch { id, jwks }));
+                Some(Step::Call { id, target, timeout }) => {
+                    return Some(Output::Fetch(Fetch { id, target, timeout }));
                 }
                 None => {}
             }

@@ -1,6 +1,6 @@
 //! Events in the engine that an operator may want to see.
 
-use crate::config::Config;
+use crate::config::{Config, Target};
 use crate::jose::{Shown, SkippedKey};
 use crate::jwks::{FetchError, Outcome};
 use crate::per_provider::ProviderId;
@@ -23,10 +23,19 @@ pub enum Event {
         /// Which, and why.
         skipped: Vec<SkippedKey>,
     },
+    /// The discovery document cannot be had; keys are fetched from where they were before.
+    DiscoveryFailed {
+        /// The provider.
+        provider: ProviderId,
+        /// Why.
+        error: FetchError,
+    },
     /// A fetch failed.
     FetchFailed {
         /// The provider.
         provider: ProviderId,
+        /// What was called.
+        target: Target,
         /// Why.
         error: FetchError,
         /// When the next attempt comes.
@@ -95,8 +104,9 @@ impl Event {
     pub(crate) fn of_fetch(provider: ProviderId, outcome: Outcome) -> Self {
         match outcome {
             Outcome::Disagreement { kids, keys } => Self::Inconsistent { provider, kids, keys },
-            Outcome::Failed { error, retry_in, trusted_keys } => {
-                Self::FetchFailed { provider, error, retry_in, trusted_keys }
+            Outcome::DiscoveryFailed { error } => Self::DiscoveryFailed { provider, error },
+            Outcome::Failed { target, error, retry_in, trusted_keys } => {
+                Self::FetchFailed { provider, target, error, retry_in, trusted_keys }
             }
             Outcome::Refreshed { keys, new_keys, skipped } => {
                 Self::Fetched { provider, keys, new_keys, skipped }
@@ -112,14 +122,14 @@ impl Event {
             Self::ClockSteppedBack { by } => {
                 Some((Level::Warn, format!("the clock stepped back by {}", shown(*by))))
             }
-            Self::FetchFailed { provider, error, retry_in, trusted_keys } => {
-                let source = config.providers[*provider].remote_jwks();
-                let source = source.map_or_else(String::new, |jwks| {
-                    format!(
-                        " from {}://{}{} (cluster {:?})",
-                        jwks.scheme, jwks.authority, jwks.path, jwks.cluster
-                    )
-                });
+            Self::DiscoveryFailed { provider, error } => Some((
+                Level::Warn,
+                format!(
+                    "provider {}: {error}; the keys are fetched from where they were before",
+                    name(provider)
+                ),
+            )),
+            Self::FetchFailed { provider, target, error, retry_in, trusted_keys } => {
                 let keys = match trusted_keys {
                     0 => "there are no keys, requests that need one are answered 503".to_owned(),
                     keys => format!("{keys} known keys stay in use"),
@@ -127,8 +137,10 @@ impl Event {
                 Some((
                     Level::Warn,
                     format!(
-                        "provider {}: no JWK Set{source}: {error}; {keys}; next attempt in {}",
+                        "provider {}: no JWK Set from {target} (cluster {:?}): {error}; {keys}; \
+                         next attempt in {}",
                         name(provider),
+                        target.cluster,
                         shown(*retry_in)
                     ),
                 ))

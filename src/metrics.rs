@@ -93,7 +93,9 @@ impl Metric {
     pub fn of_event(event: &Event) -> Option<Self> {
         let jwks = |provider: &ProviderId, metric| Some(Self::Jwks(*provider, metric));
         match event {
-            Event::ClockSteppedBack { .. } | Event::ConfiguredKeysSkipped { .. } => None,
+            Event::ClockSteppedBack { .. }
+            | Event::ConfiguredKeysSkipped { .. }
+            | Event::DiscoveryFailed { .. } => None,
             Event::FetchFailed { provider, .. } => jwks(provider, JwksMetric::FetchFailed),
             Event::Fetched { provider, .. } => jwks(provider, JwksMetric::FetchSuccess),
             Event::Inconsistent { provider, .. } => jwks(provider, JwksMetric::Inconsistent),

@@ -7,6 +7,7 @@ mod duration;
 mod error;
 mod object;
 mod provider;
+mod remote;
 mod rule;
 mod uri;
 
@@ -15,8 +16,10 @@ mod tests;
 
 pub use error::ConfigError;
 pub(crate) use object::Object;
-pub(crate) use provider::{ClaimHeader, Encoding, KeySource, MAX_TIMEOUT, normal_token_type};
-pub use provider::{Provider, RemoteJwks};
+pub use provider::Provider;
+pub(crate) use provider::{ClaimHeader, Encoding, KeySource, normal_token_type};
+pub(crate) use remote::{Discovery, MAX_TIMEOUT, Source};
+pub use remote::{RemoteJwks, Target};
 
 use crate::grammar::is_visible_ascii;
 use crate::header_name::OwnedHeaders;

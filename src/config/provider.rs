@@ -2,6 +2,7 @@
 
 use super::error::{ConfigError, Path};
 use super::object::{Object, wrong_type};
+use super::remote::{self, RemoteJwks};
 use super::uri::HttpUri;
 use crate::grammar::{is_header_value, is_token, is_visible_ascii};
 use crate::header_name::HeaderName;
@@ -41,26 +42,6 @@ pub(crate) enum KeySource {
     Inline(KeySet),
     /// Fetched; `initial` serves until the first fetch succeeds.
     Remote { jwks: RemoteJwks, initial: Option<KeySet> },
-}
-
-/// A JWK Set to fetch, and how long its keys are trusted.
-#[derive(Clone, Debug)]
-pub struct RemoteJwks {
-    /// The cluster that the call is dispatched to.
-    pub cluster: String,
-    /// The `:authority` of the call.
-    pub authority: String,
-    /// The `:path` of the call.
-    pub path: String,
-    /// The `:scheme` of the call.
-    pub scheme: &'static str,
-    /// How long one fetch may take.
-    pub timeout: Duration,
-    pub(crate) cache_duration: Duration,
-    pub(crate) stale_duration: Duration,
-    pub(crate) refetch_cooldown: Duration,
-    /// The number of the issuer's endpoints, if the operator set it.
-    pub(crate) endpoints: Option<u32>,
 }
 
 /// A claim that the upstream gets in a header.
@@ -112,11 +93,12 @@ impl Provider {
         };
         let (locations, payload_header, claim_headers) =
             (locations(&mut object)?, payload_header(&mut object)?, claim_headers(&mut object)?);
+        let keys = key_source(&mut object, &issuer)?;
         let provider = Self {
             name,
             issuer,
             audiences: object.strings("audiences")?,
-            keys: key_source(&mut object)?,
+            keys,
             clock_skew: object.duration("clockSkew", DEFAULT_CLOCK_SKEW, Duration::ZERO)?,
             require_expiration: object.bool("requireExpiration", true)?,
             max_lifetime: object.optional_duration("maxLifetime", ONE_SECOND)?,
@@ -149,17 +131,12 @@ impl Provider {
     }
 }
 
-fn key_source(object: &mut Object) -> Result<KeySource, ConfigError> {
+fn key_source(object: &mut Object, issuer: &str) -> Result<KeySource, ConfigError> {
     let inline = inline_keys(object)?;
-    let remote = remote_jwks(object)?;
-    match (remote, inline) {
+    match (remote::read(object, issuer, inline.is_some())?, inline) {
         (Some(jwks), initial) => Ok(KeySource::Remote { jwks, initial }),
         (None, Some(keys)) => Ok(KeySource::Inline(keys)),
-        (None, None) => Err(object.error(
-            "jwksUri",
-            "is missing; write the jwks_uri of the issuer's discovery document, or put the keys \
-             into \"jwks\"",
-        )),
+        (None, None) => Err(object.error("jwksUri", "is missing")),
     }
 }
 
@@ -179,56 +156,6 @@ fn inline_keys(object: &mut Object) -> Result<Option<KeySet>, ConfigError> {
     keys.map(Some).map_err(|error| {
         object.error("jwks", format!("{error}; write a JWK Set with an RSA signing key"))
     })
-}
-
-fn remote_jwks(object: &mut Object) -> Result<Option<RemoteJwks>, ConfigError> {
-    // Istio accepts both spellings.
-    let (field, uri) = match (object.string("jwksUri")?, object.string("jwks_uri")?) {
-        (Some(_), Some(_)) => {
-            return Err(object.error("jwks_uri", "is a second jwksUri; remove it"));
-        }
-        (None, Some(uri)) => ("jwks_uri", Some(uri)),
-        (uri, None) => ("jwksUri", uri),
-    };
-    let cluster = object.string("jwksCluster")?;
-    let allow_plaintext = object.bool("allowPlaintextJwks", false)?;
-    let timeout = object.duration("timeout", DEFAULT_TIMEOUT, ONE_MILLISECOND)?;
-    if timeout > MAX_TIMEOUT {
-        return Err(object.error("timeout", "must be at most 1h"));
-    }
-    let cache_duration = object.duration("cacheDuration", DEFAULT_CACHE_DURATION, ONE_SECOND)?;
-    let stale_duration =
-        object.duration("staleDuration", DEFAULT_STALE_DURATION, Duration::ZERO)?;
-    let refetch_cooldown =
-        object.duration("refetchCooldown", DEFAULT_REFETCH_COOLDOWN, ONE_SECOND)?;
-    let endpoints = object.optional_count("jwksEndpoints", 1..=MAX_JWKS_ENDPOINTS)?;
-    let Some(uri) = uri else {
-        return match cluster {
-            Some(_) => Err(object.error("jwksCluster", "needs a jwksUri beside it")),
-            None => Ok(None),
-        };
-    };
-
-    let parsed = HttpUri::parse(&uri)
-        .map_err(|problem| object.error(field, format!("{uri:?} {problem}")))?;
-    if !parsed.is_https && !allow_plaintext {
-        return Err(object.error(
-            field,
-            "keys fetched over http:// can be replaced on the way; use https://, or set \
-             allowPlaintextJwks: true where the mesh encrypts the call (mutual TLS)",
-        ));
-    }
-    Ok(Some(RemoteJwks {
-        cluster: cluster.unwrap_or_else(|| format!("outbound|{}||{}", parsed.port, parsed.host)),
-        authority: parsed.authority,
-        path: parsed.path,
-        scheme: if parsed.is_https { "https" } else { "http" },
-        timeout,
-        cache_duration,
-        stale_duration,
-        refetch_cooldown,
-        endpoints: endpoints.and_then(|endpoints| u32::try_from(endpoints).ok()),
-    }))
 }
 
 fn token_types(object: &mut Object) -> Result<Vec<String>, ConfigError> {
@@ -334,15 +261,6 @@ fn is_label_char(c: char) -> bool {
 }
 
 const ALWAYS_SPACE_DELIMITED: [&str; 2] = ["scope", "permission"];
-const DEFAULT_CACHE_DURATION: Duration = Duration::from_mins(10);
 const DEFAULT_CLOCK_SKEW: Duration = Duration::from_secs(120);
-const DEFAULT_REFETCH_COOLDOWN: Duration = Duration::from_secs(10);
-const DEFAULT_STALE_DURATION: Duration = Duration::from_hours(1);
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 const DEFAULT_TOKEN_TYPES: [&str; 2] = ["JWT", "at+jwt"];
-/// The host takes milliseconds as 32 bits. A longer time, truncated, may become zero: no timeout.
-pub(crate) const MAX_TIMEOUT: Duration = Duration::from_hours(1);
-/// More would need more answers than fit into the wait.
-const MAX_JWKS_ENDPOINTS: usize = 16;
-const ONE_MILLISECOND: Duration = Duration::from_millis(1);
 const ONE_SECOND: Duration = Duration::from_secs(1);

@@ -245,15 +245,35 @@ fn keys_need_a_place_to_come_from() {
     let no_uri = "providers[0].jwksUri";
     assert_refused(vec![
         (
-            [without_keys(), vec![("/providers/0/jwksCluster", None)]].concat(),
+            [without_keys(), set("/providers/0/issuer", json!("auth@example.com"))].concat(),
             no_uri,
-            "is missing; write the jwks_uri of the issuer's discovery document, or put the keys",
+            "cannot be discovered: the issuer is not an https:// (or http://) URI; write the",
         ),
-        (without_keys(), "providers[0].jwksCluster", "needs a jwksUri beside it"),
+        (
+            [without_keys(), set("/providers/0/issuer", json!("https://a.example/?x"))].concat(),
+            no_uri,
+            "cannot be discovered: the issuer holds a query; write the jwks_uri",
+        ),
+        (
+            [without_keys(), set("/providers/0/issuer", json!("http://a.example"))].concat(),
+            "providers[0].issuer",
+            "use https://, or set allowPlaintextJwks: true where the mesh encrypts the call",
+        ),
         (
             vec![("/providers/0/jwksUri", None)],
             "providers[0].jwksCluster",
-            "needs a jwksUri beside it",
+            "has no use where all keys are in \"jwks\"; remove it, or add a jwksUri",
+        ),
+        (
+            set("/providers/0/jwksHosts", json!(["keys.example.com"])),
+            "providers[0].jwksHosts",
+            "is for the jwks_uri that discovery finds; remove it, or jwksUri",
+        ),
+        (
+            [without_keys(), set("/providers/0/jwksHosts", json!(["a.example", "https://b"]))]
+                .concat(),
+            "providers[0].jwksHosts[1]",
+            "\"https://b\" is not a host; write one such as \"keys.example.com\"",
         ),
         (
             set("/providers/0/jwks_uri", json!("https://auth.example.com/jwks")),
@@ -578,8 +598,8 @@ fn the_full_example_means_what_it_says() {
     };
     assert_eq!(keys.len(), 1);
     assert_eq!(
-        (&*jwks.cluster, jwks.scheme, &*jwks.authority, &*jwks.path),
-        ("idp", "https", "auth.example.com", "/.well-known/jwks.json")
+        (&*jwks.target().cluster, &*jwks.target().to_string()),
+        ("idp", "https://auth.example.com/.well-known/jwks.json")
     );
     assert_eq!(jwks.timeout, Duration::from_secs(2));
     assert_eq!(jwks.cache_duration, Duration::from_mins(5));
@@ -639,7 +659,7 @@ fn what_is_left_out_has_its_default() {
     let KeySource::Remote { jwks, initial: None } = &provider.keys else {
         panic!("{:?}", provider.keys)
     };
-    assert_eq!(jwks.cluster, "outbound|443||auth.example.com");
+    assert_eq!(jwks.target().cluster, "outbound|443||auth.example.com");
     assert_eq!(jwks.timeout, Duration::from_secs(5));
     assert_eq!(jwks.cache_duration, Duration::from_mins(10));
     assert_eq!(jwks.stale_duration, Duration::from_hours(1));
@@ -687,9 +707,9 @@ fn a_rule_of_istio_can_be_pasted_in() {
     );
     assert_eq!(provider.audiences, ["bookstore", "bookstore-web"]);
     let jwks = provider.remote_jwks().unwrap();
-    assert_eq!((&*jwks.authority, &*jwks.path), ("idp.example.com", "/istio/jwks.json"));
+    assert_eq!(jwks.target().to_string(), "https://idp.example.com/istio/jwks.json");
     assert_eq!(
-        (&*jwks.cluster, jwks.timeout),
+        (&*jwks.target().cluster, jwks.timeout),
         ("outbound|443||idp.example.com", Duration::from_secs(8))
     );
     assert_eq!(
@@ -749,8 +769,87 @@ fn clusters_are_named_as_istio_names_them() {
     ] {
         let config = minimal(json!({"jwksUri": uri, "allowPlaintextJwks": true}));
 
-        assert_eq!(first(&config).remote_jwks().unwrap().cluster, cluster);
+        assert_eq!(first(&config).remote_jwks().unwrap().target().cluster, cluster);
     }
+}
+
+/// OpenID Connect Discovery 1.0 §4 and RFC 8414 §3.1.
+#[test]
+fn keys_without_a_place_are_discovered() {
+    for (issuer, first, second) in [
+        (
+            "https://idp.example.com",
+            "https://idp.example.com/.well-known/openid-configuration",
+            "https://idp.example.com/.well-known/oauth-authorization-server",
+        ),
+        (
+            "https://idp.example.com:8443/realms/a/",
+            "https://idp.example.com:8443/realms/a/.well-known/openid-configuration",
+            "https://idp.example.com:8443/.well-known/oauth-authorization-server/realms/a",
+        ),
+    ] {
+        let document = json!({"providers": [{"issuer": issuer}]});
+        let config = Config::parse(document.to_string().as_bytes()).unwrap();
+
+        let Source::Discovery(discovery) = &first_remote(&config).source else { panic!() };
+        assert_eq!(discovery.issuer, issuer);
+        assert_eq!(discovery.places.each_ref().map(ToString::to_string), [first, second]);
+    }
+}
+
+#[test]
+fn a_discovered_place_is_on_the_issuers_host_or_a_listed_one() {
+    let targets = |fields: Value, uris: &[&str]| {
+        let mut provider = json!({"issuer": "https://idp.example.com"});
+        provider.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+        let document = json!({"providers": [provider]});
+        let config = Config::parse(document.to_string().as_bytes()).unwrap();
+        let Source::Discovery(discovery) = &first_remote(&config).source else { panic!() };
+        let clusters = uris.iter().map(|uri| Some(discovery.jwks_target(uri).ok()?.cluster));
+        clusters.collect::<Vec<_>>()
+    };
+    let istio = |port: u16, host: &str| Some(format!("outbound|{port}||{host}"));
+    let uris = [
+        "https://IDP.example.com:443/keys",
+        "https://keys.example.com/keys",
+        "https://keys.example.com:8443/keys",
+        "https://idp.example.com:8443/keys",
+        "https://idp.example.com.evil.example/keys",
+        "https://idp.example.com@evil.example/keys",
+        "http://idp.example.com/keys",
+        "/keys",
+    ];
+
+    assert_eq!(
+        targets(json!({}), &uris),
+        [istio(443, "idp.example.com"), None, None, None, None, None, None, None]
+    );
+    assert_eq!(
+        targets(json!({"jwksHosts": ["Keys.example.com", "idp.example.com:8443"]}), &uris),
+        [
+            istio(443, "idp.example.com"),
+            istio(443, "keys.example.com"),
+            None,
+            istio(8443, "idp.example.com"),
+            None,
+            None,
+            None,
+            None
+        ]
+    );
+    // The cluster of the configuration leads to the issuer, not to other hosts.
+    assert_eq!(
+        targets(json!({"jwksHosts": ["keys.example.com"], "jwksCluster": "idp"}), &uris[..2]),
+        [Some("idp".to_owned()), istio(443, "keys.example.com")]
+    );
+    assert_eq!(
+        targets(json!({"allowPlaintextJwks": true, "jwksHosts": ["idp.example.com"]}), &uris[6..]),
+        [istio(80, "idp.example.com"), None]
+    );
+}
+
+fn first_remote(config: &Config) -> &RemoteJwks {
+    first(config).remote_jwks().unwrap()
 }
 
 #[test]
@@ -781,7 +880,7 @@ fn the_demo_configures_what_it_promises() {
     assert_eq!(config.mode, Mode::Enforce);
     assert_eq!(first(&config).name, "wealist");
     // Defined in the same file.
-    assert_eq!(first(&config).remote_jwks().unwrap().cluster, "auth_service");
+    assert_eq!(first(&config).remote_jwks().unwrap().target().cluster, "auth_service");
     for path in ["/api/login", "/healthz", "/public/hello"] {
         assert!(matches!(access(&config, "x", path), Access::Public), "{path}");
     }
@@ -842,6 +941,10 @@ fn the_readme_names_the_defaults_that_hold() {
         let mut document = json!({"providers": [
             {"issuer": "https://auth.example.com", "jwksUri": "https://auth.example.com/jwks"},
         ]});
+        // Only discovery takes it.
+        if pointer == "/providers/0/jwksHosts" {
+            document["providers"][0].as_object_mut().unwrap().remove("jwksUri");
+        }
         // The field of an item needs an item.
         if pointer.starts_with("/rules/0") {
             document["rules"] = json!([{}]);

@@ -55,7 +55,7 @@ impl HttpUri {
 }
 
 /// A port is a non-zero number of digits only; `parse` alone would accept a sign.
-fn port_number(port: &str) -> Option<u16> {
+pub(super) fn port_number(port: &str) -> Option<u16> {
     let number = port.bytes().all(|byte| byte.is_ascii_digit()).then_some(port)?;
     number.parse().ok().filter(|port| *port != 0)
 }

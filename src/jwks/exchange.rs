@@ -1,6 +1,7 @@
 //! The steps that a provider's keys ask of the host, and their results.
 
 use super::fetch::{FetchError, FetchId};
+use crate::config::Target;
 use crate::jose::SkippedKey;
 use std::time::Duration;
 
@@ -9,8 +10,8 @@ use std::time::Duration;
 pub(crate) enum Step {
     /// Read the shared data.
     Read,
-    /// Start this fetch.
-    Start(FetchId),
+    /// Make the next call of a fetch, and wait this long for the answer.
+    Call { id: FetchId, target: Target, timeout: Duration },
     /// Write the shared data in place of the version that was read.
     Write { bytes: Vec<u8>, version: u32 },
 }
@@ -36,7 +37,11 @@ pub(crate) enum Outcome {
         /// The number of all keys.
         keys: usize,
     },
+    /// The discovery document cannot be had, and keys are fetched from where they were before.
+    DiscoveryFailed { error: FetchError },
     Failed {
+        /// What was called.
+        target: Target,
         error: FetchError,
         retry_in: Duration,
         trusted_keys: usize,

@@ -1,5 +1,6 @@
 //! The answer to a JWKS fetch, and every way in which it can fail.
 
+use super::discovery::DiscoveryError;
 use crate::jose::{JwkSetError, KeySet};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -42,6 +43,8 @@ impl JwksResponse<'_> {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[non_exhaustive]
 pub enum FetchError {
+    /// The discovery document does not say where the keys are.
+    Discovery(DiscoveryError),
     /// The body is not a JWK Set with a usable key.
     Invalid(JwkSetError),
     /// The proxy has no healthy endpoint to call.
@@ -67,6 +70,7 @@ impl FetchError {
 impl fmt::Display for FetchError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Discovery(error) => error.fmt(f),
             Self::Invalid(error) => error.fmt(f),
             Self::NoUpstream => f.write_str("the cluster has no healthy endpoint"),
             Self::Reset => f.write_str("the connection ended before there was an answer"),

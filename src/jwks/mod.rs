@@ -4,6 +4,7 @@
 //! (`schedule`, `survey`), the search for a missing key (`search`, `evidence`), and what the VMs of
 //! a proxy share (`remote`).
 
+mod discovery;
 mod evidence;
 mod exchange;
 mod fetch;
@@ -14,6 +15,7 @@ mod search;
 mod snapshot;
 mod survey;
 
+pub use discovery::DiscoveryError;
 pub use exchange::Written;
 pub(crate) use exchange::{Outcome, Step};
 pub use fetch::{FetchError, FetchId, JwksResponse};
@@ -174,18 +176,14 @@ impl Cache {
         &mut self,
         id: FetchId,
         result: &Result<JwksResponse<'_>, FetchError>,
+        now: Timestamp,
     ) -> bool {
-        let Some(remote) = self.remote.as_mut().filter(|remote| remote.awaits(id)) else {
-            return false;
-        };
-        let read = |response: &JwksResponse<'_>| Ok((response.key_set()?, response.max_age()));
-        remote.handle_answer(id, result.as_ref().map_err(Clone::clone).and_then(read));
-        true
+        self.remote.as_mut().is_some_and(|remote| remote.handle_response(id, result, now))
     }
 
     /// The next step for the host.
-    pub(crate) fn poll_step(&mut self) -> Option<Step> {
-        self.remote.as_mut()?.poll_step()
+    pub(crate) fn poll_step(&mut self, now: Timestamp) -> Option<Step> {
+        self.remote.as_mut()?.poll_step(now)
     }
 
     /// Handles a read of the shared data. Returns whether another VM wrote news and this VM has

@@ -5,13 +5,15 @@
 //! its copy and writes it back with compare-and-swap. Only then does the fetch begin. If another VM
 //! wrote first, it starts over from what that VM wrote.
 
+use super::discovery::{self, Discovered};
 use super::evidence::{Evidence, TOLERANCE};
 use super::exchange::{Outcome, Step, Written};
-use super::fetch::{FetchError, FetchId};
+use super::fetch::{FetchError, FetchId, JwksResponse};
 use super::keys::{Lifetime, Renewal, TrustedKeys};
 use super::schedule::{Claim, Completion, Plan, Quest, Schedule, Terms, Wish};
 use super::snapshot::Document;
 use super::survey::Finding;
+use crate::config::{RemoteJwks, Source, Target};
 use crate::jose::{JwkSetError, KeySet, SkippedKey, VerifyingKey, shown_kid};
 use crate::time::Timestamp;
 use std::time::Duration;
@@ -22,10 +24,14 @@ pub(super) struct Remote {
     pub(super) terms: Terms,
     /// This VM's copy of the shared schedule.
     pub(super) schedule: Schedule,
+    /// What discovery found, to the knowledge of this VM.
+    discovered: Option<Discovered>,
     /// This VM's fetches in flight.
-    calls: Vec<Claim>,
+    calls: Vec<Call>,
+    /// Those of them whose next call is to be made.
+    to_call: Vec<FetchId>,
     /// Answers to this VM's fetches that are not evaluated yet.
-    answers: Vec<(Claim, Answer)>,
+    answers: Vec<(Call, Answer)>,
     /// Completed fetches that are not in the shared data yet.
     unpublished: Vec<(Claim, Completion)>,
     outcomes: Vec<Outcome>,
@@ -49,6 +55,23 @@ pub(super) struct Remote {
 
 type Answer = Result<(KeySet, Option<Duration>), FetchError>;
 
+/// A fetch of this VM, and the call that it has come to.
+#[derive(Debug)]
+struct Call {
+    claim: Claim,
+    stage: Stage,
+    target: Target,
+}
+
+/// What a call asks for. A fetch may begin with a discovery document, in one or the other place.
+#[derive(Debug)]
+enum Stage {
+    FirstPlace,
+    /// There was no document in the first place, but this.
+    SecondPlace(FetchError),
+    Keys,
+}
+
 /// A search for a missing key.
 #[derive(Clone, Copy, Debug)]
 struct Asked {
@@ -70,8 +93,6 @@ enum Exchange {
     Drafted { draft: Box<Draft>, bytes: Vec<u8>, version: u32 },
     /// The host is writing.
     Writing { draft: Box<Draft> },
-    /// The draft is in effect. Next: start its fetches.
-    Agreed { claims: Vec<Claim> },
 }
 
 /// A change that takes effect once it is written.
@@ -93,7 +114,9 @@ impl Remote {
             chance,
             terms,
             schedule: Schedule::new(now),
+            discovered: None,
             calls: Vec::new(),
+            to_call: Vec::new(),
             answers: Vec::new(),
             unpublished: Vec::new(),
             outcomes: Vec::new(),
@@ -146,6 +169,9 @@ impl Remote {
         if !matches!(self.exchange, Exchange::Idle) {
             return (Timestamp::EPOCH, "the shared data is to be read or written");
         }
+        if !self.to_call.is_empty() {
+            return (Timestamp::EPOCH, "a call is to be made");
+        }
         let wish = self.wish();
         let is_elsewhere = self.schedule.in_flight() > self.calls.len();
         let look_in = if self.has_waiting || wish.quest.is_some() {
@@ -158,7 +184,8 @@ impl Remote {
         let look = look_in.map(|look_in| {
             (self.read_at.saturating_add(look_in), "another VM may have got an answer")
         });
-        let overdue = self.calls.iter().map(|call| (call.until, "a fetch was never answered"));
+        let calls = self.calls.iter();
+        let overdue = calls.map(|call| (call.claim.until, "a fetch was never answered"));
         let Plan { at, is_search, .. } = self.schedule.next_fetch(wish, &self.terms, self.jitter);
         let why = if is_search { "a key is looked for" } else { "a fetch is due" };
         overdue.chain(look).fold((at, why), Ord::min)
@@ -166,33 +193,131 @@ impl Remote {
 
     /// Advances the time.
     pub(super) fn handle_timeout(&mut self, has_keys: bool, now: Timestamp) {
-        let overdue: Vec<_> =
-            self.calls.iter().filter(|call| call.until <= now).map(|call| call.id).collect();
-        for id in overdue {
-            self.handle_answer(id, Err(FetchError::Timeout));
+        while let Some(index) = self.calls.iter().position(|call| call.claim.until <= now) {
+            self.answer(index, Err(FetchError::Timeout));
         }
-        let is_idle = matches!(self.exchange, Exchange::Idle);
+        let is_idle = matches!(self.exchange, Exchange::Idle) && self.to_call.is_empty();
         if is_idle && self.next_timeout(has_keys).0 <= now {
             self.exchange = Exchange::Wanted { tries: 0 };
         }
     }
 
-    /// Whether this is one of this VM's fetches in flight.
-    pub(super) fn awaits(&self, id: FetchId) -> bool {
-        self.calls.iter().any(|call| call.id == id)
+    /// Handles the answer to the call that a fetch has come to; returns whether this VM awaits it.
+    pub(super) fn handle_response(
+        &mut self,
+        id: FetchId,
+        result: &Result<JwksResponse<'_>, FetchError>,
+        now: Timestamp,
+    ) -> bool {
+        let Some(index) = self.calls.iter().position(|call| call.claim.id == id) else {
+            return false;
+        };
+        match self.next_call(index, result, now) {
+            Ok(()) => self.to_call.push(id),
+            Err(answer) => self.answer(index, answer),
+        }
+        true
     }
 
-    /// Handles the answer to a fetch; ignores it unless this VM awaits it.
-    pub(super) fn handle_answer(&mut self, id: FetchId, answer: Answer) {
-        let Some(index) = self.calls.iter().position(|call| call.id == id) else { return };
-        self.answers.push((self.calls.swap_remove(index), answer));
+    /// Turns a fetch to its next call, or returns its answer.
+    fn next_call(
+        &mut self,
+        index: usize,
+        result: &Result<JwksResponse<'_>, FetchError>,
+        now: Timestamp,
+    ) -> Result<(), Answer> {
+        let result = result.as_ref().map_err(Clone::clone);
+        let (Source::Discovery(discovery), Some(call)) =
+            (&self.terms.jwks.source, self.calls.get_mut(index))
+        else {
+            return Err(read_keys(result));
+        };
+        let first_error = match std::mem::replace(&mut call.stage, Stage::Keys) {
+            Stage::Keys => {
+                let answer = read_keys(result);
+                if let (Err(_), Some(discovered)) = (&answer, &mut self.discovered) {
+                    discovered.doubt();
+                }
+                return Err(answer);
+            }
+            Stage::FirstPlace => None,
+            Stage::SecondPlace(error) => Some(error),
+        };
+        let error = match result.and_then(|response| discovery::read(response, discovery, now)) {
+            Ok((discovered, target)) => {
+                self.discovered = Some(discovered);
+                call.target = target;
+                return Ok(());
+            }
+            Err(error) => error,
+        };
+        if first_error.is_none() && discovery::may_be_elsewhere(&error) {
+            let [_, second] = &discovery.places;
+            call.target = second.clone();
+            call.stage = Stage::SecondPlace(error);
+            return Ok(());
+        }
+        let error = first_error.unwrap_or(error);
+        let RemoteJwks { cache_duration, stale_duration, .. } = self.terms.jwks;
+        let lifetime = cache_duration.saturating_add(stale_duration);
+        let known = self.discovered.as_ref();
+        match known.and_then(|known| known.last_known(discovery, lifetime, now)) {
+            Some(target) => {
+                self.outcomes.push(Outcome::DiscoveryFailed { error });
+                call.target = target;
+                Ok(())
+            }
+            None => {
+                let [first, _] = &discovery.places;
+                call.target = first.clone();
+                Err(Err(error))
+            }
+        }
+    }
+
+    /// Ends a fetch with its answer.
+    fn answer(&mut self, index: usize, answer: Answer) {
+        let call = self.calls.swap_remove(index);
+        self.to_call.retain(|id| *id != call.claim.id);
+        self.answers.push((call, answer));
         if matches!(self.exchange, Exchange::Idle) {
             self.exchange = Exchange::Wanted { tries: 0 };
         }
     }
 
+    /// Starts the fetches of a draft that is in effect.
+    fn start(&mut self, claims: Vec<Claim>, now: Timestamp) {
+        for claim in claims {
+            let (stage, target) = match &self.terms.jwks.source {
+                Source::Known(target) => (Stage::Keys, target.clone()),
+                Source::Discovery(discovery) => {
+                    let cache_duration = self.terms.jwks.cache_duration;
+                    let known = self.discovered.as_ref();
+                    let current = |known: &Discovered| {
+                        known.current(discovery, cache_duration, claim.is_search(), now)
+                    };
+                    match known.and_then(current) {
+                        Some(target) => (Stage::Keys, target),
+                        None => {
+                            let [first, _] = &discovery.places;
+                            (Stage::FirstPlace, first.clone())
+                        }
+                    }
+                }
+            };
+            self.to_call.push(claim.id);
+            self.calls.push(Call { claim, stage, target });
+        }
+    }
+
     /// The next step for the host.
-    pub(super) fn poll_step(&mut self) -> Option<Step> {
+    pub(super) fn poll_step(&mut self, now: Timestamp) -> Option<Step> {
+        while let Some(id) = self.to_call.pop() {
+            if let Some(call) = self.calls.iter().find(|call| call.claim.id == id) {
+                let timeout = call.claim.time_left(now);
+                return Some(Step::Call { id, target: call.target.clone(), timeout });
+            }
+        }
         match std::mem::replace(&mut self.exchange, Exchange::Idle) {
             Exchange::Wanted { tries } => {
                 self.exchange = Exchange::Reading { tries };
@@ -201,16 +326,6 @@ impl Remote {
             Exchange::Drafted { draft, bytes, version } => {
                 self.exchange = Exchange::Writing { draft };
                 Some(Step::Write { bytes, version })
-            }
-            Exchange::Agreed { mut claims } => {
-                let claim = claims.pop();
-                self.exchange = match (claims.is_empty(), self.answers.is_empty()) {
-                    (false, _) => Exchange::Agreed { claims },
-                    // The host refused the call.
-                    (true, false) => Exchange::Wanted { tries: 0 },
-                    (true, true) => Exchange::Idle,
-                };
-                claim.map(|claim| Step::Start(claim.id))
             }
             waits => {
                 self.exchange = waits;
@@ -235,11 +350,12 @@ impl Remote {
             self.read_version = version;
             is_news = self.adopt(keys, shared, now);
         }
-        for (claim, answer) in std::mem::take(&mut self.answers) {
-            let completion = self.evaluate(keys, answer, now);
+        for (Call { claim, target, .. }, answer) in std::mem::take(&mut self.answers) {
+            let completion = self.evaluate(keys, target, answer, now);
             self.unpublished.push((claim, completion));
         }
         let mut schedule = self.schedule.clone();
+        schedule.discovered.clone_from(&self.discovered);
         let withdraws = self.complete(&mut schedule, keys, now);
         schedule.drop_abandoned(now);
         let claims = self.plan(&mut schedule, now);
@@ -284,12 +400,10 @@ impl Remote {
             keys.withdraw_unpublished(drafted_at);
         }
         self.unpublished.clear();
-        self.calls.extend(&claims);
-        if !claims.is_empty() {
-            self.exchange = Exchange::Agreed { claims };
-        } else if !self.answers.is_empty() {
+        if !self.answers.is_empty() {
             self.exchange = Exchange::Wanted { tries: 0 };
         }
+        self.start(claims, now);
         self.end_search(now);
         Some(std::mem::take(&mut self.outcomes))
     }
@@ -308,10 +422,14 @@ impl Remote {
         self.schedule.clock_stepped_back(by);
         // What another VM wrote just before the step is at most this far ahead of the clock.
         self.certain_since = now.saturating_add(by.min(TOLERANCE));
-        let answers = self.answers.iter_mut().map(|(claim, _)| claim);
+        let answers = self.answers.iter_mut().map(|(call, _)| call);
+        let calls = self.calls.iter_mut().chain(answers).map(|call| &mut call.claim);
         let unpublished = self.unpublished.iter_mut().map(|(claim, _)| claim);
-        for claim in self.calls.iter_mut().chain(answers).chain(unpublished) {
+        for claim in calls.chain(unpublished) {
             claim.clock_stepped_back(by);
+        }
+        if let Some(discovered) = &mut self.discovered {
+            discovered.clock_stepped_back(by);
         }
         if let Some(asked) = &mut self.asked {
             asked.since = asked.since.saturating_sub(by);
@@ -337,6 +455,7 @@ impl Remote {
             keys.drop_ended(self.lifetime(), now);
         }
         schedule.make_plausible(&self.terms, now);
+        self.discovered = Discovered::newer(self.discovered.take(), schedule.discovered.take());
         self.schedule = schedule;
         keys.merge(shared_keys, self.lifetime(), now);
         true
@@ -355,7 +474,13 @@ impl Remote {
     }
 
     /// Applies an answer to the keys.
-    fn evaluate(&mut self, keys: &mut TrustedKeys, answer: Answer, now: Timestamp) -> Completion {
+    fn evaluate(
+        &mut self,
+        keys: &mut TrustedKeys,
+        target: Target,
+        answer: Answer,
+        now: Timestamp,
+    ) -> Completion {
         let lifetime = self.lifetime();
         match answer {
             Ok((KeySet { keys: set, skipped }, max_age)) => {
@@ -381,6 +506,7 @@ impl Remote {
                 let trusted_until = keys.trusted_until(lifetime, now);
                 let trusted_keys = keys.trusted(lifetime, now).count();
                 self.outcomes.push(Outcome::Failed {
+                    target,
                     error,
                     retry_in: Duration::ZERO,
                     trusted_keys,
@@ -426,6 +552,11 @@ impl Remote {
         let ids: Vec<_> = (0..next.fetches).map(|_| FetchId(self.chance.u64(..))).collect();
         schedule.claim(&ids, next.is_search, &self.terms, now)
     }
+}
+
+fn read_keys(response: Result<&JwksResponse<'_>, FetchError>) -> Answer {
+    let response = response?;
+    Ok((response.key_set()?, response.max_age()))
 }
 
 /// Identifies a set, whatever the order of its keys.

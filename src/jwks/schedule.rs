@@ -1,6 +1,7 @@
 //! When the next fetch begins. The VMs of a proxy share this schedule: each plans on a copy, and a
 //! plan takes effect once it is in the shared data.
 
+use super::discovery::Discovered;
 use super::evidence::{Draws, Evidence, Pending, TOLERANCE};
 use super::fetch::FetchId;
 use super::keys::Lifetime;
@@ -25,6 +26,8 @@ pub(super) struct Schedule {
     /// Whether the latest fetch brought no JWK Set. Only then may stale keys be used: a set that
     /// was published without them withdraws them.
     is_failing: bool,
+    /// Where the keys are, if that has to be discovered.
+    pub(super) discovered: Option<Discovered>,
     in_flight: Vec<Claim>,
     draws: Draws,
     /// The fingerprint of the set that was fetched last.
@@ -87,6 +90,15 @@ pub(super) struct Terms {
 }
 
 impl Claim {
+    pub(super) fn is_search(&self) -> bool {
+        self.is_search
+    }
+
+    /// How long a call may take that begins now. All calls of a fetch share its time.
+    pub(super) fn time_left(&self, now: Timestamp) -> Duration {
+        self.until.saturating_sub(GRACE).saturating_since(now).max(MIN_TIMEOUT)
+    }
+
     pub(super) fn clock_stepped_back(&mut self, by: Duration) {
         for time in [&mut self.began, &mut self.until] {
             *time = time.saturating_sub(by);
@@ -109,6 +121,7 @@ impl Schedule {
             fetched_at: Timestamp::EPOCH,
             failures: 0,
             is_failing: false,
+            discovered: None,
             in_flight: Vec::new(),
             draws: Draws::default(),
             last_set: None,
@@ -354,6 +367,7 @@ impl Schedule {
         self.in_flight.retain(|claim| claim.began <= latest && claim.until <= longest);
         self.in_flight.truncate(MAX_IN_FLIGHT);
         self.probes_left = self.probes_left.min(PROBES_AT_START);
+        self.discovered.take_if(|discovered| !discovered.is_plausible(latest));
         self.draws.make_plausible(latest);
         self.search.make_plausible(latest);
         self.survey.make_plausible(latest);
@@ -382,6 +396,8 @@ const MAX_DOUBLINGS: u32 = 16;
 pub(super) const MAX_IN_FLIGHT: usize = 8;
 /// The first back-off.
 const MIN_BACKOFF: Duration = Duration::from_secs(1);
+/// To the host, zero is no timeout at all.
+const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 /// A shorter `Cache-Control: max-age` counts as this.
 const MIN_MAX_AGE: Duration = Duration::from_secs(30);
 /// With two endpoints, the first fetch and these four miss one of them in 6 % of all starts.

@@ -90,7 +90,7 @@ impl Key {
 }
 
 /// The prefix of the name of the shared data; a new layout needs a new one.
-pub(crate) const SHARED_DATA_VERSION: &str = "mesh_jwt.v2";
+pub(crate) const SHARED_DATA_VERSION: &str = "mesh_jwt.v3";
 /// VMs count from zero, so they never reach this.
 const MAX_REVISION: u64 = 1 << 60;
 
@@ -140,7 +140,7 @@ mod tests {
 
         assert_eq!(
             (digest.as_str(), SHARED_DATA_VERSION),
-            ("06b891312bdb1ad8", "mesh_jwt.v2"),
+            ("57e0d113909cece7", "mesh_jwt.v3"),
             "count the version up, and write the new digest here"
         );
     }

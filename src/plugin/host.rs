@@ -1,7 +1,7 @@
 //! Every host call, as a function that returns a `Result`, or a harmless value on failure.
 
 use super::{abi, headers};
-use crate::config::RemoteJwks;
+use crate::engine::Fetch;
 use crate::jwks::{FetchError, Written};
 use crate::reply::LocalReply;
 use crate::request::HeaderEdit;
@@ -77,17 +77,17 @@ pub(super) fn set_filter_state(name: &str, value: &str) -> Result<(), u32> {
     abi::set_property(name, value.as_bytes())
 }
 
-/// Sends a GET request to the JWKS endpoint; returns the token that comes with the response.
-pub(super) fn dispatch(jwks: &RemoteJwks) -> Result<u32, FetchError> {
+/// Makes a call for keys; returns the token that comes with the response.
+pub(super) fn dispatch(Fetch { target, timeout, .. }: &Fetch) -> Result<u32, FetchError> {
     let headers = vec![
         (":method", "GET"),
-        (":scheme", jwks.scheme),
-        (":authority", jwks.authority.as_str()),
-        (":path", jwks.path.as_str()),
+        (":scheme", target.scheme),
+        (":authority", target.authority.as_str()),
+        (":path", target.path.as_str()),
         ("accept", "application/jwk-set+json, application/json"),
         ("user-agent", USER_AGENT),
     ];
-    call(&jwks.cluster, headers, jwks.timeout).map_err(|status| match status {
+    call(&target.cluster, headers, *timeout).map_err(|status| match status {
         abi::BAD_ARGUMENT => FetchError::UnknownCluster,
         _ => FetchError::NoUpstream,
     })

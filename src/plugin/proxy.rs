@@ -2,8 +2,9 @@
 
 use super::stats::Stats;
 use super::{host, withheld};
-use crate::config::{Config, RemoteJwks};
+use crate::config::Config;
 use crate::driver::Host;
+use crate::engine::Fetch;
 use crate::event::{Event, Level};
 use crate::jwks::{FetchError, Written};
 use crate::per_provider::PerProvider;
@@ -91,8 +92,8 @@ impl Proxy {
 }
 
 impl Host for Proxy {
-    fn dispatch(&mut self, jwks: &RemoteJwks) -> Result<u32, FetchError> {
-        host::dispatch(jwks)
+    fn dispatch(&mut self, fetch: &Fetch) -> Result<u32, FetchError> {
+        host::dispatch(fetch)
     }
 
     fn read_shared(&mut self, name: &str) -> (Option<Vec<u8>>, u32) {

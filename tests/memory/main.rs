@@ -15,9 +15,9 @@ use lab::token;
 
 use dhat::{HeapStats, Profiler};
 use hostile::{Hostile, requests, thorough};
-use mesh_jwt::config::{Config, RemoteJwks};
+use mesh_jwt::config::Config;
 use mesh_jwt::driver::{Driver, Host};
-use mesh_jwt::engine::Disposition;
+use mesh_jwt::engine::{Disposition, Fetch};
 use mesh_jwt::event::Event;
 use mesh_jwt::jose::Crypto;
 use mesh_jwt::jwks::{FetchError, Written};
@@ -111,7 +111,7 @@ fn head<'a>(headers: &[(&'a str, &'a str)]) -> RequestHead<'a> {
 struct Nothing;
 
 impl Host for Nothing {
-    fn dispatch(&mut self, _: &RemoteJwks) -> Result<u32, FetchError> {
+    fn dispatch(&mut self, _: &Fetch) -> Result<u32, FetchError> {
         Ok(1)
     }
 

@@ -14,9 +14,9 @@ use lab::token;
 #[path = "../support/shared_store.rs"]
 mod shared_store;
 
-use mesh_jwt::config::{Config, RemoteJwks};
+use mesh_jwt::config::Config;
 use mesh_jwt::driver::{Driver, Host};
-use mesh_jwt::engine::Disposition;
+use mesh_jwt::engine::{Disposition, Fetch};
 use mesh_jwt::event::Event;
 use mesh_jwt::jose::Crypto;
 use mesh_jwt::jwks::{FetchError, JwksResponse, Written};
@@ -203,7 +203,7 @@ struct View<'v, 'a> {
 }
 
 impl Host for View<'_, '_> {
-    fn dispatch(&mut self, _: &RemoteJwks) -> Result<u32, FetchError> {
+    fn dispatch(&mut self, _: &Fetch) -> Result<u32, FetchError> {
         let now = self.around.now;
         self.around.fetches[index(second(now))] += 1;
         self.own.calls += 1;

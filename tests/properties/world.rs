@@ -6,9 +6,9 @@
 use crate::inputs::{Balancer, Corruption, End, Issuer, Reply, Settings, Step, Story};
 use crate::shared_store::SharedStore;
 use crate::tokens::{KEYS, Token, issuer, jwk_set, members};
-use mesh_jwt::config::{Config, RemoteJwks};
+use mesh_jwt::config::Config;
 use mesh_jwt::driver::{Driver, Host};
-use mesh_jwt::engine::Disposition;
+use mesh_jwt::engine::{Disposition, Fetch};
 use mesh_jwt::event::Event;
 use mesh_jwt::jose::Crypto;
 use mesh_jwt::jwks::{FetchError, JwksResponse, Written};
@@ -138,8 +138,8 @@ struct View<'a> {
 }
 
 impl Host for View<'_> {
-    fn dispatch(&mut self, jwks: &RemoteJwks) -> Result<u32, FetchError> {
-        let provider = (0..PROVIDERS).find(|provider| jwks.cluster == cluster(*provider));
+    fn dispatch(&mut self, fetch: &Fetch) -> Result<u32, FetchError> {
+        let provider = (0..PROVIDERS).find(|provider| fetch.target.cluster == cluster(*provider));
         let provider = provider.expect("a cluster that there is");
         self.own.calls += 1;
         let fetch = FetchName { vm: self.own.number, provider, call: self.own.calls };

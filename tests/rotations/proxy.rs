@@ -3,9 +3,9 @@
 use crate::issuer::{IssuerPods, PodId};
 use crate::keys::crypto;
 use crate::shared_store::SharedStore;
-use mesh_jwt::config::{Config, RemoteJwks};
+use mesh_jwt::config::Config;
 use mesh_jwt::driver::{Driver, Host};
-use mesh_jwt::engine::Disposition;
+use mesh_jwt::engine::{Disposition, Fetch};
 use mesh_jwt::event::Event;
 use mesh_jwt::jwks::{FetchError, JwksResponse, Written};
 use mesh_jwt::request::StreamId;
@@ -70,9 +70,9 @@ struct View<'a> {
 }
 
 impl Host for View<'_> {
-    fn dispatch(&mut self, jwks: &RemoteJwks) -> Result<u32, FetchError> {
+    fn dispatch(&mut self, fetch: &Fetch) -> Result<u32, FetchError> {
         let Shared { now, issuer, hangs, chance, .. } = &mut *self.shared;
-        let is_other = jwks.cluster == OTHER;
+        let is_other = fetch.target.cluster == OTHER;
         let (pod, latency) = match is_other {
             true => (None, IssuerPods::latency(chance)),
             false => {

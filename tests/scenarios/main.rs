@@ -14,6 +14,7 @@ use lab::token;
 mod shared_store;
 
 mod decisions;
+mod discovery;
 mod fetching;
 mod missing_keys;
 mod sharing;

@@ -41,7 +41,7 @@ impl Proxy {
 }
 
 /// Under which the VMs share what they know of the only provider.
-const NAME: &str = "mesh_jwt.v2 outbound|443||auth.example.com https://auth.example.com/jwks";
+const NAME: &str = "mesh_jwt.v3 outbound|443||auth.example.com https://auth.example.com/jwks";
 
 fn plain() -> Value {
     config(json!({}), json!({}))

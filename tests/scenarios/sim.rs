@@ -2,9 +2,9 @@
 
 use crate::shared_store::SharedStore;
 use crate::token::{Key, Token};
-use mesh_jwt::config::{Config, RemoteJwks};
+use mesh_jwt::config::{Config, Target};
 use mesh_jwt::driver::{Driver, Host};
-use mesh_jwt::engine::{Disposition, Engine};
+use mesh_jwt::engine::{Disposition, Engine, Fetch};
 use mesh_jwt::event::Event;
 use mesh_jwt::jose::Crypto;
 use mesh_jwt::jwks::{FetchError, JwksResponse, Written};
@@ -44,8 +44,9 @@ pub(crate) struct World {
     calls: u32,
     /// The calls that are not answered yet.
     pub(crate) in_flight: Vec<u32>,
-    /// When each fetch began.
+    /// When each call was made, and to what.
     pub(crate) fetched_at: Vec<Duration>,
+    pub(crate) called: Vec<Target>,
     /// The verdicts on paused requests.
     pub(crate) verdicts: BTreeMap<u32, &'static str>,
     /// In which order they came, and when.
@@ -56,8 +57,9 @@ pub(crate) struct World {
 }
 
 impl Host for World {
-    fn dispatch(&mut self, jwks: &RemoteJwks) -> Result<u32, FetchError> {
-        self.print(&jwks);
+    fn dispatch(&mut self, fetch: &Fetch) -> Result<u32, FetchError> {
+        self.print(&fetch);
+        self.called.push(fetch.target.clone());
         self.calls += 1;
         self.fetched_at.push(elapsed(self.now));
         self.in_flight.push(self.calls);
@@ -136,6 +138,7 @@ impl Sim {
             calls: 0,
             in_flight: Vec::new(),
             fetched_at: Vec::new(),
+            called: Vec::new(),
             verdicts: BTreeMap::new(),
             settled: Vec::new(),
             events: Vec::new(),
