@@ -56,6 +56,7 @@
 //! | [`verdict`], [`reason`], [`reply`] | the decision on a request, and the reply to the client |
 //! | [`event`], [`metrics`] | what the operator sees |
 //! | [`request`], `grammar`, `header_name` | heads of requests, HTTP grammar, owned headers |
+//! | `string_match` | Istio's `StringMatch`: exact, prefix or regex |
 //! | [`per_provider`], `sorted_map`, [`time`] | tables by provider, small maps, the wall clock |
 
 #![deny(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
@@ -82,6 +83,8 @@ mod location;
 mod rules;
 mod screen;
 mod sorted_map;
+#[cfg_attr(not(test), expect(dead_code, reason = "nothing is configured with it yet"))]
+mod string_match;
 mod token_cache;
 mod waiting;
 

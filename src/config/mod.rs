@@ -9,6 +9,8 @@ mod object;
 mod provider;
 mod remote;
 mod rule;
+#[cfg_attr(not(test), expect(dead_code, reason = "nothing is configured with it yet"))]
+mod string_match;
 mod uri;
 
 #[cfg(test)]
