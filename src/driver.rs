@@ -2,12 +2,11 @@
 //!
 //! The sidecar and the tests run this same loop; only the [`Host`] differs.
 
-use crate::config::{Config, Provider};
+use crate::config::Config;
 use crate::engine::{Disposition, Engine, Fetch, MAX_TIMEOUT, Output};
 use crate::event::Event;
 use crate::jose::Crypto;
-use crate::jwks::{FetchError, FetchId, JwksResponse, SHARED_DATA_VERSION, Written};
-use crate::per_provider::PerProvider;
+use crate::jwks::{FetchError, FetchId, JwksResponse, Written};
 use crate::request::{RequestHead, StreamId};
 use crate::time::Timestamp;
 use crate::verdict::Verdict;
@@ -43,8 +42,6 @@ pub struct Driver {
     engine: Engine,
     /// The calls in flight, by the host's tokens; there are few.
     calls: Vec<(u32, FetchId)>,
-    /// The names of the entries in the shared data.
-    names: PerProvider<String>,
     /// Whether the timer is set to the minimum. Setting it again would restart it, so a steady
     /// stream of requests could put it off for ever.
     is_timer_urgent: bool,
@@ -59,9 +56,8 @@ impl Driver {
         host: &mut impl Host,
         now: Timestamp,
     ) -> Self {
-        let names = config.providers.map(|_, provider| shared_name(provider));
         let engine = Engine::new(config, crypto, seed, now);
-        let mut driver = Self { engine, calls: Vec::new(), names, is_timer_urgent: false };
+        let mut driver = Self { engine, calls: Vec::new(), is_timer_urgent: false };
         driver.arm_timer(host, now);
         driver
     }
@@ -126,17 +122,17 @@ impl Driver {
                     Ok(token) => self.calls.push((token, fetch.id)),
                     Err(error) => self.engine.handle_response(fetch.id, Err(error), now),
                 },
-                Output::ReadShared { provider } => {
-                    let (bytes, version) = host.read_shared(&self.names[provider]);
-                    self.engine.handle_shared(provider, bytes.as_deref(), version, now);
+                Output::ReadShared { issuer, name } => {
+                    let (bytes, version) = host.read_shared(&name);
+                    self.engine.handle_shared(issuer, bytes.as_deref(), version, now);
                 }
                 Output::Settle(stream, verdict) => {
                     host.settle(stream, &verdict);
                     settled = settled.saturating_add(1);
                 }
-                Output::WriteShared { provider, bytes, version } => {
-                    let written = host.write_shared(&self.names[provider], &bytes, version);
-                    self.engine.handle_written(provider, written, now);
+                Output::WriteShared { issuer, name, bytes, version } => {
+                    let written = host.write_shared(&name, &bytes, version);
+                    self.engine.handle_written(issuer, written, now);
                 }
             }
         }
@@ -156,15 +152,6 @@ impl Driver {
             host.report(&event, self.engine.config());
         }
     }
-}
-
-/// The name of a provider's entry in the shared data, which all plugins of the proxy share.
-///
-/// Configurations that fetch the same document share its keys, whatever else they say.
-fn shared_name(provider: &Provider) -> String {
-    provider
-        .remote_jwks()
-        .map_or_else(String::new, |jwks| format!("{SHARED_DATA_VERSION} {}", jwks.identity()))
 }
 
 /// The shortest timer that hosts offer; zero switches the timer off.

@@ -1,11 +1,12 @@
 //! The engine: the one type that a driver talks to.
 
-use crate::config::{Config, Provider, Target};
+use crate::config::{Config, Target};
 use crate::event::Event;
+use crate::issuers::{Issuer, IssuerId, Issuers};
 use crate::jose::Crypto;
 use crate::judge::{Judge, Judged};
-use crate::jwks::{self, FetchError, FetchId, JwksResponse, Outcome, Step, Written};
-use crate::per_provider::{PerProvider, ProviderId};
+use crate::jwks::{FetchError, FetchId, JwksResponse, Step, Written};
+use crate::per_provider::ProviderId;
 use crate::reason::Reason;
 use crate::request::{HeaderEdit, RequestHead, StreamId};
 use crate::screen::{Bearer, Case, Screened, edits, screen};
@@ -33,7 +34,7 @@ use std::time::Duration;
 pub struct Engine {
     config: Rc<Config>,
     crypto: Crypto,
-    providers: PerProvider<KeyedProvider>,
+    issuers: Issuers,
     verified: TokenCache,
     waiting: Waiting,
     verdicts: VecDeque<(StreamId, Verdict)>,
@@ -57,18 +58,22 @@ pub enum Disposition {
 pub enum Output {
     /// Fetch this; pass the answer to [`Engine::handle_response`].
     Fetch(Fetch),
-    /// Read a provider's shared data; pass it to [`Engine::handle_shared`].
+    /// Read an entry of the shared data; pass it to [`Engine::handle_shared`].
     ReadShared {
-        /// The provider.
-        provider: ProviderId,
+        /// Whose it is.
+        issuer: IssuerId,
+        /// The name of the entry.
+        name: Rc<str>,
     },
     /// Carry out the verdict on a paused request.
     Settle(StreamId, Verdict),
-    /// Write a provider's shared data with compare-and-swap; pass the result to
+    /// Write an entry of the shared data with compare-and-swap; pass the result to
     /// [`Engine::handle_written`].
     WriteShared {
-        /// The provider.
-        provider: ProviderId,
+        /// Whose it is.
+        issuer: IssuerId,
+        /// The name of the entry.
+        name: Rc<str>,
         /// What to write.
         bytes: Vec<u8>,
         /// The version to replace.
@@ -87,12 +92,6 @@ pub struct Fetch {
     pub timeout: Duration,
 }
 
-/// A provider with its keys.
-struct KeyedProvider {
-    provider: Rc<Provider>,
-    keys: jwks::Cache,
-}
-
 impl Engine {
     /// Creates an engine whose first fetches are due at once.
     #[must_use]
@@ -101,17 +100,11 @@ impl Engine {
             let skipped = of.configured_keys()?.skipped.clone();
             (!skipped.is_empty()).then_some(Event::ConfiguredKeysSkipped { provider, skipped })
         });
-        let mut chance = fastrand::Rng::with_seed(seed);
-        let providers = config.providers.map(|_, provider| {
-            let wait = config.jwks_wait_timeout;
-            let keys = jwks::Cache::new(&provider.keys, wait, chance.u64(..), now);
-            KeyedProvider { provider: Rc::clone(provider), keys }
-        });
         Self {
             crypto,
             verified: TokenCache::new(config.token_cache_entries, seed),
-            waiting: Waiting::new(&providers, config.max_paused_requests),
-            providers,
+            waiting: Waiting::new(config.max_paused_requests),
+            issuers: Issuers::new(&config, seed, now),
             verdicts: VecDeque::new(),
             events: skipped.collect(),
             config: Rc::new(config),
@@ -143,10 +136,10 @@ impl Engine {
         self.waiting.len()
     }
 
-    /// The number of trusted keys of a provider.
+    /// The number of trusted keys of a provider, all its tenants together.
     #[must_use]
     pub fn trusted_keys(&self, provider: ProviderId, now: Timestamp) -> usize {
-        self.providers[provider].keys.len(now)
+        self.issuers.trusted_keys(provider, now)
     }
 
     /// Handles the head of a new request.
@@ -162,9 +155,14 @@ impl Engine {
             Screened::Decided(verdict) => return Disposition::Decided(verdict),
             Screened::Undecided(bearer, case, edits) => (bearer, case, edits),
         };
+        let issuer = self.issuers.of_token(case.provider, case.tenant.as_deref(), now);
+        let Some(issuer) = issuer else {
+            let verdict = case.deny(&config, Reason::JwksUnavailable, Some(ADMISSION_RETRY));
+            return Disposition::Decided(verdict.after(edits));
+        };
         let deadline = now.saturating_add(config.jwks_wait_timeout);
         let patience = Patience { since: now, deadline, miss: None };
-        match self.judge(bearer, case, patience, now) {
+        match self.judge(issuer, bearer, case, patience, now) {
             Ok(verdict) => Disposition::Decided(verdict.after(edits)),
             Err(paused) => match self.pause(stream, paused, now) {
                 Some(verdict) => Disposition::Decided(verdict.after(edits)),
@@ -175,26 +173,27 @@ impl Engine {
 
     /// Pauses a request, or decides it if there is no room.
     fn pause(&mut self, stream: StreamId, paused: Box<Paused>, now: Timestamp) -> Option<Verdict> {
-        let provider = paused.case.provider;
-        let keys = &self.providers[provider].keys;
+        let issuer = paused.issuer;
+        let keys = self.issuers.get(issuer).map(|(_, issuer)| &issuer.keys);
         let is_doubtful = |Paused { patience, .. }: &Paused| {
-            patience.miss.is_some() && keys.has_answered_since(patience.since, now)
+            patience.miss.is_some()
+                && keys.is_some_and(|keys| keys.has_answered_since(patience.since, now))
         };
-        match self.waiting.make_room(provider, is_doubtful) {
+        match self.waiting.make_room(issuer, is_doubtful) {
             Room::Free => {}
             Room::Full => return Some(self.turn_away(*paused)),
             Room::Of(displaced, oldest) => {
-                let gives = oldest.case.provider;
+                let gives = oldest.issuer;
                 let verdict = self.turn_away(*oldest);
                 self.verdicts.push_back((displaced, verdict));
                 self.tell_who_waits(gives);
             }
         }
         if paused.patience.miss.is_some() {
-            self.events.push_back(Event::Missed { provider });
+            self.events.push_back(Event::Missed { provider: issuer.provider() });
         }
         self.waiting.insert(stream, paused);
-        self.tell_who_waits(provider);
+        self.tell_who_waits(issuer);
         None
     }
 
@@ -213,41 +212,39 @@ impl Engine {
         now: Timestamp,
     ) {
         self.observe(now);
-        self.providers.iter_mut().any(|(_, of)| of.keys.handle_response(id, &result, now));
+        self.issuers.all_mut().any(|(_, of)| of.keys.handle_response(id, &result, now));
     }
 
-    /// Handles a read of a provider's shared data, and its version.
+    /// Handles a read of an issuer's shared data, and its version.
     pub fn handle_shared(
         &mut self,
-        provider: ProviderId,
+        issuer: IssuerId,
         shared: Option<&[u8]>,
         version: u32,
         now: Timestamp,
     ) {
         self.observe(now);
-        if self.providers[provider].keys.handle_shared(shared, version, now) {
-            self.judge_waiting(provider, now);
+        let of = self.issuers.get_mut(issuer);
+        if of.is_some_and(|of| of.keys.handle_shared(shared, version, now)) {
+            self.judge_waiting(issuer, now);
         }
     }
 
     /// Handles the result of a write to the shared data.
-    pub fn handle_written(&mut self, provider: ProviderId, written: Written, now: Timestamp) {
+    pub fn handle_written(&mut self, issuer: IssuerId, written: Written, now: Timestamp) {
         self.observe(now);
-        if let Some(outcomes) = self.providers[provider].keys.handle_written(written, now) {
-            self.conclude(provider, outcomes, now);
+        let of = self.issuers.get_mut(issuer);
+        if let Some(outcomes) = of.and_then(|of| of.keys.handle_written(written, now)) {
+            let of_fetch = |outcome| Event::of_fetch(issuer.provider(), outcome);
+            self.events.extend(outcomes.into_iter().map(of_fetch));
+            self.judge_waiting(issuer, now);
         }
-    }
-
-    /// Reports the outcomes of an exchange with the other VMs, and judges the waiting requests.
-    fn conclude(&mut self, provider: ProviderId, outcomes: Vec<Outcome>, now: Timestamp) {
-        self.events.extend(outcomes.into_iter().map(|outcome| Event::of_fetch(provider, outcome)));
-        self.judge_waiting(provider, now);
     }
 
     /// Handles the end of a stream: its request needs no verdict any more.
     pub fn handle_stream_closed(&mut self, stream: StreamId) {
         if let Some(paused) = self.waiting.remove(stream) {
-            self.tell_who_waits(paused.case.provider);
+            self.tell_who_waits(paused.issuer);
         }
         self.verdicts.retain(|(other, _)| *other != stream);
     }
@@ -256,30 +253,41 @@ impl Engine {
     pub fn handle_timeout(&mut self, now: Timestamp) {
         self.observe(now);
         let overdue = self.waiting.deadlines().filter(|(_, deadline)| *deadline <= now);
-        let overdue: Vec<_> = overdue.map(|(provider, _)| provider).collect();
-        for provider in overdue {
-            self.judge_waiting(provider, now);
+        let overdue: Vec<_> = overdue.map(|(issuer, _)| issuer).collect();
+        for issuer in overdue {
+            self.judge_waiting(issuer, now);
         }
     }
 
     /// The next piece of work for the driver.
     #[must_use]
     pub fn poll_output(&mut self) -> Option<Output> {
-        for (provider, KeyedProvider { keys, .. }) in self.providers.iter_mut() {
-            // A request that was just judged may need a fetch at once.
-            keys.handle_timeout(self.latest);
-            match keys.poll_step(self.latest) {
-                Some(Step::Read) => return Some(Output::ReadShared { provider }),
-                Some(Step::Write { bytes, version }) => {
-                    return Some(Output::WriteShared { provider, bytes, version });
+        while let Some((issuer, step)) = self.poll_step() {
+            let name = |of: &Issuer| Rc::clone(&of.shared_name);
+            let (_, of) = self.issuers.get(issuer)?;
+            match step {
+                Step::Read => return Some(Output::ReadShared { issuer, name: name(of) }),
+                Step::Write { bytes, version } if of.is_proved() => {
+                    let name = name(of);
+                    return Some(Output::WriteShared { issuer, name, bytes, version });
                 }
-                Some(Step::Call { id, target, timeout }) => {
+                Step::Write { .. } => {
+                    self.handle_written(issuer, Written::Unavailable, self.latest);
+                }
+                Step::Call { id, target, timeout } => {
                     return Some(Output::Fetch(Fetch { id, target, timeout }));
                 }
-                None => {}
             }
         }
         self.verdicts.pop_front().map(|(stream, verdict)| Output::Settle(stream, verdict))
+    }
+
+    fn poll_step(&mut self) -> Option<(IssuerId, Step)> {
+        self.issuers.active_mut().find_map(|(issuer, of)| {
+            // A request that was just judged may need a fetch at once.
+            of.keys.handle_timeout(self.latest);
+            Some((issuer, of.keys.poll_step(self.latest)?))
+        })
     }
 
     /// The next event to count or to log.
@@ -293,7 +301,7 @@ impl Engine {
     pub fn poll_timeout(&self) -> Option<(Timestamp, &'static str)> {
         let settle = (!self.verdicts.is_empty()).then_some((self.latest, "a verdict is there"));
         let deadlines = self.waiting.deadlines().map(|(_, deadline)| (deadline, "a request waits"));
-        let keys = self.providers.values();
+        let keys = self.issuers.active();
         let keys = keys.filter_map(|of| of.keys.next_timeout(self.latest));
         keys.chain(deadlines).chain(settle).min()
     }
@@ -305,47 +313,63 @@ impl Engine {
         if by.is_zero() {
             return;
         }
-        for (_, of) in self.providers.iter_mut() {
-            of.keys.clock_stepped_back(by, now);
-        }
+        self.issuers.clock_stepped_back(by, now);
         self.waiting.clock_stepped_back(by);
         if by >= NOTABLE_CLOCK_STEP {
             self.events.push_back(Event::ClockSteppedBack { by });
         }
     }
 
-    /// Judges again the requests that wait for a provider's keys.
-    fn judge_waiting(&mut self, provider: ProviderId, now: Timestamp) {
-        for (ticket, stream, paused) in self.waiting.take(provider) {
-            let Paused { token, case, patience } = *paused;
-            match self.judge(Bearer::Waiting(token), case, patience, now) {
+    /// Judges again the requests that wait for an issuer's keys.
+    fn judge_waiting(&mut self, issuer: IssuerId, now: Timestamp) {
+        for (ticket, stream, paused) in self.waiting.take(issuer) {
+            let Paused { token, case, patience, .. } = *paused;
+            match self.judge(issuer, Bearer::Waiting(token), case, patience, now) {
                 Ok(verdict) => self.verdicts.push_back((stream, verdict)),
                 Err(paused) => self.waiting.put_back(ticket, stream, paused),
             }
         }
-        self.tell_who_waits(provider);
+        self.tell_who_waits(issuer);
     }
 
-    /// Tells a provider's keys which requests wait for them.
-    fn tell_who_waits(&mut self, provider: ProviderId) {
-        let newest = self.waiting.newest(provider).map(|paused| &paused.patience);
+    /// Tells an issuer's keys which requests wait for them.
+    fn tell_who_waits(&mut self, issuer: IssuerId) {
+        let newest = self.waiting.newest(issuer).map(|paused| &paused.patience);
         // If the newest request has no miss, it waits for any key at all: no search is needed.
         let last_miss = newest.filter(|newest| newest.miss.is_some()).map(|newest| newest.since);
-        self.providers[provider].keys.set_waiting(newest.is_some(), last_miss);
+        if let Some(of) = self.issuers.get_mut(issuer) {
+            of.keys.set_waiting(newest.is_some(), last_miss);
+        }
     }
 
-    fn judge(&mut self, bearer: Bearer, case: Case, patience: Patience, now: Timestamp) -> Judged {
-        let KeyedProvider { provider, keys } = &self.providers[case.provider];
+    fn judge(
+        &mut self,
+        issuer: IssuerId,
+        bearer: Bearer,
+        case: Case,
+        patience: Patience,
+        now: Timestamp,
+    ) -> Judged {
+        let Some((provider, of)) = self.issuers.get(issuer) else {
+            // Nothing drops an issuer that requests wait for.
+            return Ok(case.deny(&self.config, Reason::JwksUnavailable, None));
+        };
         let mut judge = Judge {
             config: &self.config,
             provider,
-            keys,
+            keys: &of.keys,
             crypto: self.crypto,
             verified: &mut self.verified,
             events: &mut self.events,
             now,
+            issuer,
+            has_verified: false,
         };
-        judge.judge(bearer, case, patience)
+        let judged = judge.judge(bearer, case, patience);
+        if judge.has_verified && self.issuers.prove(issuer) {
+            self.events.push_back(Event::TenantsCrowded { provider: issuer.provider() });
+        }
+        judged
     }
 }
 
@@ -353,5 +377,7 @@ impl Engine {
 /// When the clock steps back, the time since the last input is unknown, and extends every deadline.
 pub const MAX_TIMEOUT: Duration = Duration::from_mins(1);
 
+/// When a tenant that could not be taken in may try again.
+const ADMISSION_RETRY: Duration = Duration::from_secs(1);
 /// Time synchronisation moves clocks back by less than this all the time.
 const NOTABLE_CLOCK_STEP: Duration = Duration::from_secs(1);

@@ -83,6 +83,11 @@ pub enum Event {
         /// The provider.
         provider: ProviderId,
     },
+    /// More than `maxTenants` tenants are in use.
+    TenantsCrowded {
+        /// The provider.
+        provider: ProviderId,
+    },
     /// The token cache held the token, and its key is still trusted.
     TokenCacheHit,
     /// The token cache did not hold the token, or its key is no longer trusted.
@@ -186,6 +191,15 @@ impl Event {
                     ),
                 ))
             }
+            Self::TenantsCrowded { provider } => Some((
+                Level::Warn,
+                format!(
+                    "provider {}: more tenants are in use than maxTenants; the least recently \
+                     used one gives way, and its keys are fetched again when it comes back: raise \
+                     maxTenants",
+                    name(provider)
+                ),
+            )),
             Self::Missed { .. }
             | Self::MissSuppressed { .. }
             | Self::SignatureChecked { .. }

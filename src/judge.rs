@@ -3,6 +3,7 @@
 use crate::authn::Authenticated;
 use crate::config::{Config, Provider};
 use crate::event::Event;
+use crate::issuers::IssuerId;
 use crate::jose::{Crypto, Token, VerifiedToken, kid_fingerprint};
 use crate::jwks::{self, Prospect};
 use crate::reason::Reason;
@@ -14,7 +15,7 @@ use crate::waiting::{Miss, Patience, Paused};
 use std::collections::VecDeque;
 use std::rc::Rc;
 
-/// Judges the tokens of one provider at one moment.
+/// Judges the tokens of one issuer at one moment.
 pub(crate) struct Judge<'e> {
     pub(crate) config: &'e Config,
     pub(crate) provider: &'e Provider,
@@ -23,6 +24,9 @@ pub(crate) struct Judge<'e> {
     pub(crate) verified: &'e mut TokenCache,
     pub(crate) events: &'e mut VecDeque<Event>,
     pub(crate) now: Timestamp,
+    pub(crate) issuer: IssuerId,
+    /// Whether a key of the issuer has verified the token.
+    pub(crate) has_verified: bool,
 }
 
 /// The verdict, or the request that waits: no trusted key verifies its token, but one may come in time.
@@ -34,6 +38,7 @@ impl Judge<'_> {
         if let Bearer::Verified(verified) = &bearer {
             if self.keys.trusts(verified.token.key(), self.now) {
                 self.events.push_back(Event::TokenCacheHit);
+                self.has_verified = true;
                 return Ok(self.authorize(verified, case));
             }
             self.verified.forget(verified);
@@ -51,7 +56,8 @@ impl Judge<'_> {
             // Waiting for an attempt after the deadline would only add to the delay.
             if self.now < patience.deadline && attempt_at < patience.deadline {
                 let patience = Patience { miss: None, ..patience };
-                return Err(Box::new(Paused { token: bearer.into_text(), case, patience }));
+                let (issuer, token) = (self.issuer, bearer.into_text());
+                return Err(Box::new(Paused { issuer, token, case, patience }));
             }
             let retry_in = Some(attempt_at.saturating_since(self.now));
             return Ok(case.deny(self.config, Reason::JwksUnavailable, retry_in));
@@ -63,6 +69,7 @@ impl Judge<'_> {
 
         match self.check_signature(token, &mut patience) {
             Ok(token) => {
+                self.has_verified = true;
                 let verified = Rc::new(Authenticated::new(case.provider, self.provider, token));
                 self.verified.offer(&verified);
                 Ok(self.authorize(&verified, case))
@@ -112,7 +119,9 @@ impl Judge<'_> {
     fn look_for_key(&mut self, token: String, case: Case, patience: Patience) -> Judged {
         let Patience { since, deadline, miss } = &patience;
         let (reason, retry_in) = match self.keys.look_for(*since, *deadline, self.now) {
-            Prospect::Waits => return Err(Box::new(Paused { token, case, patience })),
+            Prospect::Waits => {
+                return Err(Box::new(Paused { issuer: self.issuer, token, case, patience }));
+            }
             Prospect::Missing if miss.as_ref().is_some_and(|miss| miss.is_kid_known) => {
                 (Reason::SignatureInvalid, None)
             }

@@ -16,10 +16,11 @@
 //!
 //! The words of this crate:
 //!
-//! * **provider**: an entry of the configuration: one issuer, its keys, and the handling of its
-//!   tokens.
-//! * **issuer**: the party that signs a provider's tokens and publishes its keys; the claim `iss`
-//!   names it.
+//! * **provider**: an entry of the configuration: one issuer, or a template of several, and the
+//!   handling of their tokens.
+//! * **issuer**: the party that signs tokens and publishes its keys; the claim `iss` names it.
+//! * **tenant**: one of the issuers of a template. It is *proved* once its own key has verified a
+//!   token: until then it may be a client's invention.
 //! * **JWK Set**: the document of public keys that the issuer's endpoints publish (RFC 7517).
 //! * **candidate key**: a trusted key that may have signed a token: it has the token's `kid` or
 //!   none, or the token has none.
@@ -27,7 +28,8 @@
 //!   endpoint last published it. While fetches fail it is *stale* for `staleDuration` more, unless
 //!   it is *withdrawn*: no endpoint publishes it any more. Configured keys do not expire, but the
 //!   first fetched set replaces them.
-//! * **fetch**: one request for a JWK Set, which reaches one of the issuer's endpoints at random.
+//! * **fetch**: one request for a JWK Set, which reaches one of the issuer's endpoints at random. It
+//!   may begin with the *discovery document*, which says where the set is.
 //! * **miss**: a token that no candidate key verifies.
 //! * **search**: the fetches that look for the key of a miss; a budget limits them.
 //! * **survey**: the fetches after a set that lacks a trusted key: they show whether endpoints
@@ -51,7 +53,7 @@
 //! | `rules`, `location`, `authn` | what a request needs, where its token is, what the token says |
 //! | [`jose`] | compact serialization, claims, JWK Sets, RS256 |
 //! | [`jwks`] | which keys are trusted until when, and when to fetch |
-//! | `waiting` | the requests that wait for keys |
+//! | [`issuers`], `waiting` | the issuers with their keys, and the requests that wait for those |
 //! | `token_cache` | tokens whose signature was verified |
 //! | [`verdict`], [`reason`], [`reply`] | the decision on a request, and the reply to the client |
 //! | [`event`], [`metrics`] | what the operator sees |
@@ -65,6 +67,7 @@ pub mod config;
 pub mod driver;
 pub mod engine;
 pub mod event;
+pub mod issuers;
 pub mod jose;
 pub mod jwks;
 pub mod metrics;
@@ -83,7 +86,6 @@ mod location;
 mod rules;
 mod screen;
 mod sorted_map;
-#[cfg_attr(not(test), expect(dead_code, reason = "nothing is configured with it yet"))]
 mod string_match;
 mod token_cache;
 mod waiting;

@@ -95,7 +95,8 @@ impl Metric {
         match event {
             Event::ClockSteppedBack { .. }
             | Event::ConfiguredKeysSkipped { .. }
-            | Event::DiscoveryFailed { .. } => None,
+            | Event::DiscoveryFailed { .. }
+            | Event::TenantsCrowded { .. } => None,
             Event::FetchFailed { provider, .. } => jwks(provider, JwksMetric::FetchFailed),
             Event::Fetched { provider, .. } => jwks(provider, JwksMetric::FetchSuccess),
             Event::Inconsistent { provider, .. } => jwks(provider, JwksMetric::Inconsistent),

@@ -48,6 +48,8 @@ impl Bearer {
 /// What judging a token needs besides the token.
 pub(crate) struct Case {
     pub(crate) provider: ProviderId,
+    /// Which of the provider's tenants, if it has any.
+    pub(crate) tenant: Option<Box<str>>,
     pub(crate) requirement: Rc<Requirement>,
     pub(crate) realm: Rc<str>,
 }
@@ -108,17 +110,20 @@ pub(crate) fn screen(
     if bytes.len() > config.max_token_bytes {
         return deny(Reason::TokenTooLarge, None);
     }
-    let (bearer, id) = match admit(config, requirement, verified, location, &bytes, now) {
+    let (bearer, id, tenant) = match admit(config, requirement, verified, location, &bytes, now) {
         Ok(admitted) => admitted,
         Err((reason, id)) => return deny(reason, id),
     };
     let is_kept = config.providers[id].forward_original_token;
     let edits = edits(config, request, is_kept.then_some(location));
-    let case = Case { provider: id, requirement: Rc::clone(requirement), realm };
+    let case = Case { provider: id, tenant, requirement: Rc::clone(requirement), realm };
     Screened::Undecided(bearer, case, edits)
 }
 
-/// A token that is left to judge with keys, and its provider; or why the token is denied.
+/// A token that is left to judge with keys, its provider, and its tenant.
+type Admitted = (Bearer, ProviderId, Option<Box<str>>);
+
+/// Admits a token to be judged with keys, or says why it is denied.
 fn admit(
     config: &Config,
     requirement: &Requirement,
@@ -126,7 +131,7 @@ fn admit(
     location: &Location,
     bytes: &[u8],
     now: Timestamp,
-) -> Result<(Bearer, ProviderId), (Reason, Option<ProviderId>)> {
+) -> Result<Admitted, (Reason, Option<ProviderId>)> {
     let check = |token: &Token, id: Option<ProviderId>| {
         let is_for = |id: &ProviderId| config.providers[*id].locations.contains(location);
         let id = id.filter(is_for).ok_or((Reason::IssuerUnknown, None))?;
@@ -138,13 +143,19 @@ fn admit(
         }
     };
     if let Some(verified) = verified.find(bytes) {
-        let id = check(verified.token.token(), Some(verified.provider))?;
-        return Ok((Bearer::Verified(verified), id));
+        let token = verified.token.token();
+        let id = check(token, Some(verified.provider))?;
+        let tenants = config.providers[id].tenants.as_ref();
+        let tenant = tenants.zip(token.claims().issuer());
+        let tenant = tenant.and_then(|(tenants, issuer)| tenants.tenant_of(issuer));
+        let tenant = tenant.map(Box::from);
+        return Ok((Bearer::Verified(verified), id, tenant));
     }
     let token = Token::parse(bytes).map_err(|reason| (reason, None))?;
-    let issuer = token.claims().issuer();
-    let id = check(&token, issuer.and_then(|issuer| config.provider_of(issuer)))?;
-    Ok((Bearer::Unverified(token), id))
+    let issuer = token.claims().issuer().and_then(|issuer| config.provider_of(issuer));
+    let tenant = issuer.and_then(|(_, tenant)| tenant).map(Box::from);
+    let id = check(&token, issuer.map(|(id, _)| id))?;
+    Ok((Bearer::Unverified(token), id, tenant))
 }
 
 /// The first place that holds a token. The places of accepted providers come first, so a token that

@@ -1,9 +1,10 @@
 //! The requests that wait for keys.
 //!
-//! Each provider has its own queue. When there is no room, the longest queue gives up a place, so
-//! that the trouble of one provider does not keep out the requests of another.
+//! Each issuer has its own queue. When there is no room, the longest queue gives up a place, so that
+//! the trouble of one issuer does not keep out the requests of another.
 
-use crate::per_provider::{PerProvider, ProviderId};
+use crate::issuers::IssuerId;
+use crate::per_provider::ProviderId;
 use crate::request::StreamId;
 use crate::screen::Case;
 use crate::sorted_map::SortedMap;
@@ -13,7 +14,8 @@ use std::time::Duration;
 /// The waiting requests, in order of arrival.
 pub(crate) struct Waiting {
     most: usize,
-    queues: PerProvider<Queue>,
+    /// None is empty.
+    queues: SortedMap<IssuerId, Queue>,
     next: Ticket,
 }
 
@@ -26,6 +28,7 @@ pub(crate) type Ticket = u64;
 /// A waiting request. It keeps the token as text, which is many times smaller than a parsed token.
 /// The client controls the size of nothing else here.
 pub(crate) struct Paused {
+    pub(crate) issuer: IssuerId,
     pub(crate) token: String,
     pub(crate) case: Case,
     pub(crate) patience: Patience,
@@ -59,45 +62,64 @@ pub(crate) enum Room {
 }
 
 impl Waiting {
-    /// One queue for each provider, with `most` requests in all.
-    pub(crate) fn new<T>(providers: &PerProvider<T>, most: usize) -> Self {
-        Self { most, queues: providers.map(|_, _| Queue::new()), next: 0 }
+    /// Room for `most` requests.
+    pub(crate) fn new(most: usize) -> Self {
+        Self { most, queues: SortedMap::new(), next: 0 }
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.queues.values().map(SortedMap::len).sum()
+        self.queues.iter().map(|(_, queue)| queue.len()).sum()
     }
 
     pub(crate) fn contains(&self, stream: StreamId) -> bool {
         self.find(stream).is_some()
     }
 
-    /// Makes room for a request of this provider.
+    /// Makes room for a request of this issuer.
     ///
-    /// If another provider's queue takes up the room, its oldest request goes. If its own does, its
-    /// oldest goes only if `is_doubtful`: if something speaks against it that does not speak
-    /// against the new one.
+    /// If the queues of another provider, or the queue of another issuer of the same, take up the
+    /// room, the oldest request there goes. If its own does, its oldest goes only if `is_doubtful`:
+    /// if something speaks against it that does not speak against the new one.
     pub(crate) fn make_room(
         &mut self,
-        provider: ProviderId,
+        issuer: IssuerId,
         is_doubtful: impl FnOnce(&Paused) -> bool,
     ) -> Room {
         if self.len() < self.most {
             return Room::Free;
         }
-        let own = self.queues[provider].len();
-        let longest = self.queues.iter().max_by_key(|(_, queue)| queue.len());
-        let gives = match longest {
-            Some((longest, queue)) if own == 0 || queue.len() > own.saturating_add(1) => longest,
-            _ => provider,
-        };
-        let Some((_, (_, oldest))) = self.queues[gives].first() else { return Room::Full };
-        if gives == provider && !is_doubtful(oldest) {
+        let gives = self.giver(issuer);
+        let oldest = self.queues.get(&gives).and_then(SortedMap::first);
+        let Some((ticket, (_, oldest))) = oldest else { return Room::Full };
+        if gives == issuer && !is_doubtful(oldest) {
             return Room::Full;
         }
-        match self.queues[gives].pop_first() {
-            Some((_, (stream, oldest))) => Room::Of(stream, oldest),
+        let ticket = *ticket;
+        match self.take_out(gives, ticket) {
+            Some((stream, oldest)) => Room::Of(stream, oldest),
             None => Room::Full,
+        }
+    }
+
+    /// The issuer whose queue gives up a place for this one.
+    fn giver(&self, issuer: IssuerId) -> IssuerId {
+        let of = |provider| {
+            let queues = self.queues.iter().filter(move |(id, _)| id.provider() == provider);
+            queues.map(|(id, queue)| (queue.len(), *id))
+        };
+        let total = |provider: ProviderId| of(provider).map(|(len, _)| len).sum::<usize>();
+        let takes_up = |longest: usize, own: usize| own == 0 || longest > own.saturating_add(1);
+        let own = total(issuer.provider());
+        let providers = self.queues.iter().map(|(id, _)| id.provider());
+        let heaviest = providers.map(|provider| (total(provider), provider)).max();
+        let provider = match heaviest {
+            Some((total, heaviest)) if takes_up(total, own) => heaviest,
+            _ => issuer.provider(),
+        };
+        let own = self.queues.get(&issuer).map_or(0, SortedMap::len);
+        match of(provider).max() {
+            Some((len, longest)) if provider != issuer.provider() || takes_up(len, own) => longest,
+            _ => issuer,
         }
     }
 
@@ -110,41 +132,48 @@ impl Waiting {
     }
 
     pub(crate) fn remove(&mut self, stream: StreamId) -> Option<Box<Paused>> {
-        let (provider, ticket) = self.find(stream)?;
-        self.queues[provider].remove(&ticket).map(|(_, paused)| paused)
+        let (issuer, ticket) = self.find(stream)?;
+        self.take_out(issuer, ticket).map(|(_, paused)| paused)
     }
 
-    /// Takes out all requests of a provider, in order, to judge them again.
+    /// Takes out all requests of an issuer, in order, to judge them again.
     pub(crate) fn take(
         &mut self,
-        provider: ProviderId,
+        issuer: IssuerId,
     ) -> impl Iterator<Item = (Ticket, StreamId, Box<Paused>)> + use<> {
-        let queue = std::mem::replace(&mut self.queues[provider], Queue::new());
+        let queue = self.queues.remove(&issuer).unwrap_or(Queue::new());
         queue.into_iter().map(|(ticket, (stream, paused))| (ticket, stream, paused))
     }
 
     /// Puts a request back into its place.
     pub(crate) fn put_back(&mut self, ticket: Ticket, stream: StreamId, paused: Box<Paused>) {
-        self.queues[paused.case.provider].insert(ticket, (stream, paused));
+        let issuer = paused.issuer;
+        match self.queues.get_mut(&issuer) {
+            Some(queue) => _ = queue.insert(ticket, (stream, paused)),
+            None => {
+                let mut queue = Queue::new();
+                queue.insert(ticket, (stream, paused));
+                self.queues.insert(issuer, queue);
+            }
+        }
     }
 
-    /// The newest request of a provider.
-    pub(crate) fn newest(&self, provider: ProviderId) -> Option<&Paused> {
-        self.queues[provider].last().map(|(_, (_, paused))| &**paused)
+    /// The newest request of an issuer.
+    pub(crate) fn newest(&self, issuer: IssuerId) -> Option<&Paused> {
+        self.queues.get(&issuer)?.last().map(|(_, (_, paused))| &**paused)
     }
 
-    /// The earliest deadline of each provider's requests.
-    pub(crate) fn deadlines(&self) -> impl Iterator<Item = (ProviderId, Timestamp)> {
-        self.queues.iter().filter_map(|(provider, queue)| {
+    /// The earliest deadline of each issuer's requests.
+    pub(crate) fn deadlines(&self) -> impl Iterator<Item = (IssuerId, Timestamp)> {
+        self.queues.iter().filter_map(|(issuer, queue)| {
             let (_, (_, oldest)) = queue.first()?;
-            Some((provider, oldest.patience.deadline))
+            Some((*issuer, oldest.patience.deadline))
         })
     }
 
     /// Keeps every deadline as far away as it was when the clock steps back.
     pub(crate) fn clock_stepped_back(&mut self, by: Duration) {
-        let queues = self.queues.iter_mut().flat_map(|(_, queue)| queue.values_mut());
-        for (_, paused) in queues {
+        for (_, paused) in self.queues.values_mut().flat_map(SortedMap::values_mut) {
             let Patience { since, deadline, .. } = &mut paused.patience;
             for time in [since, deadline] {
                 *time = time.saturating_sub(by);
@@ -152,10 +181,19 @@ impl Waiting {
         }
     }
 
-    fn find(&self, stream: StreamId) -> Option<(ProviderId, Ticket)> {
-        self.queues.iter().find_map(|(provider, queue)| {
+    fn take_out(&mut self, issuer: IssuerId, ticket: Ticket) -> Option<(StreamId, Box<Paused>)> {
+        let queue = self.queues.get_mut(&issuer)?;
+        let taken = queue.remove(&ticket);
+        if queue.len() == 0 {
+            self.queues.remove(&issuer);
+        }
+        taken
+    }
+
+    fn find(&self, stream: StreamId) -> Option<(IssuerId, Ticket)> {
+        self.queues.iter().find_map(|(issuer, queue)| {
             let place = queue.iter().find(|(_, (other, _))| *other == stream);
-            place.map(|(ticket, _)| (provider, *ticket))
+            place.map(|(ticket, _)| (*issuer, *ticket))
         })
     }
 }

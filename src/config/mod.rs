@@ -9,8 +9,8 @@ mod object;
 mod provider;
 mod remote;
 mod rule;
-#[cfg_attr(not(test), expect(dead_code, reason = "nothing is configured with it yet"))]
 mod string_match;
+mod tenants;
 mod uri;
 
 #[cfg(test)]
@@ -111,7 +111,9 @@ impl Config {
         check_locations(&object, &providers, &owned_headers)?;
         let mut issuers = SortedMap::new();
         for (id, provider) in providers.iter() {
-            issuers.insert(provider.issuer.clone(), id);
+            if provider.tenants.is_none() {
+                issuers.insert(provider.issuer.clone(), id);
+            }
         }
         let ignore_path_case = object.bool("caseInsensitivePaths", false)?;
         let rules = object
@@ -164,9 +166,16 @@ impl Config {
 }
 
 impl Config {
-    /// The provider with this exact `iss`.
-    pub(crate) fn provider_of(&self, issuer: &str) -> Option<ProviderId> {
-        self.issuers.get(issuer).copied()
+    /// The provider that takes tokens with this exact `iss`, and the tenant if it has several.
+    pub(crate) fn provider_of<'i>(&self, issuer: &'i str) -> Option<(ProviderId, Option<&'i str>)> {
+        if let Some(id) = self.issuers.get(issuer) {
+            return Some((*id, None));
+        }
+        self.providers.iter().find_map(|(id, provider)| {
+            let tenants = provider.tenants.as_ref()?;
+            let tenant = tenants.tenant_of(issuer).filter(|tenant| tenants.allows(tenant))?;
+            Some((id, Some(tenant)))
+        })
     }
 }
 
@@ -193,6 +202,17 @@ fn check_distinct(
                         "the provider {:?} has the issuer {:?} already; make them one, which may \
                          have several audiences",
                         earlier.name, earlier.issuer
+                    ),
+                ));
+            }
+            let templates = provider.tenants.as_ref().zip(earlier.tenants.as_ref());
+            if templates.is_some_and(|(ours, theirs)| ours.overlap(theirs)) {
+                return Err(ConfigError::new(
+                    &path.member("issuers").member("template"),
+                    format!(
+                        "an issuer can be of this form and of that of the provider {:?}; make them \
+                         one provider, or name single issuers",
+                        earlier.name
                     ),
                 ));
             }

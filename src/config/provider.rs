@@ -2,7 +2,8 @@
 
 use super::error::{ConfigError, Path};
 use super::object::{Object, wrong_type};
-use super::remote::{self, RemoteJwks};
+use super::remote::{self, Origin, RemoteJwks};
+use super::tenants::Tenants;
 use super::uri::HttpUri;
 use crate::grammar::{is_header_value, is_token, is_visible_ascii};
 use crate::header_name::HeaderName;
@@ -16,8 +17,9 @@ use std::time::Duration;
 pub struct Provider {
     /// The label in metrics and logs.
     pub name: String,
-    /// The exact `iss`.
+    /// The exact `iss`, or with `tenants` its template.
     pub issuer: String,
+    pub(crate) tenants: Option<Tenants>,
     pub(crate) audiences: Vec<String>,
     pub(crate) keys: KeySource,
     pub(crate) clock_skew: Duration,
@@ -41,7 +43,7 @@ pub(crate) enum KeySource {
     /// All keys are in the configuration.
     Inline(KeySet),
     /// Fetched; `initial` serves until the first fetch succeeds.
-    Remote { jwks: RemoteJwks, initial: Option<KeySet> },
+    Remote { jwks: Box<RemoteJwks>, initial: Option<KeySet> },
 }
 
 /// A claim that the upstream gets in a header.
@@ -60,6 +62,26 @@ pub(crate) enum Encoding {
     Plain,
 }
 
+impl KeySource {
+    /// The set to fetch; `None` if all keys are in the configuration.
+    pub(crate) fn remote(&self) -> Option<&RemoteJwks> {
+        match self {
+            Self::Inline(_) => None,
+            Self::Remote { jwks, .. } => Some(jwks),
+        }
+    }
+
+    /// The same for one tenant of a template. Configured keys are of no tenant.
+    pub(crate) fn of_tenant(&self, tenant: &str) -> Self {
+        match self {
+            Self::Inline(keys) => Self::Inline(keys.clone()),
+            Self::Remote { jwks, .. } => {
+                Self::Remote { jwks: Box::new(jwks.of_tenant(tenant)), initial: None }
+            }
+        }
+    }
+}
+
 impl Provider {
     /// Every header that this provider sets.
     pub(crate) fn output_headers(&self) -> impl Iterator<Item = &HeaderName> {
@@ -68,10 +90,7 @@ impl Provider {
 
     /// The set to fetch; `None` if all keys are in the configuration.
     pub(crate) fn remote_jwks(&self) -> Option<&RemoteJwks> {
-        match &self.keys {
-            KeySource::Inline(_) => None,
-            KeySource::Remote { jwks, .. } => Some(jwks),
-        }
+        self.keys.remote()
     }
 
     /// The keys in the configuration, if it holds any.
@@ -83,7 +102,7 @@ impl Provider {
     }
 
     pub(super) fn read(mut object: Object) -> Result<Self, ConfigError> {
-        let issuer = object.required_string("issuer", "write the exact \"iss\" of its tokens")?;
+        let (issuer, tenants) = issuer(&mut object)?;
         let name = match object.string("name")? {
             Some(name) if is_label(&name) => name,
             Some(_) => {
@@ -93,10 +112,11 @@ impl Provider {
         };
         let (locations, payload_header, claim_headers) =
             (locations(&mut object)?, payload_header(&mut object)?, claim_headers(&mut object)?);
-        let keys = key_source(&mut object, &issuer)?;
+        let keys = key_source(&mut object, &issuer, tenants.is_some())?;
         let provider = Self {
             name,
             issuer,
+            tenants,
             audiences: object.strings("audiences")?,
             keys,
             clock_skew: object.duration("clockSkew", DEFAULT_CLOCK_SKEW, Duration::ZERO)?,
@@ -131,10 +151,35 @@ impl Provider {
     }
 }
 
-fn key_source(object: &mut Object, issuer: &str) -> Result<KeySource, ConfigError> {
+/// Reads the exact issuer, or the template of several.
+fn issuer(object: &mut Object) -> Result<(String, Option<Tenants>), ConfigError> {
+    let Some(issuers) = object.object("issuers")? else {
+        let issuer = object.required_string("issuer", "write the exact \"iss\" of its tokens")?;
+        return Ok((issuer, None));
+    };
+    if object.string("issuer")?.is_some() {
+        return Err(object.error("issuer", "is one issuer beside several; remove it, or issuers"));
+    }
+    let (template, tenants) = Tenants::read(issuers)?;
+    Ok((template, Some(tenants)))
+}
+
+fn key_source(
+    object: &mut Object,
+    issuer: &str,
+    has_tenants: bool,
+) -> Result<KeySource, ConfigError> {
     let inline = inline_keys(object)?;
-    match (remote::read(object, issuer, inline.is_some())?, inline) {
-        (Some(jwks), initial) => Ok(KeySource::Remote { jwks, initial }),
+    if has_tenants && inline.is_some() {
+        return Err(object.error(
+            "jwks",
+            "would be trusted with the tokens of every tenant; remove it, and have each tenant's \
+             keys fetched",
+        ));
+    }
+    let origin = Origin { issuer, has_tenants, has_inline_keys: inline.is_some() };
+    match (remote::read(object, &origin)?, inline) {
+        (Some(jwks), initial) => Ok(KeySource::Remote { jwks: Box::new(jwks), initial }),
         (None, Some(keys)) => Ok(KeySource::Inline(keys)),
         (None, None) => Err(object.error("jwksUri", "is missing")),
     }

@@ -2,6 +2,7 @@
 
 use super::error::ConfigError;
 use super::object::Object;
+use super::tenants;
 use super::uri::{HttpUri, port_number};
 use crate::grammar::{is_host, split_port};
 use std::time::Duration;
@@ -53,8 +54,15 @@ pub(crate) struct Discovery {
     /// The cluster to call instead of the issuer's.
     cluster: Option<String>,
     allow_plaintext: bool,
-    /// The other hosts that `jwks_uri` may lead to, each with a port unless it is the scheme's.
-    hosts: Vec<(String, Option<u16>)>,
+    /// The other hosts that `jwks_uri` may lead to.
+    hosts: Vec<ListedHost>,
+}
+
+/// An item of `jwksHosts`: a host, with a port unless it is the scheme's.
+#[derive(Clone, Debug)]
+struct ListedHost {
+    host: String,
+    port: Option<u16>,
 }
 
 impl RemoteJwks {
@@ -68,6 +76,23 @@ impl RemoteJwks {
                 first
             }
         }
+    }
+
+    /// The same for one tenant of a template.
+    pub(crate) fn of_tenant(&self, tenant: &str) -> Self {
+        let of_target = |target: &Target| Target {
+            path: tenants::for_tenant(&target.path, tenant),
+            ..target.clone()
+        };
+        let source = match &self.source {
+            Source::Known(target) => Source::Known(of_target(target)),
+            Source::Discovery(discovery) => Source::Discovery(Discovery {
+                issuer: tenants::for_tenant(&discovery.issuer, tenant),
+                places: discovery.places.each_ref().map(of_target),
+                ..discovery.clone()
+            }),
+        };
+        Self { source, ..self.clone() }
     }
 
     /// A text that differs for sources whose keys may differ, however the rest is configured.
@@ -109,7 +134,7 @@ impl Discovery {
         uri: HttpUri,
         cluster: Option<String>,
         allow_plaintext: bool,
-        hosts: Vec<(String, Option<u16>)>,
+        hosts: Vec<ListedHost>,
     ) -> Self {
         let own = (uri.host.clone(), uri.port);
         let path = uri.path.strip_suffix('/').unwrap_or(&uri.path).to_owned();
@@ -137,10 +162,9 @@ impl Discovery {
         }
         let is_own = (uri.host.as_str(), uri.port) == (self.own.0.as_str(), self.own.1);
         let default_port = default_port(uri.is_https);
-        let is_listed = self
-            .hosts
-            .iter()
-            .any(|(host, port)| *host == uri.host && port.unwrap_or(default_port) == uri.port);
+        let is_listed = self.hosts.iter().any(|ListedHost { host, port }| {
+            *host == uri.host && port.unwrap_or(default_port) == uri.port
+        });
         if !is_own && !is_listed {
             return Err(
                 "is on another host than the issuer; list that host in jwksHosts if it is \
@@ -152,11 +176,18 @@ impl Discovery {
     }
 }
 
+/// Whose keys they are.
+pub(super) struct Origin<'a> {
+    pub(super) issuer: &'a str,
+    /// Whether that is a template.
+    pub(super) has_tenants: bool,
+    pub(super) has_inline_keys: bool,
+}
+
 /// Reads the fields that say how keys are fetched; `None` if they are not.
 pub(super) fn read(
     object: &mut Object,
-    issuer: &str,
-    has_inline_keys: bool,
+    origin: &Origin<'_>,
 ) -> Result<Option<RemoteJwks>, ConfigError> {
     let fields = Fields::read(object)?;
     let (timeout, cache_duration, stale_duration, refetch_cooldown) = (
@@ -169,7 +200,7 @@ pub(super) fn read(
         return Err(object.error("timeout", "must be at most 1h"));
     }
     let endpoints = object.optional_count("jwksEndpoints", 1..=MAX_JWKS_ENDPOINTS)?;
-    let source = fields.source(object, issuer, has_inline_keys)?;
+    let source = fields.source(object, origin)?;
     Ok(source.map(|source| RemoteJwks {
         source,
         timeout,
@@ -186,7 +217,7 @@ struct Fields {
     uri: Option<(&'static str, String)>,
     cluster: Option<String>,
     allow_plaintext: bool,
-    hosts: Option<Vec<(String, Option<u16>)>>,
+    hosts: Option<Vec<ListedHost>>,
 }
 
 impl Fields {
@@ -210,8 +241,7 @@ impl Fields {
     fn source(
         self,
         object: &Object,
-        issuer: &str,
-        has_inline_keys: bool,
+        Origin { issuer, has_tenants, has_inline_keys }: &Origin<'_>,
     ) -> Result<Option<Source>, ConfigError> {
         let Self { uri, cluster, allow_plaintext, hosts } = self;
         let secure = |uri: &HttpUri, field, what| match uri.is_https || allow_plaintext {
@@ -234,9 +264,12 @@ impl Fields {
             let parsed = HttpUri::parse(&uri)
                 .map_err(|problem| object.error(field, format!("{uri:?} {problem}")))?;
             secure(&parsed, field, "keys fetched")?;
+            if *has_tenants {
+                tenants::check_template(object.path(), field, &uri)?;
+            }
             return Ok(Some(Source::Known(Target::new(parsed, cluster.as_deref()))));
         }
-        if has_inline_keys {
+        if *has_inline_keys {
             let without_use = [("jwksCluster", cluster.is_some()), ("jwksHosts", hosts.is_some())];
             return match without_use.iter().find(|(_, is_there)| *is_there) {
                 Some((field, _)) => Err(object.error(
@@ -262,7 +295,8 @@ impl Fields {
                  jwks_uri of the issuer, or put the keys into \"jwks\"",
             ));
         }
-        secure(&parsed, "issuer", "a discovery document fetched")?;
+        let field = if *has_tenants { "issuers" } else { "issuer" };
+        secure(&parsed, field, "a discovery document fetched")?;
         let hosts = hosts.unwrap_or_default();
         let discovery = Discovery::new(issuer, parsed, cluster, allow_plaintext, hosts);
         Ok(Some(Source::Discovery(discovery)))
@@ -270,7 +304,7 @@ impl Fields {
 }
 
 /// Reads `jwksHosts`: hosts, with a port unless it is the scheme's.
-fn hosts(object: &mut Object) -> Result<Option<Vec<(String, Option<u16>)>>, ConfigError> {
+fn hosts(object: &mut Object) -> Result<Option<Vec<ListedHost>>, ConfigError> {
     let Some(texts) = object.optional_strings("jwksHosts")? else { return Ok(None) };
     let path = object.path().member("jwksHosts");
     let read = |(index, text): (usize, &String)| {
@@ -278,7 +312,8 @@ fn hosts(object: &mut Object) -> Result<Option<Vec<(String, Option<u16>)>>, Conf
         let number = port.map(port_number);
         match number {
             Some(None) => None,
-            number => is_host(host).then(|| (host.to_ascii_lowercase(), number.flatten())),
+            number => is_host(host)
+                .then(|| ListedHost { host: host.to_ascii_lowercase(), port: number.flatten() }),
         }
         .ok_or_else(|| {
             ConfigError::new(

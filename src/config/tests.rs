@@ -848,6 +848,152 @@ fn a_discovered_place_is_on_the_issuers_host_or_a_listed_one() {
     );
 }
 
+#[test]
+fn a_template_stands_for_the_issuers_of_its_tenants() {
+    let document = with_tenants(json!({"maxTenants": 7}));
+    let config = Config::parse(document.to_string().as_bytes()).unwrap();
+
+    let provider = first(&config);
+    assert_eq!(provider.name, "login.example.com");
+    assert_eq!(provider.tenants.as_ref().unwrap().most, 7);
+    let (id, _) = config.providers.iter().next().unwrap();
+    let tenant = |issuer: &'static str| config.provider_of(issuer);
+    assert_eq!(tenant("https://login.example.com/acme/v2.0"), Some((id, Some("acme"))));
+    assert_eq!(tenant("https://login.example.com/0123abcd/v2.0"), Some((id, Some("0123abcd"))));
+    for other in [
+        "https://login.example.com/{tenant}/v2.0",
+        "https://login.example.com/ACME/v2.0",
+        "https://login.example.com/acme/v2.0/",
+        "https://login.example.com/acme/x/v2.0",
+        "https://login.example.com//v2.0",
+        "https://login.example.com/acme",
+        "https://login.example.com/v2.0",
+        "https://login.example.com/globex/v2.0",
+        "https://login.example.com.evil.example/acme/v2.0",
+    ] {
+        assert_eq!(tenant(other), None, "{other}");
+    }
+}
+
+#[test]
+fn whatever_is_allowed_a_tenant_is_one_plain_segment() {
+    let document = with_tenants(json!({"tenants": [{"regex": "(?s).*"}]}));
+    let config = Config::parse(document.to_string().as_bytes()).unwrap();
+    let is_one = |tenant: &str| {
+        config.provider_of(&format!("https://login.example.com/{tenant}/v2.0")).is_some()
+    };
+
+    assert!(is_one("a") && is_one("A-z.0_~") && is_one("...") && is_one(&"a".repeat(128)));
+    for other in
+        ["", ".", "..", "a/b", "a?b", "a#b", "a%2fb", "a b", "a\nb", "\u{e9}", &"a".repeat(129)]
+    {
+        assert!(!is_one(other), "{other:?}");
+    }
+}
+
+#[test]
+fn each_tenant_has_its_own_place_for_keys() {
+    let target = |jwks_uri: Option<&str>| {
+        let mut document = with_tenants(json!({}));
+        if let Some(uri) = jwks_uri {
+            document["providers"][0]["jwksUri"] = json!(uri);
+        }
+        let config = Config::parse(document.to_string().as_bytes()).unwrap();
+        let jwks = first_remote(&config).of_tenant("acme");
+        if let Source::Discovery(discovery) = &jwks.source {
+            assert_eq!(discovery.issuer, "https://login.example.com/acme/v2.0");
+        }
+        jwks.target().to_string()
+    };
+
+    assert_eq!(
+        target(None),
+        "https://login.example.com/acme/v2.0/.well-known/openid-configuration"
+    );
+    assert_eq!(
+        target(Some("https://keys.example.com/{tenant}/keys?p=1")),
+        "https://keys.example.com/acme/keys?p=1"
+    );
+}
+
+#[test]
+fn templates_that_could_mix_tenants_are_refused() {
+    let with = |pointer: &str, value: Value| {
+        let mut document = with_tenants(json!({}));
+        let (parent, name) = pointer.rsplit_once('/').unwrap();
+        match document.pointer_mut(parent).unwrap() {
+            Value::Array(items) => items.push(value),
+            object => object[name] = value,
+        }
+        document
+    };
+    let template = |text: &str| with("/providers/0/issuers/template", json!(text));
+    let second = |template: &str| {
+        with(
+            "/providers/1",
+            json!({"name": "b", "issuers": {"template": template, "tenants": [{"prefix": "b-"}]}}),
+        )
+    };
+    let at_template = "providers[0].issuers.template";
+    for (document, path, mend) in [
+        (
+            template("https://a.example/v2.0"),
+            at_template,
+            "needs {tenant} once, as a whole segment",
+        ),
+        (template("https://{tenant}.example/"), at_template, "has no host, or one that no server"),
+        (template("https://a.example/x-{tenant}"), at_template, "as a whole segment of its path"),
+        (template("https://a.example/{tenant}/{tenant}"), at_template, "needs {tenant} once"),
+        (template("https://a.example/{tenant}/{id}"), at_template, "needs {tenant} once"),
+        (template("https://a.example/?t={tenant}"), at_template, "as a whole segment of its path"),
+        (
+            with("/providers/0/issuers/tenants", json!([])),
+            "providers[0].issuers.tenants",
+            "say what {tenant} may be",
+        ),
+        (
+            with("/providers/0/issuers/tenants", json!([{"exact": ""}])),
+            "providers[0].issuers.tenants[0].exact",
+            "is empty",
+        ),
+        (
+            with("/providers/0/issuers/maxTenants", json!(1001)),
+            "providers[0].issuers.maxTenants",
+            "from 1 to 1000",
+        ),
+        (
+            with("/providers/0/issuer", json!("https://a.example")),
+            "providers[0].issuer",
+            "is one issuer beside several; remove it, or issuers",
+        ),
+        (
+            with("/providers/0/jwks", json!({"keys": [rsa_key()]})),
+            "providers[0].jwks",
+            "would be trusted with the tokens of every tenant",
+        ),
+        (
+            with("/providers/0/jwksUri", json!("https://a.example/common/keys")),
+            "providers[0].jwksUri",
+            "needs {tenant} once",
+        ),
+        (
+            second("https://login.example.com/{tenant}/v2.0"),
+            "providers[1].issuer",
+            "already; make them one",
+        ),
+        (
+            second("https://login.example.com/{tenant}"),
+            "providers[1].issuers.template",
+            "an issuer can be of this form and of that of the provider \"login.example.com\"",
+        ),
+    ] {
+        let error = refusal(&document).unwrap_or_else(|| panic!("accepted: {document}"));
+        assert_eq!(error.path(), path, "{error}");
+        assert!(error.to_string().contains(mend), "{error}");
+    }
+    assert_eq!(refusal(&second("https://login.example.com/{tenant}/v1.0")), None);
+}
+
 fn first_remote(config: &Config) -> &RemoteJwks {
     first(config).remote_jwks().unwrap()
 }
@@ -914,6 +1060,7 @@ fn the_readme_names_the_fields_there_are_and_no_others() {
         ("/providers/0/outputClaimToHeaders/0", "providers[].outputClaimToHeaders[]."),
         ("/rules/0", "rules[]."),
         ("/rules/0/match", "rules[].match."),
+        ("/providers/0/issuers", "providers[].issuers."),
     ] {
         fields.extend(known_fields(pointer).into_iter().map(|field| format!("{level}{field}")));
     }
@@ -941,6 +1088,9 @@ fn the_readme_names_the_defaults_that_hold() {
         let mut document = json!({"providers": [
             {"issuer": "https://auth.example.com", "jwksUri": "https://auth.example.com/jwks"},
         ]});
+        if pointer.starts_with("/providers/0/issuers") {
+            document = with_tenants(json!({}));
+        }
         // Only discovery takes it.
         if pointer == "/providers/0/jwksHosts" {
             document["providers"][0].as_object_mut().unwrap().remove("jwksUri");
@@ -980,7 +1130,7 @@ fn the_readme_names_every_code_with_its_status() {
 
 /// The fields that the parser lists when it refuses an unknown one.
 fn known_fields(pointer: &str) -> Vec<String> {
-    let mut document = full();
+    let mut document = if pointer.contains("issuers") { with_tenants(json!({})) } else { full() };
     document.pointer_mut(pointer).unwrap()["far from any"] = json!(1);
     let error = refusal(&document).unwrap().to_string();
     let (_, fields) = error.split_once("the fields here are ").unwrap();
@@ -1045,6 +1195,16 @@ fn a_configuration_with_any_byte_wrong_is_read_or_refused_in_one_line() {
 }
 
 // === Configurations ===
+
+/// A provider with tenants, and these fields of `issuers`.
+fn with_tenants(fields: Value) -> Value {
+    let mut issuers = json!({
+        "template": "https://login.example.com/{tenant}/v2.0",
+        "tenants": [{"exact": "acme"}, {"regex": "[0-9a-f]{8}"}],
+    });
+    issuers.as_object_mut().unwrap().extend(fields.as_object().unwrap().clone());
+    json!({"providers": [{"issuers": issuers}]})
+}
 
 /// Every field, each with a value other than its default.
 fn full() -> Value {

@@ -1,13 +1,12 @@
 //! Where an issuer publishes its keys, by its discovery document (OpenID Connect Discovery 1.0 §4,
 //! RFC 8414 §3).
 
-use super::fetch::{FetchError, JwksResponse};
+use super::fetch::{DiscoveryError, FetchError, JwksResponse};
 use crate::config::{Discovery, Target};
 use crate::jose::parse_json;
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use std::fmt;
 use std::time::Duration;
 
 /// What a discovery document said.
@@ -29,8 +28,7 @@ impl Discovered {
         is_search: bool,
         now: Timestamp,
     ) -> Option<Target> {
-        // Half, so that a refresh of the keys is one of the document as a rule.
-        let is_recent = is_search || now < self.at.saturating_add(cache_duration / 2);
+        let is_recent = is_search || now < self.at.saturating_add(cache_duration.mul_f64(RECENT));
         let target = || discovery.jwks_target(&self.jwks_uri).ok();
         if is_recent && !self.is_doubtful { target() } else { None }
     }
@@ -108,47 +106,12 @@ pub(super) fn may_be_elsewhere(error: &FetchError) -> bool {
     }
 }
 
-/// Why a discovery document does not say where keys are.
-#[derive(Clone, Debug, Eq, PartialEq)]
-#[non_exhaustive]
-pub enum DiscoveryError {
-    /// Its `jwks_uri`, shortened, and why nothing is fetched from there.
-    JwksUri(String, &'static str),
-    /// It is not an object with the strings `issuer` and `jwks_uri`.
-    NoDocument,
-    /// It is of this issuer, shortened.
-    OtherIssuer(String),
-    /// There is an answer with this status instead.
-    Status(u16),
-}
-
-impl fmt::Display for DiscoveryError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::JwksUri(uri, problem) => {
-                write!(f, "the jwks_uri {uri:?} of the discovery document {problem}")
-            }
-            Self::NoDocument => f.write_str(
-                "the answer is not a discovery document with issuer and jwks_uri; set jwksUri to \
-                 where the keys are",
-            ),
-            Self::OtherIssuer(issuer) => write!(
-                f,
-                "the discovery document is of the issuer {issuer:?}; write issuer exactly so if \
-                 that is the one"
-            ),
-            Self::Status(status) => write!(
-                f,
-                "there is no discovery document, but an answer with status {status}; set jwksUri \
-                 to where the keys are"
-            ),
-        }
-    }
-}
-
 /// A text of the issuer's, shortened for logs.
 fn shown(text: &str) -> String {
     text.chars().take(MAX_SHOWN_CHARS).collect()
 }
 
+/// The share of `cacheDuration` for which the document is not read again. A refresh comes later than
+/// that, so each reads the document as a rule, and no probe does.
+const RECENT: f64 = 0.5;
 const MAX_SHOWN_CHARS: usize = 120;

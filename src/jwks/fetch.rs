@@ -1,6 +1,5 @@
 //! The answer to a JWKS fetch, and every way in which it can fail.
 
-use super::discovery::DiscoveryError;
 use crate::jose::{JwkSetError, KeySet};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -89,6 +88,44 @@ impl fmt::Display for FetchError {
                 "the proxy has no such cluster, or is still starting; if it stays so, set \
                  jwksCluster to one that it has, or make the host known to it (in Istio: a \
                  ServiceEntry, or the egress hosts of its Sidecar)",
+            ),
+        }
+    }
+}
+
+/// Why a discovery document does not say where keys are.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[non_exhaustive]
+pub enum DiscoveryError {
+    /// Its `jwks_uri`, shortened, and why nothing is fetched from there.
+    JwksUri(String, &'static str),
+    /// It is not an object with the strings `issuer` and `jwks_uri`.
+    NoDocument,
+    /// It is of this issuer, shortened.
+    OtherIssuer(String),
+    /// There is an answer with this status instead.
+    Status(u16),
+}
+
+impl fmt::Display for DiscoveryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::JwksUri(uri, problem) => {
+                write!(f, "the jwks_uri {uri:?} of the discovery document {problem}")
+            }
+            Self::NoDocument => f.write_str(
+                "the answer is not a discovery document with issuer and jwks_uri; set jwksUri to \
+                 where the keys are",
+            ),
+            Self::OtherIssuer(issuer) => write!(
+                f,
+                "the discovery document is of the issuer {issuer:?}; write issuer exactly so if \
+                 that is the one"
+            ),
+            Self::Status(status) => write!(
+                f,
+                "there is no discovery document, but an answer with status {status}; set jwksUri \
+                 to where the keys are"
             ),
         }
     }

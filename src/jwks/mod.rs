@@ -15,10 +15,10 @@ mod search;
 mod snapshot;
 mod survey;
 
-pub use discovery::DiscoveryError;
 pub use exchange::Written;
 pub(crate) use exchange::{Outcome, Step};
-pub use fetch::{FetchError, FetchId, JwksResponse};
+pub use fetch::{DiscoveryError, FetchError, FetchId, JwksResponse};
+pub(crate) use search::PER_COOLDOWN as SEARCHES_PER_COOLDOWN;
 pub(crate) use snapshot::SHARED_DATA_VERSION;
 
 use crate::config::KeySource;
@@ -58,7 +58,7 @@ impl Cache {
             KeySource::Remote { jwks, initial } => {
                 let (endpoints, cooldown) = (jwks.endpoints, jwks.refetch_cooldown);
                 let pace = Pace { endpoints, wait, cooldown };
-                let terms = Terms { jwks: jwks.clone(), pace };
+                let terms = Terms { jwks: jwks.as_ref().clone(), pace };
                 (initial.as_ref(), Some(Remote::new(terms, seed, now)))
             }
         };
@@ -143,6 +143,11 @@ impl Cache {
     /// Whether a fetch that began after `since` was answered.
     pub(crate) fn has_answered_since(&self, since: Timestamp, now: Timestamp) -> bool {
         self.remote.as_ref().is_some_and(|remote| remote.evidence(since, now) > Evidence::None)
+    }
+
+    /// Whether any request waits for them.
+    pub(crate) fn has_waiting(&self) -> bool {
+        self.remote.as_ref().is_some_and(|remote| remote.has_waiting)
     }
 
     /// Records whether any request waits, and, if the newest one waits for an unknown key, when it

@@ -113,7 +113,7 @@ fn interval(pace: Pace) -> Duration {
 /// The most fetches for missing keys in a burst after a quiet time.
 pub(super) const BURST: u32 = 30;
 /// How many more are regained in each `refetchCooldown`: by default 240 a minute.
-pub(super) const PER_COOLDOWN: u32 = 40;
+pub(crate) const PER_COOLDOWN: u32 = 40;
 const MAX_DOUBLINGS: u32 = 6;
 const PAIR: u32 = 2;
 /// All draws begin within this share of the wait.

@@ -19,4 +19,5 @@ mod fetching;
 mod missing_keys;
 mod sharing;
 mod sim;
+mod tenants;
 mod waiting;

@@ -2,7 +2,7 @@
 
 use crate::shared_store::SharedStore;
 use crate::token::{Key, Token};
-use mesh_jwt::config::{Config, Target};
+use mesh_jwt::config::Config;
 use mesh_jwt::driver::{Driver, Host};
 use mesh_jwt::engine::{Disposition, Engine, Fetch};
 use mesh_jwt::event::Event;
@@ -46,7 +46,7 @@ pub(crate) struct World {
     pub(crate) in_flight: Vec<u32>,
     /// When each call was made, and to what.
     pub(crate) fetched_at: Vec<Duration>,
-    pub(crate) called: Vec<Target>,
+    pub(crate) called: Vec<Fetch>,
     /// The verdicts on paused requests.
     pub(crate) verdicts: BTreeMap<u32, &'static str>,
     /// In which order they came, and when.
@@ -59,7 +59,7 @@ pub(crate) struct World {
 impl Host for World {
     fn dispatch(&mut self, fetch: &Fetch) -> Result<u32, FetchError> {
         self.print(&fetch);
-        self.called.push(fetch.target.clone());
+        self.called.push(fetch.clone());
         self.calls += 1;
         self.fetched_at.push(elapsed(self.now));
         self.in_flight.push(self.calls);

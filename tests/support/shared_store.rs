@@ -12,6 +12,12 @@ impl SharedStore {
         self.0.get(name).map_or((None, 0), |(bytes, version)| (Some(bytes.clone()), *version))
     }
 
+    /// The names of all entries.
+    #[allow(dead_code, reason = "not every test that includes this file looks")]
+    pub(crate) fn names(&self) -> impl Iterator<Item = String> {
+        self.0.keys().cloned()
+    }
+
     /// Writes only in place of this version.
     pub(crate) fn write(&mut self, name: &str, bytes: &[u8], version: u32) -> Written {
         if self.read(name).1 != version {

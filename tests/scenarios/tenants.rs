@@ -1,0 +1,263 @@
+//! Providers whose issuers are the tenants of a template.
+
+use crate::sim::{START, SharedData, Sim, token};
+use crate::token::Key;
+use mesh_jwt::event::Event;
+use mesh_jwt::verdict::Verdict;
+use serde_json::{Value, json};
+use std::time::Duration;
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// The tenants that there are, each with a key of its own.
+fn key_of(tenant: &str) -> Option<&'static Key> {
+    match tenant {
+        "acme" => Some(Key::alpha()),
+        "globex" => Some(Key::beta()),
+        "initech" => Some(Key::gamma()),
+        _ => None,
+    }
+}
+
+fn config(issuers: Value) -> Value {
+    let mut config = json!({
+        "providers": [{
+            "name": "login",
+            "issuers": {
+                "template": "https://login.example.com/{tenant}/v2.0",
+                "tenants": [{"regex": "[a-z0-9-]+"}],
+            },
+            "jwksUri": "https://login.example.com/{tenant}/keys",
+            "timeout": "1s",
+        }],
+    });
+    for (name, value) in issuers.as_object().expect("an object") {
+        config["providers"][0]["issuers"][name] = value.clone();
+    }
+    config
+}
+
+/// A token of a tenant, with that tenant's key or another's.
+fn token_of(tenant: &str, key: &'static Key) -> String {
+    let issuer = format!("https://login.example.com/{tenant}/v2.0");
+    token().claim("iss", issuer).signed_by(key).compact()
+}
+
+/// A token that names this tenant, and that nobody signed.
+fn invented(tenant: &str) -> String {
+    let issuer = format!("https://login.example.com/{tenant}/v2.0");
+    token().claim("iss", issuer).compact_with(|_| b"sig".to_vec())
+}
+
+fn genuine(tenant: &str) -> String {
+    token_of(tenant, key_of(tenant).expect("a tenant that there is"))
+}
+
+/// Answers a call with the keys of its tenant; 404 if there is no such tenant.
+fn serve(sim: &mut Sim) {
+    let called = &sim.world.called;
+    let path = called[called.len() - sim.world.in_flight.len()].target.path.clone();
+    match path.split('/').nth(1).and_then(key_of) {
+        Some(key) => sim.publish(&[key]),
+        None => sim.answer(404, None, ""),
+    }
+}
+
+fn outcome(sim: &mut Sim, token: &str) -> &'static str {
+    let verdict = sim.send_token(1, token);
+    if let Some(verdict) = verdict {
+        return verdict.code();
+    }
+    sim.run(3 * SECOND, serve);
+    sim.verdict(1)
+}
+
+fn calls_to(sim: &Sim, tenant: &str) -> usize {
+    let of_tenant = |path: &str| path.split('/').nth(1) == Some(tenant);
+    sim.world.called.iter().filter(|fetch| of_tenant(&fetch.target.path)).count()
+}
+
+#[test]
+fn each_tenants_keys_verify_its_own_tokens_and_no_others() {
+    let mut sim = Sim::new(&config(json!({})));
+
+    assert_eq!(outcome(&mut sim, &genuine("acme")), "allowed");
+    assert_eq!(outcome(&mut sim, &genuine("globex")), "allowed");
+
+    assert_eq!(outcome(&mut sim, &token_of("globex", Key::alpha())), "key_unknown");
+    assert_eq!(outcome(&mut sim, &token_of("initech", Key::alpha())), "key_unknown");
+    // Under the name of the right key.
+    let issuer = "https://login.example.com/globex/v2.0";
+    let forged = token().claim("iss", issuer).signed_by(Key::alpha()).header("kid", "beta");
+    assert_eq!(outcome(&mut sim, &forged.compact()), "signature_invalid");
+    // Remembered tokens too are of one tenant.
+    assert_eq!(outcome(&mut sim, &genuine("acme")), "allowed");
+    assert!(sim.world.events.iter().any(|event| matches!(event, Event::TokenCacheHit)));
+}
+
+#[test]
+fn a_tenant_that_is_not_allowed_causes_no_fetch() {
+    let mut sim = Sim::new(&config(json!({"tenants": [{"exact": "acme"}, {"prefix": "eu-"}]})));
+
+    for tenant in ["globex", "ACME", "acme/x", "", "..", "a%63me", "eu", "eu-\u{e9}"] {
+        let verdict = sim.send_token(1, &token_of(tenant, Key::alpha()));
+        assert_eq!(verdict.as_ref().map(Verdict::code), Some("issuer_unknown"), "{tenant:?}");
+    }
+
+    sim.run(MINUTE, serve);
+    assert!(sim.world.called.is_empty(), "{:?}", sim.world.called);
+}
+
+#[test]
+fn a_tenant_costs_nothing_before_its_first_token_and_without_a_good_one() {
+    let mut sim = Sim::new(&config(json!({})));
+    sim.run(HOUR, serve);
+    assert!(sim.world.called.is_empty());
+
+    assert_eq!(outcome(&mut sim, &token_of("nobody", Key::alpha())), "jwks_unavailable");
+    let before = sim.world.called.len();
+    assert!(before <= 4, "{before} calls within the wait");
+    sim.run(HOUR, serve);
+    assert_eq!(sim.world.called.len(), before, "nobody waits for it");
+
+    // A tenant that there is keeps its keys fresh.
+    assert_eq!(outcome(&mut sim, &genuine("acme")), "allowed");
+    sim.run(HOUR, serve);
+    assert_eq!(sim.send_token(1, &genuine("acme")).as_ref().map(Verdict::code), Some("allowed"));
+}
+
+#[test]
+fn invented_tenants_displace_nobody_and_are_fetched_at_a_bounded_rate() {
+    let good = genuine("acme");
+    for most in [1, 10, 100] {
+        let mut sim = Sim::new(&config(json!({"maxTenants": most})));
+        assert_eq!(outcome(&mut sim, &genuine("acme")), "allowed");
+        sim.run(MINUTE, serve);
+        let before = sim.world.called.len();
+
+        let mut decided = 0;
+        for number in 0..6000_u32 {
+            let junk = invented(&format!("t{number}"));
+            let stream = number + 10;
+            if let Some(verdict) = sim.send_token(stream, &junk) {
+                assert_eq!(verdict.code(), "jwks_unavailable");
+                decided += 1;
+            }
+            sim.run(Duration::from_millis(10), serve);
+            // All along.
+            if number % 100 == 0 {
+                let verdict = sim.send_token(5, &good);
+                assert_eq!(verdict.as_ref().map(Verdict::code), Some("allowed"), "{number}");
+            }
+        }
+
+        assert!(decided > 4000, "{decided} were refused at once");
+        // Each waits for up to three attempts; in one minute a burst and 240 are admitted.
+        let calls = sim.world.called.len() - before;
+        assert!(calls <= 4 * (most + 240) + 60, "{calls} calls with at most {most}");
+        let names: Vec<_> = sim.world.shared.borrow().names().collect();
+        assert_eq!(names.len(), 1, "{names:?}");
+    }
+}
+
+#[test]
+fn tenants_that_there_are_come_in_whatever_is_invented_beside() {
+    let mut sim = Sim::new(&config(json!({"maxTenants": 100})));
+
+    for number in 0..1000_u32 {
+        _ = sim.send_token(number + 10, &invented(&format!("t{number}")));
+        sim.run(Duration::from_millis(100), serve);
+    }
+    // One that comes again and again gets in within seconds.
+    let mut tries = 0;
+    while outcome(&mut sim, &genuine("acme")) != "allowed" {
+        tries += 1;
+        assert!(tries < 20, "it never gets in");
+        _ = sim.send_token(9, &invented(&format!("u{tries}")));
+    }
+}
+
+#[test]
+fn the_least_recently_used_tenant_gives_way_and_comes_back() {
+    let mut sim = Sim::new(&config(json!({"maxTenants": 2})));
+    for tenant in ["acme", "globex", "acme", "initech"] {
+        assert_eq!(outcome(&mut sim, &genuine(tenant)), "allowed", "{tenant}");
+        sim.run(MINUTE, serve);
+    }
+    let crowded = |sim: &Sim| {
+        let crowded = |event: &&Event| matches!(event, Event::TenantsCrowded { .. });
+        sim.world.events.iter().filter(crowded).count()
+    };
+    assert_eq!(crowded(&sim), 1);
+    let before = calls_to(&sim, "globex");
+    sim.run(HOUR, serve);
+    assert_eq!(calls_to(&sim, "globex"), before, "it is forgotten");
+    assert!(calls_to(&sim, "acme") > 10);
+
+    assert_eq!(outcome(&mut sim, &genuine("globex")), "allowed");
+    assert_eq!(outcome(&mut sim, &genuine("acme")), "allowed");
+    assert_eq!(crowded(&sim), 1, "it is told once");
+}
+
+#[test]
+fn a_tenant_for_which_requests_wait_stays() {
+    let mut sim = Sim::new(&config(json!({"maxTenants": 1})));
+
+    assert!(sim.send_token(1, &genuine("acme")).is_none());
+    let other = sim.send_token(2, &genuine("globex"));
+
+    assert_eq!(other.as_ref().map(Verdict::code), Some("jwks_unavailable"));
+    sim.run(SECOND, serve);
+    assert_eq!(sim.verdict(1), "allowed");
+    assert_eq!(outcome(&mut sim, &genuine("globex")), "allowed");
+}
+
+#[test]
+fn workers_share_the_keys_of_tenants_that_are_proved() {
+    let shared = SharedData::default();
+    let config = config(json!({}));
+    let mut first = Sim::sharing(&config, &shared, START);
+    assert_eq!(outcome(&mut first, &genuine("acme")), "allowed");
+    first.run(MINUTE, serve);
+    let mut second = Sim::sharing(&config, &shared, START + 100);
+
+    assert!(second.send_token(1, &genuine("acme")).is_none());
+    second.run(SECOND / 10, |_| {});
+
+    assert_eq!(second.verdict(1), "allowed");
+    assert!(second.world.called.is_empty(), "the other worker has the keys");
+    // What another tenant shares is not looked at.
+    assert_eq!(outcome(&mut second, &token_of("globex", Key::alpha())), "key_unknown");
+}
+
+#[test]
+fn the_trouble_of_one_tenant_keeps_out_no_request_of_another() {
+    let mut config = config(json!({}));
+    config["maxPausedRequests"] = json!(10);
+    let mut sim = Sim::new(&config);
+    assert_eq!(outcome(&mut sim, &genuine("acme")), "allowed");
+    for stream in 10..30 {
+        _ = sim.send_token(stream, &token_of("nobody", Key::beta()));
+    }
+
+    assert!(sim.send_token(2, &genuine("globex")).is_none());
+    sim.run(SECOND, serve);
+
+    assert_eq!(sim.verdict(2), "allowed");
+}
+
+#[test]
+fn a_tenant_is_no_shorter_of_breath_when_the_clock_steps_back() {
+    let mut sim = Sim::new(&config(json!({})));
+    assert_eq!(outcome(&mut sim, &genuine("acme")), "allowed");
+
+    let earlier = sim.now.saturating_sub(2 * HOUR);
+    sim.set_clock(earlier);
+    sim.run(MINUTE, serve);
+
+    let issuer = "https://login.example.com/globex/v2.0";
+    let token = token().claim("iss", issuer).claim("nbf", START - 100_000).signed_by(Key::beta());
+    assert_eq!(outcome(&mut sim, &token.compact()), "allowed");
+}
