@@ -30,6 +30,8 @@ pub enum Answer {
     },
     /// Closes the connection without a word.
     Reset,
+    /// Answers by path, and all others with status 404.
+    Routes(Vec<(String, Self)>),
     /// The right keys, byte by byte over this long.
     Trickle(Duration, Vec<Value>),
 }
@@ -113,8 +115,15 @@ impl Shared {
         let answer = state.answer.clone();
         // A trickle must not keep the test from looking.
         drop(state);
-        give(answer, fetch, stream)
+        give(at_path(answer, &request.start_line), fetch, stream)
     }
+}
+
+fn at_path(answer: Answer, request_line: &str) -> Answer {
+    let Answer::Routes(routes) = answer else { return answer };
+    let path = request_line.split(' ').nth(1).unwrap_or_default();
+    let found = routes.into_iter().find(|(route, _)| route == path);
+    found.map_or_else(|| Answer::raw("404 Not Found", "", b"no"), |(_, answer)| answer)
 }
 
 fn give(answer: Answer, fetch: usize, stream: &mut TcpStream) -> io::Result<()> {
@@ -133,6 +142,7 @@ fn give(answer: Answer, fetch: usize, stream: &mut TcpStream) -> io::Result<()> 
             reply(stream, "200 OK", JSON, set(keys).as_bytes())
         }
         Answer::Raw { status, headers, body } => reply(stream, status, headers, &body),
+        Answer::Routes(_) => reply(stream, "404 Not Found", "", b"no"),
         Answer::Trickle(duration, keys) => trickle(stream, duration, &set(&keys)),
     }
 }
