@@ -58,7 +58,7 @@ fn it_does_not_tell_where_it_was_built() {
 #[test]
 fn it_fits_its_budget() {
     // Some room for a feature, none for a heavy dependency.
-    const BUDGET: usize = 420_000;
+    const BUDGET: usize = 540_000;
 
     let size = Module::built().size;
 
