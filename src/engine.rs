@@ -233,12 +233,20 @@ impl Engine {
     /// Handles the result of a write to the shared data.
     pub fn handle_written(&mut self, issuer: IssuerId, written: Written, now: Timestamp) {
         self.observe(now);
-        let of = self.issuers.get_mut(issuer);
-        if let Some(outcomes) = of.and_then(|of| of.keys.handle_written(written, now)) {
-            let of_fetch = |outcome| Event::of_fetch(issuer.provider(), outcome);
-            self.events.extend(outcomes.into_iter().map(of_fetch));
-            self.judge_waiting(issuer, now);
+        let Some(of) = self.issuers.get_mut(issuer) else { return };
+        let is_proved = of.is_proved();
+        let Some(outcomes) = of.keys.handle_written(written, now) else { return };
+        let provider = issuer.provider();
+        for outcome in outcomes {
+            let event = Event::of_fetch(provider, outcome);
+            // A client may have invented the tenant in its target.
+            let template = self.config.providers[provider].remote_jwks().filter(|_| !is_proved);
+            self.events.push_back(match template {
+                Some(template) => event.about(template.target()),
+                None => event,
+            });
         }
+        self.judge_waiting(issuer, now);
     }
 
     /// Handles the end of a stream: its request needs no verdict any more.

@@ -119,6 +119,17 @@ impl Event {
         }
     }
 
+    /// The same, with another target if it has one.
+    pub(crate) fn about(self, other: &Target) -> Self {
+        match self {
+            Self::FetchFailed { provider, error, retry_in, trusted_keys, .. } => {
+                let target = other.clone();
+                Self::FetchFailed { provider, target, error, retry_in, trusted_keys }
+            }
+            event => event,
+        }
+    }
+
     /// The log line, if the event has one.
     #[must_use]
     pub fn log_line(&self, config: &Config) -> Option<(Level, String)> {

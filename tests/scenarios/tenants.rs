@@ -119,6 +119,10 @@ fn a_tenant_costs_nothing_before_its_first_token_and_without_a_good_one() {
     assert_eq!(outcome(&mut sim, &token_of("nobody", Key::alpha())), "jwks_unavailable");
     let before = sim.world.called.len();
     assert!(before <= 4, "{before} calls within the wait");
+    let lines: Vec<_> =
+        sim.world.events.iter().filter_map(|e| e.log_line(sim.engine().config())).collect();
+    assert!(lines.iter().any(|(_, line)| line.contains("login.example.com/{tenant}/keys")));
+    assert!(!lines.iter().any(|(_, line)| line.contains("nobody")), "{lines:?}");
     sim.run(HOUR, serve);
     assert_eq!(sim.world.called.len(), before, "nobody waits for it");
 
@@ -260,4 +264,157 @@ fn a_tenant_is_no_shorter_of_breath_when_the_clock_steps_back() {
     let issuer = "https://login.example.com/globex/v2.0";
     let token = token().claim("iss", issuer).claim("nbf", START - 100_000).signed_by(Key::beta());
     assert_eq!(outcome(&mut sim, &token.compact()), "allowed");
+}
+
+/// Hundreds of made-up stories of two workers, in which the service fails now and then, clocks step
+/// back and workers start again. `SEEDS=5000` tells more of them.
+#[test]
+fn whatever_happens_a_tenant_is_let_in_by_its_own_key_alone() {
+    let seeds = std::env::var("SEEDS").map_or(100, |seeds| seeds.parse().expect("a number"));
+    let tokens = Tokens::new();
+    let mut allowed = 0;
+    for seed in 0..seeds {
+        allowed += Story::new(seed, &tokens).run();
+    }
+    assert!(allowed > seeds * 10, "{allowed} were allowed: the stories prove nothing");
+}
+
+const TENANTS: [&str; 3] = ["acme", "globex", "initech"];
+
+/// Tokens that name each tenant, signed with the key of each.
+struct Tokens(Vec<Vec<String>>);
+
+impl Tokens {
+    fn new() -> Self {
+        let signed = |tenant: &str| {
+            TENANTS.map(|signer| {
+                let key = key_of(signer).expect("a tenant");
+                let issuer = format!("https://login.example.com/{tenant}/v2.0");
+                let long = token().claim("iss", issuer).claim("nbf", START - 100_000);
+                long.signed_by(key).compact()
+            })
+        };
+        Self(TENANTS.iter().map(|tenant| signed(tenant).to_vec()).collect())
+    }
+}
+
+struct Story<'a> {
+    chance: fastrand::Rng,
+    tokens: &'a Tokens,
+    config: Value,
+    shared: SharedData,
+    workers: Vec<Sim>,
+    is_down: bool,
+    next_stream: u32,
+}
+
+impl<'a> Story<'a> {
+    fn new(seed: u64, tokens: &'a Tokens) -> Self {
+        let mut chance = fastrand::Rng::with_seed(seed);
+        let mut config = config(json!({"maxTenants": chance.usize(1..=4)}));
+        config["maxPausedRequests"] = json!(chance.usize(1..=8));
+        config["tokenCache"] = json!({"maxEntries": chance.usize(0..=4)});
+        let shared = SharedData::default();
+        let start = |seed| Sim::seeded(&config, &shared, START, seed);
+        let workers = vec![start(chance.u64(..)), start(chance.u64(..))];
+        Self { chance, tokens, config, shared, workers, is_down: false, next_stream: 100 }
+    }
+
+    /// Returns how many requests were allowed.
+    fn run(mut self) -> u64 {
+        let mut allowed = 0;
+        for _ in 0..60 {
+            match self.chance.u32(0..20) {
+                0 => self.is_down = !self.is_down,
+                1 => self.restart(),
+                2 => self.step_back(),
+                3..6 => self.invent(),
+                6..9 => self.pass(),
+                _ => allowed += u64::from(self.request()),
+            }
+        }
+        let names = self.shared.borrow().names().count();
+        assert!(names <= TENANTS.len(), "{names} entries are shared");
+        self.recover();
+        allowed
+    }
+
+    /// Once the service is well, every tenant comes in again.
+    fn recover(&mut self) {
+        self.is_down = false;
+        self.let_pass(2 * MINUTE);
+        for worker in &mut self.workers {
+            for (tenant, tokens) in self.tokens.0.iter().enumerate() {
+                let mut tries = 0..5;
+                let is_in = tries.any(|_| outcome(worker, &tokens[tenant]) == "allowed");
+                assert!(is_in, "{} stays out", TENANTS[tenant]);
+            }
+        }
+    }
+
+    fn worker(&mut self) -> usize {
+        self.chance.usize(..self.workers.len())
+    }
+
+    fn restart(&mut self) {
+        let at = self.worker();
+        let (now, seed) = (self.workers[at].now, self.chance.u64(..));
+        self.workers[at] = Sim::starting_at(now, &self.config, &self.shared, seed);
+    }
+
+    fn step_back(&mut self) {
+        let by = Duration::from_secs(self.chance.u64(0..7200));
+        for worker in &mut self.workers {
+            let earlier = worker.now.saturating_sub(by);
+            worker.set_clock(earlier);
+        }
+    }
+
+    fn invent(&mut self) {
+        let at = self.worker();
+        for _ in 0..self.chance.u32(1..8) {
+            let tenant = format!("t{}", self.chance.u8(..));
+            self.next_stream += 1;
+            let verdict = self.workers[at].send_token(self.next_stream, &invented(&tenant));
+            let code = verdict.as_ref().map(Verdict::code);
+            assert!(
+                matches!(code, None | Some("jwks_unavailable" | "overloaded")),
+                "{tenant}: {code:?}"
+            );
+        }
+    }
+
+    fn pass(&mut self) {
+        let duration = Duration::from_millis(1 << self.chance.u32(0..23));
+        self.let_pass(duration);
+    }
+
+    /// In turns, so that the workers meet; the service answers at once, unless it is down.
+    fn let_pass(&mut self, duration: Duration) {
+        for worker in &mut self.workers {
+            let is_down = self.is_down;
+            worker.run(duration, |sim| if is_down { sim.fail() } else { serve(sim) });
+        }
+    }
+
+    /// One request with one of the tokens; whether it was allowed.
+    fn request(&mut self) -> bool {
+        let (at, tenant) = (self.worker(), self.chance.usize(..TENANTS.len()));
+        let signer = if self.chance.bool() { tenant } else { self.chance.usize(..TENANTS.len()) };
+        self.next_stream += 1;
+        let stream = self.next_stream;
+        let verdict = self.workers[at].send_token(stream, &self.tokens.0[tenant][signer]);
+        let code = match verdict {
+            Some(verdict) => verdict.code(),
+            None => {
+                self.let_pass(3 * SECOND);
+                self.workers[at].verdict(stream)
+            }
+        };
+        let settled = if tenant == signer { "allowed" } else { "key_unknown" };
+        let expected = [settled, "jwks_unavailable", "overloaded"];
+        let names = (TENANTS[tenant], TENANTS[signer]);
+        assert!(expected.contains(&code), "{names:?}: {code}, down: {}", self.is_down);
+        code == "allowed"
+    }
 }
