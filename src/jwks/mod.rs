@@ -1,9 +1,10 @@
 //! A provider's keys over time: which are trusted until when, and when to fetch them again.
 //!
-//! This is a state machine without I/O, in four parts: trust in keys (`keys`), when to fetch
-//! (`schedule`, `survey`), the search for a missing key (`search`, `evidence`), and what the VMs of
-//! a proxy share (`remote`).
+//! This is a state machine without I/O, in five parts: trust in keys (`keys`), when to fetch
+//! (`schedule`, `survey`), the calls that a fetch takes (`calls`, `discovery`), the search for a
+//! missing key (`search`, `evidence`), and what the VMs of a proxy share (`remote`).
 
+mod calls;
 mod discovery;
 mod evidence;
 mod exchange;

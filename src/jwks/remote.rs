@@ -5,7 +5,7 @@
 //! its copy and writes it back with compare-and-swap. Only then does the fetch begin. If another VM
 //! wrote first, it starts over from what that VM wrote.
 
-use super::discovery::{self, Discovered};
+use super::calls::{Answer, Answered, Calls, Progress};
 use super::evidence::{Evidence, TOLERANCE};
 use super::exchange::{Outcome, Step, Written};
 use super::fetch::{FetchError, FetchId, JwksResponse};
@@ -13,7 +13,7 @@ use super::keys::{Lifetime, Renewal, TrustedKeys};
 use super::schedule::{Claim, Completion, Plan, Quest, Schedule, Terms, Wish};
 use super::snapshot::Document;
 use super::survey::Finding;
-use crate::config::{RemoteJwks, Source, Target};
+use crate::config::Target;
 use crate::jose::{JwkSetError, KeySet, SkippedKey, VerifyingKey, shown_kid};
 use crate::time::Timestamp;
 use std::time::Duration;
@@ -24,14 +24,10 @@ pub(super) struct Remote {
     pub(super) terms: Terms,
     /// This VM's copy of the shared schedule.
     pub(super) schedule: Schedule,
-    /// What discovery found, to the knowledge of this VM.
-    discovered: Option<Discovered>,
     /// This VM's fetches in flight.
-    calls: Vec<Call>,
-    /// Those of them whose next call is to be made.
-    to_call: Vec<FetchId>,
-    /// Answers to this VM's fetches that are not evaluated yet.
-    answers: Vec<(Call, Answer)>,
+    calls: Calls,
+    /// This VM's fetches whose answers are not evaluated yet.
+    answers: Vec<Answered>,
     /// Completed fetches that are not in the shared data yet.
     unpublished: Vec<(Claim, Completion)>,
     outcomes: Vec<Outcome>,
@@ -51,25 +47,6 @@ pub(super) struct Remote {
     chance: fastrand::Rng,
     /// A number in 0..1 that spreads the fetches of many proxies.
     jitter: f64,
-}
-
-type Answer = Result<(KeySet, Option<Duration>), FetchError>;
-
-/// A fetch of this VM, and the call that it has come to.
-#[derive(Debug)]
-struct Call {
-    claim: Claim,
-    stage: Stage,
-    target: Target,
-}
-
-/// What a call asks for. A fetch may begin with a discovery document, in one or the other place.
-#[derive(Debug)]
-enum Stage {
-    FirstPlace,
-    /// There was no document in the first place, but this.
-    SecondPlace(FetchError),
-    Keys,
 }
 
 /// A search for a missing key.
@@ -114,9 +91,7 @@ impl Remote {
             chance,
             terms,
             schedule: Schedule::new(now),
-            discovered: None,
-            calls: Vec::new(),
-            to_call: Vec::new(),
+            calls: Calls::default(),
             answers: Vec::new(),
             unpublished: Vec::new(),
             outcomes: Vec::new(),
@@ -169,7 +144,7 @@ impl Remote {
         if !matches!(self.exchange, Exchange::Idle) {
             return (Timestamp::EPOCH, "the shared data is to be read or written");
         }
-        if !self.to_call.is_empty() {
+        if self.calls.are_due() {
             return (Timestamp::EPOCH, "a call is to be made");
         }
         let wish = self.wish();
@@ -184,8 +159,7 @@ impl Remote {
         let look = look_in.map(|look_in| {
             (self.read_at.saturating_add(look_in), "another VM may have got an answer")
         });
-        let calls = self.calls.iter();
-        let overdue = calls.map(|call| (call.claim.until, "a fetch was never answered"));
+        let overdue = self.calls.ends().map(|end| (end, "a fetch was never answered"));
         let Plan { at, is_search, .. } = self.schedule.next_fetch(wish, &self.terms, self.jitter);
         let why = if is_search { "a key is looked for" } else { "a fetch is due" };
         overdue.chain(look).fold((at, why), Ord::min)
@@ -193,130 +167,44 @@ impl Remote {
 
     /// Advances the time.
     pub(super) fn handle_timeout(&mut self, has_keys: bool, now: Timestamp) {
-        while let Some(index) = self.calls.iter().position(|call| call.claim.until <= now) {
-            self.answer(index, Err(FetchError::Timeout));
+        while let Some(answered) = self.calls.give_up(now) {
+            self.handle_answer(answered);
         }
-        let is_idle = matches!(self.exchange, Exchange::Idle) && self.to_call.is_empty();
+        let is_idle = matches!(self.exchange, Exchange::Idle) && !self.calls.are_due();
         if is_idle && self.next_timeout(has_keys).0 <= now {
             self.exchange = Exchange::Wanted { tries: 0 };
         }
     }
 
-    /// Handles the answer to the call that a fetch has come to; returns whether this VM awaits it.
+    /// Handles the response to a call; returns whether this VM awaits it.
     pub(super) fn handle_response(
         &mut self,
         id: FetchId,
         result: &Result<JwksResponse<'_>, FetchError>,
         now: Timestamp,
     ) -> bool {
-        let Some(index) = self.calls.iter().position(|call| call.claim.id == id) else {
-            return false;
-        };
-        match self.next_call(index, result, now) {
-            Ok(()) => self.to_call.push(id),
-            Err(answer) => self.answer(index, answer),
+        match self.calls.handle_response(id, result, &self.terms.jwks, now) {
+            None => return false,
+            Some(Progress::Ended(answered)) => self.handle_answer(answered),
+            Some(Progress::GoesOn) => {}
+            Some(Progress::GoesOnWithoutDocument(error)) => {
+                self.outcomes.push(Outcome::DiscoveryFailed { error });
+            }
         }
         true
     }
 
-    /// Turns a fetch to its next call, or returns its answer.
-    fn next_call(
-        &mut self,
-        index: usize,
-        result: &Result<JwksResponse<'_>, FetchError>,
-        now: Timestamp,
-    ) -> Result<(), Answer> {
-        let result = result.as_ref().map_err(Clone::clone);
-        let (Source::Discovery(discovery), Some(call)) =
-            (&self.terms.jwks.source, self.calls.get_mut(index))
-        else {
-            return Err(read_keys(result));
-        };
-        let first_error = match std::mem::replace(&mut call.stage, Stage::Keys) {
-            Stage::Keys => {
-                let answer = read_keys(result);
-                if let (Err(_), Some(discovered)) = (&answer, &mut self.discovered) {
-                    discovered.doubt();
-                }
-                return Err(answer);
-            }
-            Stage::FirstPlace => None,
-            Stage::SecondPlace(error) => Some(error),
-        };
-        let error = match result.and_then(|response| discovery::read(response, discovery, now)) {
-            Ok((discovered, target)) => {
-                self.discovered = Some(discovered);
-                call.target = target;
-                return Ok(());
-            }
-            Err(error) => error,
-        };
-        if first_error.is_none() && discovery::may_be_elsewhere(&error) {
-            let [_, second] = &discovery.places;
-            call.target = second.clone();
-            call.stage = Stage::SecondPlace(error);
-            return Ok(());
-        }
-        let error = first_error.unwrap_or(error);
-        let RemoteJwks { cache_duration, stale_duration, .. } = self.terms.jwks;
-        let lifetime = cache_duration.saturating_add(stale_duration);
-        let known = self.discovered.as_ref();
-        match known.and_then(|known| known.last_known(discovery, lifetime, now)) {
-            Some(target) => {
-                self.outcomes.push(Outcome::DiscoveryFailed { error });
-                call.target = target;
-                Ok(())
-            }
-            None => {
-                let [first, _] = &discovery.places;
-                call.target = first.clone();
-                Err(Err(error))
-            }
-        }
-    }
-
-    /// Ends a fetch with its answer.
-    fn answer(&mut self, index: usize, answer: Answer) {
-        let call = self.calls.swap_remove(index);
-        self.to_call.retain(|id| *id != call.claim.id);
-        self.answers.push((call, answer));
+    fn handle_answer(&mut self, answered: Answered) {
+        self.answers.push(answered);
         if matches!(self.exchange, Exchange::Idle) {
             self.exchange = Exchange::Wanted { tries: 0 };
         }
     }
 
-    /// Starts the fetches of a draft that is in effect.
-    fn start(&mut self, claims: Vec<Claim>, now: Timestamp) {
-        for claim in claims {
-            let (stage, target) = match &self.terms.jwks.source {
-                Source::Known(target) => (Stage::Keys, target.clone()),
-                Source::Discovery(discovery) => {
-                    let cache_duration = self.terms.jwks.cache_duration;
-                    let known = self.discovered.as_ref();
-                    let current = |known: &Discovered| {
-                        known.current(discovery, cache_duration, claim.is_search(), now)
-                    };
-                    match known.and_then(current) {
-                        Some(target) => (Stage::Keys, target),
-                        None => {
-                            let [first, _] = &discovery.places;
-                            (Stage::FirstPlace, first.clone())
-                        }
-                    }
-                }
-            };
-            self.to_call.push(claim.id);
-            self.calls.push(Call { claim, stage, target });
-        }
-    }
-
     /// The next step for the host.
     pub(super) fn poll_step(&mut self, now: Timestamp) -> Option<Step> {
-        while let Some(id) = self.to_call.pop() {
-            if let Some(call) = self.calls.iter().find(|call| call.claim.id == id) {
-                let timeout = call.claim.time_left(now);
-                return Some(Step::Call { id, target: call.target.clone(), timeout });
-            }
+        if let Some(call) = self.calls.next(now) {
+            return Some(call);
         }
         match std::mem::replace(&mut self.exchange, Exchange::Idle) {
             Exchange::Wanted { tries } => {
@@ -350,12 +238,12 @@ impl Remote {
             self.read_version = version;
             is_news = self.adopt(keys, shared, now);
         }
-        for (Call { claim, target, .. }, answer) in std::mem::take(&mut self.answers) {
+        for Answered { claim, target, answer } in std::mem::take(&mut self.answers) {
             let completion = self.evaluate(keys, target, answer, now);
             self.unpublished.push((claim, completion));
         }
         let mut schedule = self.schedule.clone();
-        schedule.discovered.clone_from(&self.discovered);
+        schedule.discovered = self.calls.discovered().cloned();
         let withdraws = self.complete(&mut schedule, keys, now);
         schedule.drop_abandoned(now);
         let claims = self.plan(&mut schedule, now);
@@ -403,7 +291,7 @@ impl Remote {
         if !self.answers.is_empty() {
             self.exchange = Exchange::Wanted { tries: 0 };
         }
-        self.start(claims, now);
+        self.calls.start(claims, &self.terms.jwks, now);
         self.end_search(now);
         Some(std::mem::take(&mut self.outcomes))
     }
@@ -422,14 +310,11 @@ impl Remote {
         self.schedule.clock_stepped_back(by);
         // What another VM wrote just before the step is at most this far ahead of the clock.
         self.certain_since = now.saturating_add(by.min(TOLERANCE));
-        let answers = self.answers.iter_mut().map(|(call, _)| call);
-        let calls = self.calls.iter_mut().chain(answers).map(|call| &mut call.claim);
+        self.calls.clock_stepped_back(by);
+        let answers = self.answers.iter_mut().map(|answered| &mut answered.claim);
         let unpublished = self.unpublished.iter_mut().map(|(claim, _)| claim);
-        for claim in calls.chain(unpublished) {
+        for claim in answers.chain(unpublished) {
             claim.clock_stepped_back(by);
-        }
-        if let Some(discovered) = &mut self.discovered {
-            discovered.clock_stepped_back(by);
         }
         if let Some(asked) = &mut self.asked {
             asked.since = asked.since.saturating_sub(by);
@@ -455,7 +340,7 @@ impl Remote {
             keys.drop_ended(self.lifetime(), now);
         }
         schedule.make_plausible(&self.terms, now);
-        self.discovered = Discovered::newer(self.discovered.take(), schedule.discovered.take());
+        self.calls.learn(schedule.discovered.take());
         self.schedule = schedule;
         keys.merge(shared_keys, self.lifetime(), now);
         true
@@ -552,11 +437,6 @@ impl Remote {
         let ids: Vec<_> = (0..next.fetches).map(|_| FetchId(self.chance.u64(..))).collect();
         schedule.claim(&ids, next.is_search, &self.terms, now)
     }
-}
-
-fn read_keys(response: Result<&JwksResponse<'_>, FetchError>) -> Answer {
-    let response = response?;
-    Ok((response.key_set()?, response.max_age()))
 }
 
 /// Identifies a set, whatever the order of its keys.

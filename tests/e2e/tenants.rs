@@ -46,8 +46,7 @@ fn tenants_are_discovered_each_by_its_own_document() {
         let path = format!("/{tenant}/v2.0/.well-known/openid-configuration");
         (path, Answer::raw("200 OK", "", document.to_string().as_bytes()))
     };
-    let Answer::Routes(mut routes) = service() else { unreachable!("it has routes") };
-    routes.extend([page("acme", "acme"), page("globex", "acme")]);
+    let routes = [keys(), vec![page("acme", "acme"), page("globex", "acme")]].concat();
     let config = config(json!({})).provider_without("jwksUri");
     let sidecar = Sidecar::start_with(&config, Answer::Routes(routes), 2);
 
@@ -95,8 +94,12 @@ fn invented_tenants_cost_no_request_of_another() {
 
 /// Two tenants, with a key each.
 fn service() -> Answer {
+    Answer::Routes(keys())
+}
+
+fn keys() -> Vec<(String, Answer)> {
     let keys = |tenant: &str, key: &Key| (format!("/{tenant}/keys"), Answer::Keys(vec![key.jwk()]));
-    Answer::Routes(vec![keys("acme", Key::alpha()), keys("globex", Key::beta())])
+    vec![keys("acme", Key::alpha()), keys("globex", Key::beta())]
 }
 
 fn config(fields: Value) -> Config {
