@@ -1,5 +1,6 @@
 //! What Istio makes of the manifests: the filter's configuration by extension config discovery, an
-//! inbound listener, and clusters by Istio's names.
+//! inbound listener, and clusters by Istio's names. The names of a waypoint's are those in Istio's
+//! source; the others were seen in a mesh.
 //!
 //! The sidecar's agent fetches the image and has Envoy load the module from a file; that is where
 //! these tests begin.
@@ -72,20 +73,20 @@ fn changed_manifest_takes_hold_and_a_wrong_one_does_not() {
     let bare = Request::get("/orders");
     assert_eq!(proxy.decide(&bare), "200 token_missing");
 
-    proxy.discovery.update(&plugin("workload", "in-mesh-issuer", 1));
+    proxy.discoveries[0].update(&plugin("workload", "in-mesh-issuer", 1));
     wait::until("the filter enforces", UPDATE_LIMIT, || {
         (proxy.decide(&bare) == "401 token_missing").then_some(())
     });
 
     let mut wrong = plugin("workload", "in-mesh-issuer", 0);
     wrong["spec"]["pluginConfig"]["providers"][0]["jwksURI"] = json!("https://a.example.com");
-    proxy.discovery.update(&wrong);
+    proxy.discoveries[0].update(&wrong);
     wait::until("the filter complains", UPDATE_LIMIT, || {
         proxy.envoy.log().contains("providers[0].jwksURI").then_some(())
     });
     assert_eq!(proxy.decide(&bare), "401 token_missing");
 
-    proxy.discovery.update(&plugin("workload", "in-mesh-issuer", 0));
+    proxy.discoveries[0].update(&plugin("workload", "in-mesh-issuer", 0));
     wait::until("the filter only reports again", UPDATE_LIMIT, || {
         (proxy.decide(&bare) == "200 token_missing").then_some(())
     });
@@ -93,16 +94,54 @@ fn changed_manifest_takes_hold_and_a_wrong_one_does_not() {
 
 /// Its keys come from the cluster that the ServiceEntry makes.
 #[test]
-fn every_overlay_with_an_external_issuer() {
-    for overlay in example::OVERLAYS {
-        let proxy = Proxy::start(overlay, "external-issuer", 1);
+fn every_overlay_with_an_external_issuer_as_either_kind() {
+    let kinds = [Kind::TrafficExtension, Kind::WasmPlugin];
+    let both = example::OVERLAYS.into_iter().flat_map(|overlay| kinds.map(|kind| (overlay, kind)));
+    for (overlay, kind) in both {
+        let proxy = Proxy::start_as(kind, overlay, "external-issuer", 1);
         let good = Request::get("/orders").bearer(&proxy.token().compact());
 
-        assert_eq!(proxy.decide(&good), "200 allowed", "{overlay}");
-        assert_eq!(proxy.decide(&Request::get("/orders")), "401 token_missing", "{overlay}");
+        assert_eq!(proxy.decide(&good), "200 allowed", "{overlay}, {kind:?}");
+        let bare = proxy.decide(&Request::get("/orders"));
+        assert_eq!(bare, "401 token_missing", "{overlay}, {kind:?}");
         let fetch = &proxy.issuer.fetches()[0];
         assert_eq!(fetch.start_line, "GET /keys HTTP/1.1");
         assert_eq!(fetch.header("host"), Some("login.example.org"));
+    }
+}
+
+/// Whose Service uses the waypoint, which names its cluster in a way of its own.
+#[test]
+fn in_mesh_issuer_at_a_waypoint() {
+    let proxy = Proxy::start("waypoint", "in-mesh-issuer", 2);
+    let good = Request::get("/orders").bearer(&proxy.token().compact());
+
+    assert_eq!(received(&proxy.envoy.send(&good)).header("x-user-id"), Some("user-4711"));
+    let fetch = &proxy.issuer.fetches()[0];
+    assert_eq!(fetch.header("host"), Some("auth-service.auth.svc.cluster.local:8080"));
+}
+
+/// While a WasmPlugin and a TrafficExtension of it are both there, the filter runs twice. Without
+/// header-identity nobody notices; with it, the second finds no token any more.
+#[test]
+fn both_kinds_at_once_need_the_token_forwarded() {
+    for stage in [0, 1, 2] {
+        let first = resource(Kind::WasmPlugin, "workload", "in-mesh-issuer", stage);
+        let second = resource(Kind::TrafficExtension, "workload", "in-mesh-issuer", stage);
+        let proxy = Proxy::with(&[first, second], IN_MESH);
+        let good = Request::get("/orders").bearer(&proxy.token().compact());
+
+        if stage == 2 {
+            assert_eq!(proxy.decide(&good), "401 token_missing");
+            continue;
+        }
+        let response = proxy.envoy.send(&good.header("X-User-Id", "root"));
+        let seen = received(&response);
+        let ids: Vec<_> = seen.values("x-user-id").collect();
+        assert_eq!(ids, ["user-4711"], "stage {stage}");
+        assert!(seen.header("authorization").is_some(), "stage {stage}");
+        let bare = proxy.decide(&Request::get("/orders"));
+        assert_eq!(bare, ["200 token_missing", "401 token_missing"][stage]);
     }
 }
 
@@ -115,30 +154,42 @@ fn mesh_wide_filter_in_front_of_the_issuer_lets_keys_through() {
     assert_eq!(proxy.decide(&Request::get("/actuator/env")), "401 token_missing");
 }
 
-/// A sidecar, or a gateway, with the WasmPlugin of an example and an issuer in the right cluster.
+/// A sidecar, a gateway or a waypoint with what an example renders, and an issuer in the cluster that
+/// Istio makes for it.
 struct Proxy {
     envoy: Envoy,
     issuer: Issuer,
     _upstream: Upstream,
-    discovery: Discovery,
+    discoveries: Vec<Discovery>,
     config: Value,
 }
 
 impl Proxy {
     fn start(overlay: &str, issuer: &str, stage: usize) -> Self {
-        let plugin = plugin(overlay, issuer, stage);
-        let cluster = match issuer {
-            "external-issuer" => "outbound|8443||login.example.org",
-            _ => "outbound|8080||auth-service.auth.svc.cluster.local",
+        Self::start_as(Kind::WasmPlugin, overlay, issuer, stage)
+    }
+
+    fn start_as(kind: Kind, overlay: &str, issuer: &str, stage: usize) -> Self {
+        let cluster = match (example::WAYPOINTS.contains(&overlay), issuer) {
+            (false, "in-mesh-issuer") => IN_MESH,
+            (false, _) => "outbound|8443||login.example.org",
+            (true, "in-mesh-issuer") => "inbound-vip|8080|http|auth-service.auth.svc.cluster.local",
+            (true, _) => "inbound-vip|8443|http|login.example.org",
         };
-        let discovery = Discovery::new(&plugin);
+        Self::with(&[resource(kind, overlay, issuer, stage)], cluster)
+    }
+
+    /// With the filter once for each resource.
+    fn with(resources: &[Value], cluster: &str) -> Self {
+        let discoveries: Vec<_> = resources.iter().map(Discovery::new).collect();
         let (issuer, upstream) = (Issuer::start(alpha()), Upstream::start());
-        let bootstrap = Bootstrap::new(upstream.address())
-            .cluster(cluster, issuer.address())
-            .discovered_filter(&discovery.name, &discovery.file);
-        let config = plugin["spec"]["pluginConfig"].clone();
+        let bootstrap = Bootstrap::new(upstream.address()).cluster(cluster, issuer.address());
+        let bootstrap = discoveries.iter().fold(bootstrap, |bootstrap, discovery| {
+            bootstrap.discovered_filter(&discovery.name, &discovery.file)
+        });
+        let config = module(&resources[0])["pluginConfig"].clone();
         let envoy = Envoy::start(&bootstrap, 1);
-        Self { envoy, issuer, _upstream: upstream, discovery, config }
+        Self { envoy, issuer, _upstream: upstream, discoveries, config }
     }
 
     /// A good token of the issuer in the manifest.
@@ -164,25 +215,26 @@ struct Discovery {
 }
 
 impl Discovery {
-    fn new(plugin: &Value) -> Self {
+    fn new(resource: &Value) -> Self {
         static NEXT: AtomicUsize = AtomicUsize::new(0);
         let number = NEXT.fetch_add(1, Ordering::SeqCst);
         let file = format!("ecds-{}-{number}.json", std::process::id());
+        let kind = resource["kind"].as_str().expect("a kind").to_lowercase();
         let discovery = Self {
-            name: format!("extensions.istio.io/wasmplugin/{}", full_name(plugin)),
+            name: format!("extensions.istio.io/{kind}/{}", full_name(resource)),
             file: Path::new(env!("CARGO_TARGET_TMPDIR")).join(file),
         };
-        discovery.update(plugin);
+        discovery.update(resource);
         discovery
     }
 
-    fn update(&self, plugin: &Value) {
+    fn update(&self, resource: &Value) {
         let resource = json!({
             "@type": format!("{TYPE}/envoy.config.core.v3.TypedExtensionConfig"),
             "name": self.name,
             "typed_config": {
                 "@type": format!("{TYPE}/envoy.extensions.filters.http.wasm.v3.Wasm"),
-                "config": wasm(plugin),
+                "config": wasm(resource),
             },
         });
         let whole = self.file.with_extension("new");
@@ -200,25 +252,47 @@ impl Drop for Discovery {
     }
 }
 
-/// The WasmPlugin of an example.
-fn plugin(overlay: &str, issuer: &str, stage: usize) -> Value {
-    let source = example::edited(overlay, issuer, stage);
-    let rendered = source.render(example::DIRECTORY).unwrap_or_else(|problem| panic!("{problem}"));
-    let mut resources = rendered.into_iter();
-    resources.find(|resource| resource.kind() == "WasmPlugin").expect("a WasmPlugin").value
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    TrafficExtension,
+    WasmPlugin,
 }
 
-/// Envoy's configuration of the filter, as Istio and its agent derive it from a WasmPlugin.
-fn wasm(plugin: &Value) -> Value {
-    let failure_policy = match plugin["spec"]["failStrategy"].as_str() {
+/// The WasmPlugin of an example, or what it is turned into.
+fn resource(kind: Kind, overlay: &str, issuer: &str, stage: usize) -> Value {
+    let source = example::edited(overlay, issuer, stage);
+    let source = match kind {
+        Kind::TrafficExtension => example::as_traffic_extension(&source),
+        Kind::WasmPlugin => source,
+    };
+    let rendered = source.render(example::DIRECTORY).unwrap_or_else(|problem| panic!("{problem}"));
+    let mut resources = rendered.into_iter();
+    let kind = format!("{kind:?}");
+    resources.find(|resource| resource.kind() == kind).expect("one of the kind").value
+}
+
+fn plugin(overlay: &str, issuer: &str, stage: usize) -> Value {
+    resource(Kind::WasmPlugin, overlay, issuer, stage)
+}
+
+/// What a resource says of the module.
+fn module(resource: &Value) -> &Value {
+    let spec = &resource["spec"];
+    spec.get("wasm").unwrap_or(spec)
+}
+
+/// Envoy's configuration of the filter, as Istio and its agent derive it from a resource.
+fn wasm(resource: &Value) -> Value {
+    let module = module(resource);
+    let failure_policy = match module["failStrategy"].as_str() {
         Some("FAIL_RELOAD") => "FAIL_RELOAD",
         other => panic!("a failStrategy that is not translated here: {other:?}"),
     };
     json!({
-        "name": full_name(plugin),
+        "name": full_name(resource),
         "configuration": {
             "@type": format!("{TYPE}/google.protobuf.StringValue"),
-            "value": plugin["spec"]["pluginConfig"].to_string(),
+            "value": module["pluginConfig"].to_string(),
         },
         "failure_policy": failure_policy,
         "vm_config": {
@@ -228,8 +302,8 @@ fn wasm(plugin: &Value) -> Value {
     })
 }
 
-fn full_name(plugin: &Value) -> String {
-    let text = |name: &str| plugin["metadata"][name].as_str().expect("a text").to_owned();
+fn full_name(resource: &Value) -> String {
+    let text = |name: &str| resource["metadata"][name].as_str().expect("a text").to_owned();
     format!("{}.{}", text("namespace"), text("name"))
 }
 
@@ -237,5 +311,6 @@ fn alpha() -> Answer {
     Answer::Keys(vec![Key::alpha().jwk()])
 }
 
+const IN_MESH: &str = "outbound|8080||auth-service.auth.svc.cluster.local";
 const TYPE: &str = "type.googleapis.com";
 const UPDATE_LIMIT: Duration = Duration::from_secs(10);

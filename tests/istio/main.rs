@@ -10,7 +10,9 @@
 )]
 
 mod check;
+mod content;
 mod example;
+mod extension;
 mod kustomize;
 mod manifests;
 mod mistakes;

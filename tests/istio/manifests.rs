@@ -5,6 +5,7 @@ use std::thread;
 
 use serde_json::{Value, json};
 
+use crate::extension::{self, names_in_envoy};
 use crate::kustomize::{Resource, Source, manifests_under};
 use crate::{check, example};
 
@@ -14,7 +15,7 @@ fn every_directory_is_valid() {
 }
 
 #[test]
-fn every_overlay_is_valid_with_every_issuer_at_every_stage() {
+fn every_overlay_is_valid_with_every_issuer_at_every_stage_as_either_kind() {
     every_example().iter().for_each(|rendered| assert_valid(rendered));
 }
 
@@ -103,6 +104,12 @@ fn mesh_wide_filter_spares_the_issuer_the_metrics_port_and_gateways() {
     assert_eq!(plugin["spec"]["selector"], Value::Null);
     let opt_out = named("mesh-jwt-opt-out");
     assert_eq!(opt_out["spec"]["workloadSelector"]["labels"], json!({ "mesh-jwt": "disabled" }));
+    let patches = opt_out["spec"]["configPatches"].as_array().expect("patches").iter();
+    let pointer = format!("/match/{}", check::FILTER_NAME);
+    let mut names: Vec<_> = patches.map(|patch| patch.pointer(&pointer).expect("a name")).collect();
+    names.reverse();
+    let plugin = rendered.iter().find(|resource| resource.kind() == "WasmPlugin");
+    assert_eq!(json!(names), json!(names_in_envoy(plugin.expect("a WasmPlugin"))));
     let metrics = named("mesh-jwt-metrics-port");
     for patch in metrics["spec"]["configPatches"].as_array().expect("patches") {
         assert_eq!(patch["patch"], json!({ "operation": "REMOVE" }));
@@ -110,10 +117,9 @@ fn mesh_wide_filter_spares_the_issuer_the_metrics_port_and_gateways() {
     }
 }
 
-fn plugin(source: &Source) -> Value {
+pub(crate) fn plugin(source: &Source) -> Value {
     let rendered = source.render(example::DIRECTORY).unwrap_or_else(|problem| panic!("{problem}"));
-    let mut resources = rendered.into_iter();
-    resources.find(|resource| resource.kind() == "WasmPlugin").expect("a WasmPlugin").value
+    extension::all(&rendered)[0].value.clone()
 }
 
 /// A rendering of those that are checked above that should have use for a file: that of its own
@@ -122,10 +128,14 @@ fn rendering_with(file: &str) -> (Source, String) {
     let parts: Vec<_> = file.split('/').collect();
     match parts[..] {
         ["istio", "components", component, _] => {
-            let is_issuer = ISSUERS.contains(&component);
-            let issuer = if is_issuer { component } else { "in-mesh-issuer" };
-            let source = example::edited("workload", issuer, example::STAGES.len());
-            (source, example::DIRECTORY.to_owned())
+            let (overlay, name) = match component.strip_suffix("-at-waypoint") {
+                Some(name) => ("waypoint", name),
+                None => ("workload", component),
+            };
+            let is_issuer = ISSUERS.contains(&name);
+            let issuer = if is_issuer { name } else { "in-mesh-issuer" };
+            let source = example::edited(overlay, issuer, example::STAGES.len());
+            (example::as_traffic_extension(&source), example::DIRECTORY.to_owned())
         }
         ["istio", directory, _] if DIRECTORIES.contains(&directory) => {
             (Source::checkout(), format!("istio/{directory}"))
@@ -145,32 +155,47 @@ pub(crate) fn every_directory() -> Vec<Vec<Resource>> {
     rendered.map(|rendered| rendered.unwrap_or_else(|problem| panic!("{problem}"))).into()
 }
 
-/// What the example renders over each overlay, with each component for the issuer, at each stage.
+/// What the example renders over each overlay, with each component for the issuer, at each stage, as
+/// each kind.
 pub(crate) fn every_example() -> Vec<Vec<Resource>> {
-    let over = |overlay| {
-        let stages = 0..=example::STAGES.len();
-        let both = stages.flat_map(|stage| ISSUERS.map(|issuer| (issuer, stage)));
-        both.map(|(issuer, stage)| {
-            let rendered = example::edited(overlay, issuer, stage).render(example::DIRECTORY);
-            rendered.unwrap_or_else(|problem| panic!("{overlay}, {issuer}, {stage}: {problem}"))
-        })
-        .collect::<Vec<_>>()
+    let sources: Vec<_> = combinations()
+        .map(|(overlay, issuer, stage)| example::edited(overlay, issuer, stage))
+        .flat_map(|source| [example::as_traffic_extension(&source), source])
+        .collect();
+    let render = |source: &Source| {
+        source.render(example::DIRECTORY).unwrap_or_else(|problem| panic!("{problem}"))
     };
     thread::scope(|scope| {
-        let threads = example::OVERLAYS.map(|overlay| scope.spawn(move || over(overlay)));
+        let threads = sources
+            .chunks(sources.len() / 4)
+            .map(|some| scope.spawn(move || some.iter().map(render).collect::<Vec<_>>()));
+        let threads: Vec<_> = threads.collect();
         threads.into_iter().flat_map(|thread| thread.join().expect("no panic")).collect()
     })
 }
 
-pub(crate) const ISSUERS: [&str; 2] = ["in-mesh-issuer", "external-issuer"];
+/// Every overlay with every issuer at every stage.
+pub(crate) fn combinations() -> impl Iterator<Item = (&'static str, &'static str, usize)> {
+    example::OVERLAYS.into_iter().flat_map(|overlay| {
+        let stages = 0..=example::STAGES.len();
+        stages.flat_map(move |stage| ISSUERS.map(|issuer| (overlay, issuer, stage)))
+    })
+}
+
+const ISSUERS: [&str; 2] = ["in-mesh-issuer", "external-issuer"];
 /// All but the components, which render only as a part of something.
-pub(crate) const DIRECTORIES: [&str; 8] = [
+pub(crate) const DIRECTORIES: [&str; 13] = [
     "base",
     "behind-gateway",
+    "behind-gateway-api",
+    "behind-waypoint",
     "example",
+    "gateway-api",
     "ingress-gateway",
     "issuer",
     "mesh-wide",
     "namespace",
+    "waypoint",
+    "waypoint-service",
     "workload",
 ];

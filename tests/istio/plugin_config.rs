@@ -1,15 +1,17 @@
-//! The plugin configuration inside a WasmPlugin, as the filter's own parser sees it.
+//! The plugin configuration inside a WasmPlugin or a TrafficExtension, as the filter's own parser sees it.
 
 use mesh_jwt::config::Config;
 
+use crate::extension;
 use crate::kustomize::Resource;
 
-pub(crate) fn check(plugin: &Resource) -> Option<String> {
-    let Some(config) = plugin.get(CONFIG) else {
-        return Some(plugin.problem(CONFIG, "without it the filter refuses to start"));
+pub(crate) fn check(extension: &Resource) -> Option<String> {
+    let at = extension::of_module(extension, "pluginConfig");
+    let Some(config) = extension.get(&at) else {
+        return Some(extension.problem(&at, "without it the filter refuses to start"));
     };
     let error = Config::parse(config.to_string().as_bytes()).err()?;
-    Some(plugin.problem(&format!("{CONFIG}{}", pointer(error.path())), &error))
+    Some(extension.problem(&format!("{at}{}", pointer(error.path())), &error))
 }
 
 /// `providers[0].issuer` as a JSON pointer.
@@ -18,5 +20,3 @@ fn pointer(path: &str) -> String {
         format!("{pointer}/{}", step.strip_suffix(']').unwrap_or(step))
     })
 }
-
-const CONFIG: &str = "/spec/pluginConfig";

@@ -70,16 +70,20 @@ static SCHEMAS: LazyLock<Vec<Schema>> = LazyLock::new(|| {
         include_str!("schemas/ConfigMap.json"),
         include_str!("schemas/DestinationRule.json"),
         include_str!("schemas/EnvoyFilter.json"),
+        include_str!("schemas/Gateway.json"),
         include_str!("schemas/PeerAuthentication.json"),
         include_str!("schemas/ServiceEntry.json"),
+        include_str!("schemas/TrafficExtension.json"),
         include_str!("schemas/WasmPlugin.json"),
     ]
     .map(Schema::parse)
     .into()
 });
 /// What the schemas refer to.
-const PARTS: [(&str, &str); 2] = [
+const PARTS: [(&str, &str); 4] = [
+    ("extension.json", include_str!("schemas/extension.json")),
     ("labels.json", include_str!("schemas/labels.json")),
     ("metadata.json", include_str!("schemas/metadata.json")),
+    ("targetRefs.json", include_str!("schemas/targetRefs.json")),
 ];
 const BASE: &str = "file:///schemas/";

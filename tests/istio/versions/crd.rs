@@ -21,9 +21,8 @@ impl Crds {
         Self(schemas.into_iter().map(|(name, schema)| (name, Crd::new(schema))).collect())
     }
 
-    pub(crate) fn of(&self, version: &str, kind: &str) -> &Crd {
-        let name = format!("{version} {kind}");
-        self.0.get(&name).unwrap_or_else(|| panic!("there is no {name}"))
+    pub(crate) fn of(&self, version: &str, kind: &str) -> Option<&Crd> {
+        self.0.get(&format!("{version} {kind}"))
     }
 }
 

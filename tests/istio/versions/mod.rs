@@ -19,12 +19,12 @@ use std::{env, fs};
 
 use serde_json::Value;
 
-use crd::Crds;
+use crd::{Crd, Crds};
 
 pub(crate) struct Version {
     /// Such as `1.29.6`.
     pub(crate) name: String,
-    pub(crate) crds: Crds,
+    crds: Crds,
     /// What each situation looked like in a proxy.
     pub(crate) seen: Value,
 }
@@ -72,5 +72,19 @@ impl Version {
             crds: Crds::new(read(format!("crds-{name}.json"))),
             seen: read(format!("seen-{}.json", minor.join("."))),
         }
+    }
+
+    /// None of a kind that is newer than the version.
+    fn crd(&self, version: &str, kind: &str) -> Option<&Crd> {
+        let found = self.crds.of(version, kind);
+        let is_newer = kind == "TrafficExtension" && self.minor() < 30;
+        assert_eq!(found.is_none(), is_newer, "{}: {version} {kind}", self.name);
+        found
+    }
+
+    /// The 29 in 1.29.6.
+    fn minor(&self) -> u32 {
+        let minor = self.name.split('.').nth(1).and_then(|minor| minor.parse().ok());
+        minor.unwrap_or_else(|| panic!("{} is not a version of Istio", self.name))
     }
 }

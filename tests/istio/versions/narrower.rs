@@ -11,7 +11,8 @@ fn schemas_are_no_wider_than_any_version() {
     let Some(versions) = super::all() else { return };
     for version in versions {
         for ours in Schema::of_istio() {
-            let theirs = &version.crds.of(ours.version(), ours.kind()).text;
+            let Some(theirs) = version.crd(ours.version(), ours.kind()) else { continue };
+            let theirs = &theirs.text;
             let mut problems = Vec::new();
             let (ours, kind) = (&ours.text["properties"]["spec"], ours.kind());
             compare(ours, &theirs["properties"]["spec"], "/spec", &mut problems);

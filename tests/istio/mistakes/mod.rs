@@ -1,5 +1,8 @@
 //! What an edit can get wrong is noticed, with the resource and the field.
 
+mod targets;
+mod traffic_extension;
+
 use crate::kustomize::Source;
 use crate::{check, example};
 
@@ -116,8 +119,8 @@ fn opt_out_of_another_plugin() {
         "              name: extensions.istio.io/wasmplugin/istio-system.mesh-jwt",
         "              name: extensions.istio.io/wasmplugin/istio-system.jwt",
         &["EnvoyFilter mesh-jwt-opt-out (istio/mesh-wide/opt-out.yaml): \
-           /spec/configPatches/1/match/listener/filterChain/filter/subFilter/name: \
-           there is no WasmPlugin of this filter's name"],
+           /spec/configPatches/2/match/listener/filterChain/filter/subFilter/name: \
+           nothing here makes a filter of this name"],
     );
 }
 
@@ -170,7 +173,11 @@ fn assert_noticed(file: &str, line: &str, mistake: &str, complaints: &[&str]) {
 
 /// With a line replaced, these are the beginnings of all complaints there are.
 fn assert_noticed_in(source: &Source, file: &str, line: &str, mistake: &str, complaints: &[&str]) {
-    let rendered = with_mistake(source, file, line, mistake).render(example::DIRECTORY);
+    assert_problems(&with_mistake(source, file, line, mistake), complaints);
+}
+
+fn assert_problems(source: &Source, complaints: &[&str]) {
+    let rendered = source.render(example::DIRECTORY);
     let problems = check::all(&rendered.unwrap_or_else(|problem| panic!("{problem}")));
 
     let are_as_expected = problems.len() == complaints.len()
@@ -181,7 +188,11 @@ fn assert_noticed_in(source: &Source, file: &str, line: &str, mistake: &str, com
 /// With a line replaced, kustomize itself does not go on, and says this.
 fn assert_refused(file: &str, line: &str, mistake: &str, complaint: &str) {
     let source = example::edited("workload", "in-mesh-issuer", 1);
-    let rendered = with_mistake(&source, file, line, mistake).render(example::DIRECTORY);
+    assert_not_rendered(&with_mistake(&source, file, line, mistake), complaint);
+}
+
+fn assert_not_rendered(source: &Source, complaint: &str) {
+    let rendered = source.render(example::DIRECTORY);
 
     let problem = rendered.err().expect("kustomize refuses it");
     assert!(problem.contains(complaint), "nothing about {complaint:?}: {problem}");

@@ -1,0 +1,107 @@
+//! What the manifests say, where that is more than being valid.
+
+use serde_json::{Value, json};
+
+use crate::kustomize::Source;
+use crate::manifests::{combinations, plugin};
+use crate::{check, example};
+
+/// What one kind says, the other says in its own place, whatever else is taken in.
+#[test]
+fn traffic_extension_says_what_the_wasm_plugin_says() {
+    for (overlay, issuer, stage) in combinations() {
+        let source = example::edited(overlay, issuer, stage);
+        let plugin = plugin(&source);
+        let extension = self::plugin(&example::as_traffic_extension(&source));
+
+        let mut expected = plugin.clone();
+        expected["kind"] = json!("TrafficExtension");
+        let spec = expected["spec"].as_object_mut().expect("a spec");
+        let of_module = ["failStrategy", "imagePullPolicy", "pluginConfig", "sha256", "url"];
+        let wasm = of_module.map(|name| (name.to_owned(), spec.remove(name).expect(name)));
+        spec.insert("wasm".to_owned(), Value::Object(wasm.into_iter().collect()));
+        assert_eq!(extension, expected, "{overlay}, {issuer}, {stage}");
+    }
+}
+
+#[test]
+fn filter_is_attached_where_an_overlay_says() {
+    let attached = |overlay: &str| {
+        let spec = &plugin(&example::edited(overlay, "in-mesh-issuer", 1))["spec"];
+        let modes: Vec<_> = spec["match"].as_array().expect("a match").iter().collect();
+        let [only] = modes[..] else { panic!("{overlay}: {modes:?}") };
+        (spec["selector"].clone(), spec["targetRefs"].clone(), only["mode"].clone())
+    };
+    let to = |group: &str, kind: &str, name: &str| json!([{ "group": group, "kind": kind, "name": name }]);
+    let labels = |name: &str, value: &str| json!({ "matchLabels": { name: value } });
+    let gateway = "gateway.networking.k8s.io";
+    for (overlay, selector, targets, mode) in [
+        ("workload", labels("mesh-jwt", "enabled"), Value::Null, "SERVER"),
+        ("namespace", Value::Null, Value::Null, "SERVER"),
+        ("mesh-wide", Value::Null, Value::Null, "SERVER"),
+        ("ingress-gateway", labels("istio", "ingressgateway"), Value::Null, "CLIENT"),
+        ("gateway-api", Value::Null, to(gateway, "Gateway", "gateway"), "CLIENT"),
+        ("waypoint", Value::Null, to(gateway, "Gateway", "waypoint"), "SERVER"),
+        ("waypoint-service", Value::Null, to("", "Service", "orders"), "SERVER"),
+    ] {
+        assert_eq!(attached(overlay), (selector, targets, json!(mode)), "{overlay}");
+    }
+}
+
+/// In ambient the second line is the waypoint's, and pods are left to those who come through it.
+#[test]
+fn waypoint_has_the_second_line_and_pods_behind_it_want_the_waypoint() {
+    for overlay in example::WAYPOINTS {
+        let source = example::edited(overlay, "external-issuer", 2);
+        let rendered = source.render(example::DIRECTORY).expect("a valid example");
+        let named = |kind: &str| &check::of_kind(&rendered, kind)[0].value;
+
+        let policy = &named("AuthorizationPolicy")["spec"];
+        assert_eq!(policy["selector"], Value::Null, "{overlay}");
+        assert_eq!(policy["targetRefs"], named("WasmPlugin")["spec"]["targetRefs"], "{overlay}");
+        let uses = &named("ServiceEntry")["metadata"]["labels"]["istio.io/use-waypoint"];
+        assert_eq!(uses, "waypoint", "{overlay}");
+    }
+    let policy = policy(&Source::checkout(), "istio/behind-waypoint");
+    assert_eq!(policy["action"], "DENY");
+    let rules = json!([{ "from": [{ "source": {
+        "notPrincipals": ["cluster.local/ns/shop/sa/waypoint"],
+    } }] }]);
+    assert_eq!(policy["rules"], rules, "ztunnel sees nothing but connections");
+}
+
+/// The second line matches where the header is absent, and no preflight.
+#[test]
+fn second_line_refuses_what_comes_without_an_identity() {
+    let policy = policy(&example::edited("workload", "in-mesh-issuer", 2), example::DIRECTORY);
+
+    assert_eq!(policy["selector"], json!({ "matchLabels": { "mesh-jwt": "enabled" } }));
+    assert_eq!(policy["action"], "DENY");
+    let rule = &policy["rules"][0];
+    assert_eq!(rule["when"], json!([{ "key": "request.headers[x-user-id]", "notValues": ["*"] }]));
+    assert_eq!(rule["to"][0]["operation"]["notMethods"], json!(["OPTIONS"]));
+}
+
+#[test]
+fn identity_comes_from_the_gateway_alone() {
+    for (directory, account) in
+        [("istio/behind-gateway", "istio-ingress"), ("istio/behind-gateway-api", "gateway-istio")]
+    {
+        let policy = policy(&Source::checkout(), directory);
+
+        let gateway = format!("cluster.local/ns/istio-ingress/sa/{account}");
+        let refused = |header: &str| {
+            json!({
+                "from": [{ "source": { "notPrincipals": [gateway] } }],
+                "when": [{ "key": format!("request.headers[{header}]"), "values": ["*"] }],
+            })
+        };
+        assert_eq!(policy["action"], "DENY", "{directory}");
+        assert_eq!(policy["rules"], json!([refused("x-user-id"), refused("x-scopes")]));
+    }
+}
+
+fn policy(source: &Source, directory: &str) -> Value {
+    let rendered = source.render(directory).unwrap_or_else(|problem| panic!("{problem}"));
+    check::of_kind(&rendered, "AuthorizationPolicy")[0].value["spec"].clone()
+}
