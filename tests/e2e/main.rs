@@ -18,6 +18,7 @@ mod configuration;
 mod costs;
 mod denials;
 mod discovery;
+mod fail_strategies;
 mod filter_chain;
 mod forwarding;
 mod grpc;

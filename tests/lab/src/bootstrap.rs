@@ -23,6 +23,8 @@ pub struct Bootstrap {
 pub enum FailurePolicy {
     /// It answers 503, until it is restarted.
     Closed,
+    /// It lets them through, past the filter.
+    Open,
     /// It starts another VM.
     Reload,
 }
@@ -79,10 +81,20 @@ impl Bootstrap {
     pub fn failure_policy(mut self, policy: FailurePolicy) -> Self {
         let policy = match policy {
             FailurePolicy::Closed => "FAIL_CLOSED",
+            FailurePolicy::Open => "FAIL_OPEN",
             FailurePolicy::Reload => "FAIL_RELOAD",
         };
         for filter in &mut self.filters {
             filter["typed_config"]["config"]["failure_policy"] = json!(policy);
+        }
+        self
+    }
+
+    /// Has Envoy run the filters so far from another module.
+    pub fn module(mut self, path: &Path) -> Self {
+        for filter in &mut self.filters {
+            filter["typed_config"]["config"]["vm_config"]["code"] =
+                json!({ "local": { "filename": path } });
         }
         self
     }

@@ -15,6 +15,7 @@ pub mod bootstrap;
 pub mod checkout;
 pub mod config;
 pub mod connection;
+pub mod crash;
 pub mod docker;
 pub mod envoy;
 pub mod forgery;
