@@ -59,9 +59,13 @@ fn roll_out_by_its_stages() {
         assert_eq!(bare, format!("{without_a_token} token_missing"), "stage {stage}");
         assert_eq!(seen.header("authorization").is_some(), is_forwarded, "stage {stage}");
         assert_eq!(seen.header("x-user-id"), Some("user-4711"), "stage {stage}");
+        if stage == 0 {
+            let forged = Request::get("/orders").header("X-User-Id", "root");
+            assert_eq!(received(&proxy.envoy.send(&forged)).header("x-user-id"), None);
+        }
         let counter = if stage == 0 { "reported" } else { "denied" };
         let name = format!("wasmcustom.mesh_jwt.{counter}.token_missing");
-        assert_eq!(proxy.envoy.stat(&name), 1, "stage {stage}");
+        assert_eq!(proxy.envoy.stat(&name), if stage == 0 { 2 } else { 1 }, "stage {stage}");
     }
 }
 

@@ -70,6 +70,26 @@ fn waypoint_has_the_second_line_and_pods_behind_it_want_the_waypoint() {
     assert_eq!(policy["rules"], rules, "ztunnel sees nothing but connections");
 }
 
+/// Services that speak TLS to the issuer themselves must not have it encrypted twice.
+#[test]
+fn external_issuer_has_a_port_that_is_the_filters_alone() {
+    let source = example::edited("workload", "external-issuer", 0);
+    let rendered = source.render(example::DIRECTORY).expect("a valid example");
+    let spec = |kind: &str| &check::of_kind(&rendered, kind)[0].value["spec"];
+
+    let port =
+        json!([{ "number": 8443, "targetPort": 443, "name": "http-jwks", "protocol": "HTTP" }]);
+    assert_eq!(spec("ServiceEntry")["ports"], port);
+    let policy = spec("DestinationRule")["trafficPolicy"].as_object().expect("a policy");
+    assert_eq!(policy.keys().collect::<Vec<_>>(), ["portLevelSettings"]);
+    let [settings] = &policy["portLevelSettings"].as_array().expect("ports")[..] else {
+        panic!("one port should be enough: {policy:?}");
+    };
+    assert_eq!(settings["port"]["number"], 8443);
+    assert_eq!(settings["tls"]["mode"], "SIMPLE");
+    assert_eq!(settings["tls"]["subjectAltNames"], json!(["login.example.org"]));
+}
+
 /// The second line matches where the header is absent, and no preflight.
 #[test]
 fn second_line_refuses_what_comes_without_an_identity() {
