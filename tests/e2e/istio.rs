@@ -18,6 +18,7 @@ use lab::envoy::Envoy;
 use lab::http::Request;
 use lab::issuer::{Answer, Issuer};
 use lab::token::{Key, Token, now};
+use lab::traffic::Traffic;
 use lab::upstream::{Upstream, received};
 use lab::wait;
 
@@ -149,6 +150,40 @@ fn both_kinds_at_once_need_the_token_forwarded() {
     }
 }
 
+/// By the four steps that the README tells, in whatever order Istio has the two run.
+#[test]
+fn moving_from_one_kind_to_the_other_fails_no_request() {
+    let of = |kind, stage| resource(kind, "workload", "in-mesh-issuer", stage);
+    let plugin = Discovery::new(&of(Kind::WasmPlugin, 2));
+    let extension = Discovery::new(&of(Kind::TrafficExtension, 1));
+    let mut proxy = Proxy::of(vec![plugin], &of(Kind::WasmPlugin, 2), IN_MESH);
+    let good = Request::get("/orders").bearer(&proxy.token().compact());
+    let is_forwarded =
+        |envoy: &Envoy| received(&envoy.send(&good)).header("authorization").is_some();
+    let traffic = Traffic::start(proxy.envoy.address(), &[proxy.token()]);
+    traffic.flow(REQUESTS);
+
+    proxy.discoveries[0].update(&of(Kind::WasmPlugin, 1));
+    wait::until("the token is forwarded", UPDATE_LIMIT, || {
+        is_forwarded(&proxy.envoy).then_some(())
+    });
+    proxy.discoveries.push(extension);
+    proxy.replace_listener();
+    traffic.flow(REQUESTS);
+    proxy.discoveries.reverse();
+    proxy.replace_listener();
+    traffic.flow(REQUESTS);
+    drop(proxy.discoveries.pop());
+    proxy.replace_listener();
+    traffic.flow(REQUESTS);
+    proxy.discoveries[0].update(&of(Kind::TrafficExtension, 2));
+    wait::until("the token ends", UPDATE_LIMIT, || (!is_forwarded(&proxy.envoy)).then_some(()));
+    traffic.flow(REQUESTS);
+
+    traffic.assert_undisturbed(Duration::from_secs(1));
+    assert_eq!(proxy.decide(&Request::get("/orders")), "401 token_missing");
+}
+
 /// Should the opt-out fail, the keys can still be fetched through the filter itself.
 #[test]
 fn mesh_wide_filter_in_front_of_the_issuer_lets_keys_through() {
@@ -163,8 +198,9 @@ fn mesh_wide_filter_in_front_of_the_issuer_lets_keys_through() {
 struct Proxy {
     envoy: Envoy,
     issuer: Issuer,
-    _upstream: Upstream,
+    upstream: Upstream,
     discoveries: Vec<Discovery>,
+    cluster: String,
     config: Value,
 }
 
@@ -185,15 +221,21 @@ impl Proxy {
 
     /// With the filter once for each resource.
     fn with(resources: &[Value], cluster: &str) -> Self {
-        let discoveries: Vec<_> = resources.iter().map(Discovery::new).collect();
+        Self::of(resources.iter().map(Discovery::new).collect(), &resources[0], cluster)
+    }
+
+    fn of(discoveries: Vec<Discovery>, resource: &Value, cluster: &str) -> Self {
         let (issuer, upstream) = (Issuer::start(alpha()), Upstream::start());
-        let bootstrap = Bootstrap::new(upstream.address()).cluster(cluster, issuer.address());
-        let bootstrap = discoveries.iter().fold(bootstrap, |bootstrap, discovery| {
-            bootstrap.discovered_filter(&discovery.name, &discovery.file)
-        });
-        let config = module(&resources[0])["pluginConfig"].clone();
-        let envoy = Envoy::start(&bootstrap, 1);
-        Self { envoy, issuer, _upstream: upstream, discoveries, config }
+        let cluster = cluster.to_owned();
+        let envoy = Envoy::start(&bootstrap(&discoveries, &cluster, &issuer, &upstream), 1);
+        let config = module(resource)["pluginConfig"].clone();
+        Self { envoy, issuer, upstream, discoveries, cluster, config }
+    }
+
+    /// What Istio does once there are other resources.
+    fn replace_listener(&self) {
+        let Self { discoveries, cluster, issuer, upstream, .. } = self;
+        self.envoy.replace_listener(&bootstrap(discoveries, cluster, issuer, upstream));
     }
 
     /// A good token of the issuer in the manifest.
@@ -210,6 +252,21 @@ impl Proxy {
         let line = self.envoy.access_log_line(&response);
         format!("{} {}", response.status, line["code"].as_str().unwrap_or("-"))
     }
+}
+
+fn bootstrap(
+    discoveries: &[Discovery],
+    cluster: &str,
+    issuer: &Issuer,
+    upstream: &Upstream,
+) -> Bootstrap {
+    let bootstrap = Bootstrap::new(upstream.address()).cluster(cluster, issuer.address());
+    let filters = discoveries.iter();
+    filters
+        .fold(bootstrap, |bootstrap, discovery| {
+            bootstrap.discovered_filter(&discovery.name, &discovery.file)
+        })
+        .replaceable()
 }
 
 /// The file by which Envoy gets to know the filter's configuration; removed with this.
@@ -317,4 +374,5 @@ fn alpha() -> Answer {
 
 const IN_MESH: &str = "outbound|8080||auth-service.auth.svc.cluster.local";
 const TYPE: &str = "type.googleapis.com";
+const REQUESTS: usize = 50;
 const UPDATE_LIMIT: Duration = Duration::from_secs(10);
