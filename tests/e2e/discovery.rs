@@ -104,7 +104,7 @@ fn workers_and_pods_share_one_document() {
     let tokens = [Token::good(), Token::good().signed_by(beta)];
 
     let traffic = Traffic::start(sidecar.address(), &tokens);
-    traffic.flow(2000);
+    traffic.flow(500);
 
     traffic.assert_undisturbed(Duration::from_secs(3));
     let documents = lines(&sidecar.issuer).iter().filter(|line| **line == get(FIRST)).count();
