@@ -56,6 +56,7 @@
 //! | [`issuers`], `waiting` | the issuers with their keys, and the requests that wait for those |
 //! | `token_cache` | tokens whose signature was verified |
 //! | [`verdict`], [`reason`], [`reply`] | the decision on a request, and the reply to the client |
+//! | `cors` | which pages of other origins may read that reply |
 //! | [`event`], [`metrics`] | what the operator sees |
 //! | [`request`], `grammar`, `header_name` | heads of requests, HTTP grammar, owned headers |
 //! | `string_match` | Istio's `StringMatch`: exact, prefix or regex |
@@ -79,6 +80,7 @@ pub mod time;
 pub mod verdict;
 
 mod authn;
+mod cors;
 mod grammar;
 mod header_name;
 mod judge;

@@ -60,6 +60,18 @@ pub enum BearerError {
     None,
 }
 
+impl BearerError {
+    /// The value of `error` in the challenge, if there is one.
+    pub(crate) const fn code(self) -> Option<&'static str> {
+        match self {
+            Self::Challenge | Self::None => None,
+            Self::InsufficientScope => Some("insufficient_scope"),
+            Self::InvalidRequest => Some("invalid_request"),
+            Self::InvalidToken => Some("invalid_token"),
+        }
+    }
+}
+
 use BearerError as E;
 
 reasons! {

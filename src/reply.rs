@@ -1,6 +1,8 @@
-//! The local reply for each reason: status, challenge and problem document.
+//! The local reply for each reason: status, challenge and problem document, and who may read it.
 
+use crate::cors::{self, Cors};
 use crate::reason::{BearerError, Reason};
+use crate::request::RequestHead;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,21 +13,72 @@ pub struct LocalReply {
     pub status: u16,
     /// The headers, in addition to Envoy's own.
     pub headers: Vec<(&'static str, String)>,
-    /// A problem document (RFC 9457).
+    /// A problem document (RFC 9457), or nothing.
     pub body: String,
 }
 
 impl LocalReply {
+    /// The reply to a request that comes before there is a configuration.
+    #[must_use]
+    pub fn internal_error() -> Self {
+        let body = r#"{"title":"Internal Server Error","status":500}"#.to_owned();
+        Self { status: 500, headers: vec![problem_json()], body }
+    }
+}
+
+/// What every local reply of a configuration has in common.
+#[derive(Clone, Debug)]
+pub struct Replies {
+    /// The `realm` of challenges; if absent, the request's authority.
+    pub(crate) realm: Option<Rc<str>>,
+    pub(crate) cors: Option<Cors>,
+    pub(crate) detail: Detail,
+    /// The URL of the protected resource's metadata (RFC 9728).
+    pub(crate) resource_metadata: Option<String>,
+}
+
+/// How much a reply tells.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Detail {
+    /// Why, in its challenge and in a problem document.
+    Full,
+    /// Its status, whom to ask for a token and when to come again.
+    None,
+}
+
+/// What a reply takes from its request. A request that waits keeps it.
+#[derive(Debug)]
+pub(crate) struct Recipient {
+    realm: Rc<str>,
+    /// The origin of the page, which need not be allowed. Only kept if it matters.
+    origin: Option<Box<str>>,
+}
+
+impl Replies {
+    pub(crate) fn recipient(&self, request: &RequestHead<'_>) -> Recipient {
+        Recipient {
+            realm: self.realm.clone().unwrap_or_else(|| realm(&request.authority())),
+            origin: self.cors.as_ref().and_then(|_| cors::origin_of(request)).map(Box::from),
+        }
+    }
+
+    /// Whether [`Self::internal_error`] depends on the request.
+    #[must_use]
+    pub fn depend_on_requests(&self) -> bool {
+        self.cors.is_some()
+    }
+
     /// `scopes` are those that the rule requires; `retry_in` is when a retry may succeed.
-    pub(crate) fn new(
+    pub(crate) fn refusal(
+        &self,
         reason: Reason,
-        realm: &str,
+        to: &Recipient,
         scopes: &[String],
         retry_in: Option<Duration>,
-    ) -> Self {
-        let mut headers = vec![problem_json()];
-        if let Some(challenge) = challenge(reason, realm, scopes) {
-            headers.push(("www-authenticate", challenge));
+    ) -> LocalReply {
+        let mut headers = Vec::new();
+        if reason.error() != BearerError::None {
+            headers.push(("www-authenticate", self.challenge(reason, &to.realm, scopes)));
         }
         if reason.status() == 503 {
             let retry_in = retry_in.unwrap_or_default();
@@ -41,38 +94,64 @@ impl LocalReply {
             reason.code(),
             reason.detail()
         );
-        Self { status: reason.status(), headers, body }
+        self.reply(reason.status(), headers, body, to.origin.as_deref())
     }
-}
 
-/// The realm for a request to this authority: only what a challenge can hold.
-pub(crate) fn realm(authority: &str) -> Rc<str> {
-    authority.chars().filter(is_quotable).take(MAX_QUOTED_CHARS).collect::<String>().into()
+    /// The reply to a request that the filter cannot read or edit, and so cannot let through.
+    #[must_use]
+    pub fn internal_error(&self, request: Option<&RequestHead<'_>>) -> LocalReply {
+        let LocalReply { status, body, .. } = LocalReply::internal_error();
+        self.reply(status, Vec::new(), body, request.and_then(cors::origin_of))
+    }
+
+    fn reply(
+        &self,
+        status: u16,
+        mut headers: Vec<(&'static str, String)>,
+        mut body: String,
+        origin: Option<&str>,
+    ) -> LocalReply {
+        match self.detail {
+            Detail::Full => headers.push(problem_json()),
+            Detail::None => body.clear(),
+        }
+        if let Some(cors) = &self.cors {
+            cors.add_headers(origin, &mut headers);
+        }
+        LocalReply { status, headers, body }
+    }
+
+    /// The challenge of RFC 6750 §3; without `error` when no token was given.
+    fn challenge(&self, reason: Reason, realm: &str, scopes: &[String]) -> String {
+        let mut challenge = format!("Bearer realm={}", quoted(realm));
+        let mut add = |name: &str, value: &str| {
+            challenge.push_str(", ");
+            challenge.push_str(name);
+            challenge.push('=');
+            challenge.push_str(&quoted(value));
+        };
+        if let Some(error) = reason.error().code().filter(|_| self.detail == Detail::Full) {
+            add("error", error);
+            add("error_description", reason.detail());
+            if reason == Reason::ScopeInsufficient {
+                add("scope", &scopes.join(" "));
+            }
+        }
+        if let Some(url) = &self.resource_metadata {
+            // As long as it is: the operator wrote it, and it holds no quotes.
+            challenge.push_str(&format!(", resource_metadata=\"{url}\""));
+        }
+        challenge
+    }
 }
 
 fn problem_json() -> (&'static str, String) {
     ("content-type", "application/problem+json".to_owned())
 }
 
-/// The challenge of RFC 6750 §3; without `error` when no token was given.
-fn challenge(reason: Reason, realm: &str, scopes: &[String]) -> Option<String> {
-    let error = match reason.error() {
-        BearerError::None => return None,
-        BearerError::Challenge => return Some(format!("Bearer realm={}", quoted(realm))),
-        BearerError::InsufficientScope => "insufficient_scope",
-        BearerError::InvalidRequest => "invalid_request",
-        BearerError::InvalidToken => "invalid_token",
-    };
-    let mut challenge = format!(
-        "Bearer realm={}, error=\"{error}\", error_description={}",
-        quoted(realm),
-        quoted(reason.detail())
-    );
-    if reason == Reason::ScopeInsufficient {
-        challenge.push_str(", scope=");
-        challenge.push_str(&quoted(&scopes.join(" ")));
-    }
-    Some(challenge)
+/// The realm for a request to this authority: only what a challenge can hold.
+fn realm(authority: &str) -> Rc<str> {
+    authority.chars().filter(is_quotable).take(MAX_QUOTED_CHARS).collect::<String>().into()
 }
 
 /// A quoted-string (RFC 9110 §5.6.4). The realm may come from the client, so characters that no
@@ -108,13 +187,29 @@ const MAX_QUOTED_CHARS: usize = 256;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::string_match::StringMatch;
 
     fn header<'a>(reply: &'a LocalReply, name: &str) -> Option<&'a str> {
         reply.headers.iter().find(|(n, _)| *n == name).map(|(_, value)| value.as_str())
     }
 
+    fn replies() -> Replies {
+        Replies {
+            realm: Some("api".into()),
+            cors: None,
+            detail: Detail::Full,
+            resource_metadata: None,
+        }
+    }
+
+    fn reply_of(replies: &Replies, reason: Reason, headers: &[(&str, &str)]) -> LocalReply {
+        let headers = headers.iter().map(|(name, value)| (*name, value.as_bytes()));
+        let to = replies.recipient(&headers.collect());
+        replies.refusal(reason, &to, &["a".into(), "b".into()], Some(Duration::from_millis(1200)))
+    }
+
     fn reply(reason: Reason) -> LocalReply {
-        LocalReply::new(reason, "api", &["a".into(), "b".into()], Some(Duration::from_millis(1200)))
+        reply_of(&replies(), reason, &[])
     }
 
     #[test]
@@ -164,8 +259,83 @@ mod tests {
 
     #[test]
     fn a_realm_from_the_caller_cannot_leave_its_quotes() {
-        let reply = LocalReply::new(Reason::TokenMissing, "a\"b\\c\r\nd\u{e9}", &[], None);
+        let replies = Replies { realm: None, ..replies() };
+        let authority = "a\"b\\c\r\nd\u{e9}";
+
+        let reply = reply_of(&replies, Reason::TokenMissing, &[(":authority", authority)]);
 
         assert_eq!(header(&reply, "www-authenticate"), Some("Bearer realm=\"a\\\"b\\\\cd\""));
+    }
+
+    /// The longest URL is not cut off.
+    #[test]
+    fn every_challenge_names_the_resources_metadata() {
+        let url = format!("https://api.example.com/{}", "x".repeat(2 * MAX_QUOTED_CHARS));
+        for detail in [Detail::Full, Detail::None] {
+            let replies = Replies { detail, resource_metadata: Some(url.clone()), ..replies() };
+            for reason in Reason::ALL {
+                let reply = reply_of(&replies, *reason, &[]);
+                let challenge = header(&reply, "www-authenticate");
+
+                assert_eq!(challenge.is_none(), reply.status == 503, "{reason}");
+                let end = format!(", resource_metadata=\"{url}\"");
+                assert!(challenge.is_none_or(|challenge| challenge.ends_with(&end)), "{reason}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_reply_without_detail_has_a_status_and_a_challenge() {
+        let replies = Replies { detail: Detail::None, ..replies() };
+        for reason in Reason::ALL {
+            let reply = reply_of(&replies, *reason, &[]);
+
+            assert_eq!(reply.status, reason.status());
+            assert_eq!(reply.body, "");
+            let expected = match reply.status {
+                503 => ("retry-after", "2".to_owned()),
+                _ => ("www-authenticate", "Bearer realm=\"api\"".to_owned()),
+            };
+            assert_eq!(reply.headers, [expected], "{reason}");
+        }
+        assert_eq!(replies.internal_error(None).body, "");
+    }
+
+    #[test]
+    fn a_page_of_an_allowed_origin_may_read_every_reply() {
+        let replies = Replies {
+            cors: Some(Cors {
+                allow_origins: vec![StringMatch::Prefix("https://app.".to_owned())],
+                allow_credentials: true,
+                expose_headers: vec!["X".to_owned()],
+            }),
+            ..replies()
+        };
+        let page = [("origin", "https://app.example.com")];
+        let internal_error =
+            replies.internal_error(Some(&[("origin", page[0].1.as_bytes())].into_iter().collect()));
+        let refusals = Reason::ALL.iter().map(|reason| reply_of(&replies, *reason, &page));
+        for reply in refusals.chain([internal_error]) {
+            assert_eq!(header(&reply, "access-control-allow-origin"), Some(page[0].1));
+            assert_eq!(header(&reply, "access-control-allow-credentials"), Some("true"));
+            assert_eq!(header(&reply, "access-control-expose-headers"), Some("X"));
+            assert_eq!(header(&reply, "vary"), Some("Origin"));
+        }
+
+        for others in [&[][..], &[("origin", "https://evil.example")]] {
+            let reply = reply_of(&replies, Reason::TokenMissing, others);
+            assert_eq!(header(&reply, "access-control-allow-origin"), None);
+            assert_eq!(header(&reply, "vary"), Some("Origin"));
+        }
+        assert_eq!(header(&replies.internal_error(None), "vary"), Some("Origin"));
+    }
+
+    #[test]
+    fn without_cors_a_reply_says_nothing_of_origins() {
+        let reply = reply_of(&replies(), Reason::TokenMissing, &[("origin", "https://a.example")]);
+
+        let mut names: Vec<_> = reply.headers.iter().map(|(name, _)| *name).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["content-type", "www-authenticate"]);
     }
 }

@@ -6,7 +6,7 @@ use crate::jose::Token;
 use crate::location::{self, Found, Location};
 use crate::per_provider::ProviderId;
 use crate::reason::Reason;
-use crate::reply::{self, LocalReply};
+use crate::reply::Recipient;
 use crate::request::{HeaderEdit, RequestHead};
 use crate::rules::{Access, Requirement};
 use crate::time::Timestamp;
@@ -51,7 +51,7 @@ pub(crate) struct Case {
     /// Which of the provider's tenants, if it has any.
     pub(crate) tenant: Option<Box<str>>,
     pub(crate) requirement: Rc<Requirement>,
-    pub(crate) realm: Rc<str>,
+    pub(crate) recipient: Recipient,
 }
 
 /// The result of screening: a verdict, or a token to judge and the edits of the request if it goes
@@ -69,7 +69,8 @@ impl Case {
         reason: Reason,
         retry_in: Option<Duration>,
     ) -> Verdict {
-        let reply = LocalReply::new(reason, &self.realm, &self.requirement.scopes, retry_in);
+        let Self { requirement, recipient, .. } = &self;
+        let reply = config.replies.refusal(reason, recipient, &requirement.scopes, retry_in);
         let denial = Denial { reason, provider: Some(self.provider), reply };
         carry_out(config, denial, Vec::new)
     }
@@ -92,9 +93,9 @@ pub(crate) fn screen(
         Access::Required(requirement) => (requirement, false),
     };
     let requirement = &requirement;
-    let realm = config.realm.clone().unwrap_or_else(|| reply::realm(&request.authority()));
+    let recipient = config.replies.recipient(request);
     let deny = |reason, provider| {
-        let reply = LocalReply::new(reason, &realm, &requirement.scopes, None);
+        let reply = config.replies.refusal(reason, &recipient, &requirement.scopes, None);
         let edits = || edits(config, request, None);
         Screened::Decided(carry_out(config, Denial { reason, provider, reply }, edits))
     };
@@ -116,7 +117,7 @@ pub(crate) fn screen(
     };
     let is_kept = config.providers[id].forward_original_token;
     let edits = edits(config, request, is_kept.then_some(location));
-    let case = Case { provider: id, tenant, requirement: Rc::clone(requirement), realm };
+    let case = Case { provider: id, tenant, requirement: Rc::clone(requirement), recipient };
     Screened::Undecided(bearer, case, edits)
 }
 

@@ -8,6 +8,7 @@ mod error;
 mod object;
 mod provider;
 mod remote;
+mod replies;
 mod rule;
 mod string_match;
 mod tenants;
@@ -28,6 +29,7 @@ use crate::header_name::OwnedHeaders;
 use crate::jose::parse_json;
 use crate::location::Location;
 use crate::per_provider::{PerProvider, ProviderId};
+use crate::reply::Replies;
 use crate::rules::Rules;
 use crate::sorted_map::SortedMap;
 use error::Path;
@@ -39,8 +41,6 @@ use std::time::Duration;
 pub struct Config {
     /// Whether denials are carried out or only reported.
     pub mode: Mode,
-    /// The `realm` of challenges; if absent, the request's authority.
-    pub(crate) realm: Option<Rc<str>>,
     /// The providers, at least one.
     pub providers: PerProvider<Rc<Provider>>,
     /// The providers by their exact `iss`.
@@ -50,6 +50,8 @@ pub struct Config {
     /// The locations of all providers, each once.
     pub(crate) locations: Vec<Location>,
     pub(crate) rules: Rules,
+    /// What local replies have in common.
+    pub replies: Rc<Replies>,
     pub(crate) bypass_cors_preflight: bool,
     pub(crate) jwks_wait_timeout: Duration,
     pub(crate) max_paused_requests: usize,
@@ -131,12 +133,12 @@ impl Config {
                 &[("enforce", Mode::Enforce), ("report", Mode::Report)],
                 Mode::Enforce,
             )?,
-            realm: realm.map(Rc::from),
             locations: all_locations(&providers),
             providers,
             issuers,
             owned_headers,
             rules: Rules::new(rules, ignore_path_case),
+            replies: Rc::new(replies::read(object.object("replies")?, realm.map(Rc::from))?),
             bypass_cors_preflight: object.bool("bypassCorsPreflight", true)?,
             jwks_wait_timeout: object.duration(
                 "jwksWaitTimeout",

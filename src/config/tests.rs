@@ -3,6 +3,7 @@
 use super::*;
 use crate::jose::KeySet;
 use crate::reason::Reason;
+use crate::reply::Detail;
 use crate::rules::Access;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -585,7 +586,7 @@ fn the_full_example_means_what_it_says() {
     let config = Config::parse(full().to_string().as_bytes()).unwrap();
 
     assert_eq!(config.mode, Mode::Report);
-    assert_eq!(config.realm.as_deref(), Some("api"));
+    assert_eq!(config.replies.realm.as_deref(), Some("api"));
     assert!(!config.bypass_cors_preflight);
     assert_eq!(config.jwks_wait_timeout, Duration::from_millis(1500));
     assert_eq!((config.max_paused_requests, config.max_token_bytes), (10, 4096));
@@ -640,6 +641,19 @@ fn the_full_example_means_what_it_says() {
     let (claim, values) = &admin.claims[0];
     assert_eq!((claim.as_str(), &**values), ("roles", &["admin".to_owned(), "7".into()][..]));
     assert!(matches!(access(&config, "x", "/any"), Access::Optional(_)));
+    let Replies { cors: Some(cors), detail: Detail::None, resource_metadata: Some(url), .. } =
+        &*config.replies
+    else {
+        panic!("{:?}", config.replies)
+    };
+    assert_eq!(url, "https://api.example.com/.well-known/oauth-protected-resource");
+    let origins =
+        ["https://app.example.com", "https://preview-1.example.org", "https://a-1.example.com"];
+    for (origin, allowed) in origins.iter().zip(&cors.allow_origins) {
+        assert!(allowed.matches(origin), "{origin}");
+    }
+    assert_eq!((cors.allow_origins.len(), cors.allow_credentials), (3, true));
+    assert_eq!(cors.expose_headers, ["WWW-Authenticate", "X-Request-Id"]);
 }
 
 #[test]
@@ -647,7 +661,9 @@ fn what_is_left_out_has_its_default() {
     let config = minimal(json!({}));
 
     assert_eq!(config.mode, Mode::Enforce);
-    assert_eq!(config.realm, None);
+    assert_eq!(config.replies.realm, None);
+    assert!(config.replies.cors.is_none() && config.replies.detail == Detail::Full);
+    assert_eq!(config.replies.resource_metadata, None);
     assert!(config.bypass_cors_preflight);
     assert_eq!(config.jwks_wait_timeout, Duration::from_secs(3));
     assert_eq!((config.max_paused_requests, config.max_token_bytes), (1000, 8192));
@@ -1061,6 +1077,9 @@ fn the_readme_names_the_fields_there_are_and_no_others() {
         ("/rules/0", "rules[]."),
         ("/rules/0/match", "rules[].match."),
         ("/providers/0/issuers", "providers[].issuers."),
+        ("/replies", "replies."),
+        ("/replies/cors", "replies.cors."),
+        ("/replies/cors/allowOrigins/0", "replies.cors.allowOrigins[]."),
     ] {
         fields.extend(known_fields(pointer).into_iter().map(|field| format!("{level}{field}")));
     }
@@ -1103,6 +1122,9 @@ fn the_readme_names_the_defaults_that_hold() {
             document["providers"][0]["outputClaimToHeaders"] =
                 json!([{"header": "X", "claim": "x"}]);
         }
+        if pointer.starts_with("/replies") {
+            document["replies"] = json!({"cors": {"allowOrigins": [{"exact": "*"}]}});
+        }
         let implied = read(&document);
         let (parent, name) = pointer.rsplit_once('/').unwrap();
         document.pointer_mut(parent).unwrap()[name] =
@@ -1143,6 +1165,7 @@ fn readme_fields() -> Vec<(Vec<String>, &'static str)> {
         ("| Field |", ""),
         ("| Field of `providers[]` |", "providers[]."),
         ("| Field of `rules[]` |", "rules[]."),
+        ("| Field of `replies` |", "replies."),
     ]
     .into_iter()
     .flat_map(|(head, level)| table_rows(head).into_iter().map(move |row| (level, row)))
@@ -1258,6 +1281,19 @@ fn full() -> Value {
             },
             {"access": "optional"},
         ],
+        "replies": {
+            "cors": {
+                "allowOrigins": [
+                    {"exact": "https://app.example.com"},
+                    {"prefix": "https://preview-"},
+                    {"regex": "https://[a-z0-9-]+\\.example\\.com"},
+                ],
+                "allowCredentials": true,
+                "exposeHeaders": ["WWW-Authenticate", "X-Request-Id"],
+            },
+            "detail": "none",
+            "resourceMetadata": "https://api.example.com/.well-known/oauth-protected-resource",
+        },
         "bypassCorsPreflight": false,
         "jwksWaitTimeout": "1.5s",
         "maxPausedRequests": 10,
@@ -1337,8 +1373,12 @@ fn odd(octets: usize) -> Vec<u8> {
     number
 }
 
-const STRINGS: [(&str, &str); 7] = [
+const STRINGS: [(&str, &str); 11] = [
     ("/realm", "realm"),
+    ("/replies/resourceMetadata", "replies.resourceMetadata"),
+    ("/replies/cors/allowOrigins/0/exact", "replies.cors.allowOrigins[0].exact"),
+    ("/replies/cors/allowOrigins/1/prefix", "replies.cors.allowOrigins[1].prefix"),
+    ("/replies/cors/allowOrigins/2/regex", "replies.cors.allowOrigins[2].regex"),
     ("/providers/0/name", "providers[0].name"),
     ("/providers/0/issuer", "providers[0].issuer"),
     ("/providers/0/jwksUri", "providers[0].jwksUri"),
@@ -1350,7 +1390,8 @@ const STRINGS_OR_EMPTY: [(&str, &str); 2] = [
     ("/providers/0/outputPayloadToHeader", "providers[0].outputPayloadToHeader"),
     ("/providers/0/fromHeaders/0/prefix", "providers[0].fromHeaders[0].prefix"),
 ];
-const STRING_ARRAYS: [(&str, &str); 10] = [
+const STRING_ARRAYS: [(&str, &str); 11] = [
+    ("/replies/cors/exposeHeaders", "replies.cors.exposeHeaders"),
     ("/providers/0/audiences", "providers[0].audiences"),
     ("/providers/0/tokenTypes", "providers[0].tokenTypes"),
     ("/providers/0/fromCookies", "providers[0].fromCookies"),
@@ -1362,18 +1403,22 @@ const STRING_ARRAYS: [(&str, &str); 10] = [
     ("/rules/1/providers", "rules[1].providers"),
     ("/rules/1/scopes", "rules[1].scopes"),
 ];
-const OBJECT_ARRAYS: [(&str, &str); 4] = [
+const OBJECT_ARRAYS: [(&str, &str); 5] = [
+    ("/replies/cors/allowOrigins", "replies.cors.allowOrigins"),
     ("/providers", "providers"),
     ("/rules", "rules"),
     ("/providers/0/fromHeaders", "providers[0].fromHeaders"),
     ("/providers/0/outputClaimToHeaders", "providers[0].outputClaimToHeaders"),
 ];
-const OBJECTS: [(&str, &str); 3] = [
+const OBJECTS: [(&str, &str); 5] = [
+    ("/replies", "replies"),
+    ("/replies/cors", "replies.cors"),
     ("/tokenCache", "tokenCache"),
     ("/rules/0/match", "rules[0].match"),
     ("/rules/1/claims", "rules[1].claims"),
 ];
-const BOOLEANS: [(&str, &str); 4] = [
+const BOOLEANS: [(&str, &str); 5] = [
+    ("/replies/cors/allowCredentials", "replies.cors.allowCredentials"),
     ("/bypassCorsPreflight", "bypassCorsPreflight"),
     ("/providers/0/allowPlaintextJwks", "providers[0].allowPlaintextJwks"),
     ("/providers/0/requireExpiration", "providers[0].requireExpiration"),

@@ -8,7 +8,7 @@ use crate::driver::Driver;
 use crate::engine::Disposition;
 use crate::jose::{Crypto, MAX_JWKS_BYTES};
 use crate::jwks::{FetchError, JwksResponse};
-use crate::request::{RequestHead, StreamId};
+use crate::request::{HeaderEdit, RequestHead, StreamId};
 use crate::time::Timestamp;
 use crate::verdict::Verdict;
 use log::error;
@@ -51,6 +51,16 @@ impl Filter {
     /// Carries out a verdict on the selected stream, whose head the host still holds.
     pub(super) fn carry_out(&self, verdict: &Verdict) -> Action {
         self.proxy.carry_out(verdict)
+    }
+
+    /// Edits the head of the selected stream, or refuses the request if the host does not allow it.
+    pub(super) fn apply(&self, edits: &[HeaderEdit]) -> Action {
+        self.proxy.apply(edits)
+    }
+
+    /// Refuses the selected request, which cannot be read or edited.
+    pub(super) fn refuse(&self) {
+        self.proxy.refuse();
     }
 
     /// Whether a request that was paused is still held.

@@ -1,5 +1,6 @@
 //! The proxy as the driver's host: calls, shared data, verdicts, counters and logs.
 
+use super::headers::Headers;
 use super::stats::Stats;
 use super::{host, withheld};
 use crate::config::Config;
@@ -8,18 +9,20 @@ use crate::engine::Fetch;
 use crate::event::{Event, Level};
 use crate::jwks::{FetchError, Written};
 use crate::per_provider::PerProvider;
-use crate::reply::LocalReply;
+use crate::reply::{LocalReply, Replies};
 use crate::request::{HeaderEdit, StreamId};
 use crate::sorted_map::SortedMap;
 use crate::verdict::{PassReason, Verdict};
 use log::{debug, error, info, warn};
 use proxy_wasm::types::{Action, MapType};
+use std::rc::Rc;
 use std::time::Duration;
 
 /// The driver's access to the proxy, and the state it needs for that.
 pub(super) struct Proxy {
     stats: Stats,
     names: PerProvider<String>,
+    replies: Rc<Replies>,
     /// Whether the host lets the filter write verdicts to access logs.
     sets_filter_state: bool,
     /// Whether the host offers shared data.
@@ -34,6 +37,7 @@ impl Proxy {
         Self {
             stats: Stats::define(config),
             names: config.providers.map(|_, provider| provider.name.clone()),
+            replies: Rc::clone(&config.replies),
             sets_filter_state: withheld::can_set_properties(),
             shares: withheld::can_share(),
             resumed: SortedMap::new(),
@@ -64,7 +68,27 @@ impl Proxy {
                 return Action::Pause;
             }
         };
-        apply(edits)
+        self.apply(edits)
+    }
+
+    /// Edits the head of the selected stream, or refuses the request if the host does not allow it.
+    pub(super) fn apply(&self, edits: &[HeaderEdit]) -> Action {
+        match host::apply(HEAD, edits) {
+            Ok(()) => Action::Continue,
+            Err(status) => {
+                error!("mesh-jwt: the host refused to edit headers: status {status}");
+                self.refuse();
+                Action::Pause
+            }
+        }
+    }
+
+    /// Refuses the selected request, which the filter cannot read or edit: it must not reach the
+    /// upstream.
+    pub(super) fn refuse(&self) {
+        let headers = self.replies.depend_on_requests().then(|| Headers::read(HEAD)).flatten();
+        let head = headers.as_ref().and_then(Headers::head);
+        send(&self.replies.internal_error(head.as_ref()));
     }
 
     fn report_verdict(&self, verdict: &Verdict) {
@@ -124,7 +148,7 @@ impl Host for Proxy {
             Ok(()) => _ = self.resumed.insert(stream, ()),
             Err(status) => {
                 error!("mesh-jwt: the host refused to resume a request: status {status}");
-                send(&host_failure());
+                self.refuse();
             }
         }
     }
@@ -144,18 +168,6 @@ impl Host for Proxy {
     }
 }
 
-/// Edits the head of the selected stream, or refuses the request if the host does not allow it.
-pub(super) fn apply(edits: &[HeaderEdit]) -> Action {
-    match host::apply(MapType::HttpRequestHeaders, edits) {
-        Ok(()) => Action::Continue,
-        Err(status) => {
-            error!("mesh-jwt: the host refused to edit headers: status {status}");
-            send(&host_failure());
-            Action::Pause
-        }
-    }
-}
-
 /// Sends a local reply to the selected stream. If the host refuses, ends the stream: left alone,
 /// the request would wait until its client gives up.
 pub(super) fn send(reply: &LocalReply) {
@@ -167,12 +179,6 @@ pub(super) fn send(reply: &LocalReply) {
     }
 }
 
-/// The reply to a request that the filter cannot read or edit: it must not reach the upstream.
-pub(super) fn host_failure() -> LocalReply {
-    let body = r#"{"title":"Internal Server Error","status":500}"#.to_owned();
-    let headers = vec![("content-type", "application/problem+json".to_owned())];
-    LocalReply { status: 500, headers, body }
-}
-
+const HEAD: MapType = MapType::HttpRequestHeaders;
 const CODE_STATE: &str = "mesh_jwt.code";
 const PROVIDER_STATE: &str = "mesh_jwt.provider";

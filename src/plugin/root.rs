@@ -82,6 +82,10 @@ fn configuration() -> Result<Config, String> {
     let json = host::plugin_configuration().map_err(|status| {
         format!("the host does not hand over the plugin configuration: status {status}")
     })?;
+    // Wherever it stands: without random numbers an expression cannot even be compiled.
+    if json.windows(REGEX.len()).any(|text| text == REGEX) {
+        offered(&withheld::needed_for_expressions())?;
+    }
     let config = Config::parse(&json)
         .map_err(|error| format!("the plugin configuration is refused: {error}"))?;
     if config.providers.values().any(|provider| provider.remote_jwks().is_some()) {
@@ -100,3 +104,6 @@ fn offered(withheld: &[&str]) -> Result<(), String> {
         "the filter cannot work without {names}: allow that in capability_restriction_config"
     ))
 }
+
+/// The field of a regular expression.
+const REGEX: &[u8] = b"\"regex\"";

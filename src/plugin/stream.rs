@@ -4,6 +4,7 @@ use super::filter::SharedFilter;
 use super::headers::Headers;
 use super::{host, proxy};
 use crate::engine::Disposition;
+use crate::reply::LocalReply;
 use crate::request::StreamId;
 use log::error;
 use proxy_wasm::traits::{Context, HttpContext};
@@ -58,13 +59,13 @@ impl HttpContext for Stream {
         let Some(filter) = filter.as_mut() else {
             // A host must not send requests after the configuration was refused.
             error!("mesh-jwt: a request came before the configuration");
-            proxy::send(&proxy::host_failure());
+            proxy::send(&LocalReply::internal_error());
             return Action::Pause;
         };
         let headers = Headers::read(MapType::HttpRequestHeaders);
         let Some(head) = headers.as_ref().and_then(Headers::head) else {
             error!("mesh-jwt: there are no request headers that can be read");
-            proxy::send(&proxy::host_failure());
+            filter.refuse();
             return Action::Pause;
         };
         let head = head.with_body(!end_of_stream);
@@ -77,7 +78,7 @@ impl HttpContext for Stream {
                 action
             }
             Disposition::Paused(edits) => {
-                if proxy::apply(&edits) == Action::Continue {
+                if filter.apply(&edits) == Action::Continue {
                     self.state = State::Paused;
                 } else {
                     // It got a local reply, and needs no verdict any more.
@@ -99,7 +100,10 @@ impl HttpContext for Stream {
         if self.state != State::Refused && !is_stripped() {
             self.end_waiting();
             self.state = State::Refused;
-            proxy::send(&proxy::host_failure());
+            match self.filter.borrow().as_ref() {
+                Some(filter) => filter.refuse(),
+                None => proxy::send(&LocalReply::internal_error()),
+            }
         }
         self.follow()
     }

@@ -29,6 +29,11 @@ pub(super) fn needed_to_fetch() -> Vec<&'static str> {
     if is_withheld(&host::call_nobody()) { vec!["proxy_http_call"] } else { Vec::new() }
 }
 
+/// The withheld functions that it cannot run regular expressions without.
+pub(super) fn needed_for_expressions() -> Vec<&'static str> {
+    if abi::random().is_err() { vec!["random_get"] } else { Vec::new() }
+}
+
 pub(super) fn can_count() -> bool {
     can("proxy_increment_metric", &abi::increment_metric(NO_ID, 0), "there are no counters")
 }

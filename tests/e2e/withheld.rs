@@ -60,6 +60,17 @@ fn calls_are_needed_only_to_fetch() {
     assert_identified(&envoy.send(&Request::get("/").bearer(&Token::good().compact())));
 }
 
+#[test]
+fn random_numbers_are_needed_only_for_regular_expressions() {
+    let origins = json!([{ "regex": "https://[a-z]+\\.example\\.com" }]);
+    let config = config().set("replies", json!({ "cors": { "allowOrigins": origins } }));
+
+    let log = refuse(&config, &["random_get"]);
+
+    assert_names(&log, "random_get");
+    assert_untrapped(&log, "a regular expression without random numbers");
+}
+
 /// The rest of the world, as an Envoy sees it.
 struct World {
     issuer: Issuer,

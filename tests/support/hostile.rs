@@ -20,7 +20,8 @@ pub(crate) fn thorough(keys: &[Value]) -> (Value, Value) {
         { "match": { "paths": ["/public/**"] }, "access": "public" },
     ]);
     let top = json!({ "rules": rules, "caseInsensitivePaths": true, "maxTokenBytes": 60_000,
-        "jwksWaitTimeout": "3s" });
+        "jwksWaitTimeout": "3s",
+        "replies": { "cors": { "allowOrigins": [{ "regex": ORIGINS }] } } });
     let provider = json!({
         "fromHeaders": [{ "name": "Authorization", "prefix": "Bearer " }],
         "fromCookies": ["access_token"],
@@ -129,6 +130,12 @@ pub(crate) fn requests(sign: impl Fn(&str, &str) -> String) -> Vec<Hostile> {
             headers: lookalikes.chain(bearer(&good)).collect(),
             ..plain("headers that look like identity", "/x")
         },
+        of_value("a long origin", "origin", filled("a")),
+        of_value("the longest origin", "origin", nearly_allowed()),
+        Hostile {
+            headers: vec![("origin".to_owned(), nearly_allowed())],
+            ..plain("the longest origin of a request that is refused", "/x")
+        },
         Hostile {
             headers: overrides.chain(bearer(&good)).collect(),
             ..plain("methods in headers", "/x")
@@ -165,5 +172,12 @@ fn forged(token: &str) -> String {
     format!("{signed}.{}AQ", "AQEB".repeat(85))
 }
 
+/// As long as what is looked at, and allowed but for its end.
+fn nearly_allowed() -> String {
+    format!("https://{}!", "a.".repeat(145))
+}
+
+/// Nested as nobody would write it.
+const ORIGINS: &str = r"https?://(?:(?:[a-z0-9-]*)*\.)*(?:example\.(?:com|org))?";
 const HEADER: &str = r#"{"alg":"RS256","kid":"alpha"}"#;
 const NO_KID: &str = r#"{"alg":"RS256"}"#;
