@@ -33,6 +33,7 @@ mod lax_servers;
 mod owned_headers;
 mod paths;
 mod preflight;
+mod replies;
 mod rotations;
 mod rules;
 mod secrecy;

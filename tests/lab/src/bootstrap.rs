@@ -114,6 +114,18 @@ impl Bootstrap {
         self
     }
 
+    /// Appends Envoy's own filter for CORS, as it stands in Istio's chains.
+    pub fn cors_behind(mut self) -> Self {
+        self.filters.push(cors_filter());
+        self
+    }
+
+    /// Has Envoy's own filter for CORS come first.
+    pub fn cors_before(mut self) -> Self {
+        self.filters.insert(0, cors_filter());
+        self
+    }
+
     /// Has Envoy hand bodies over to the filters although they have stopped the head.
     pub fn bodies_despite_stopped_heads(mut self) -> Self {
         for filter in &mut self.filters {
@@ -243,8 +255,38 @@ fn connection_manager(access_log: &Path) -> Value {
                 } },
             },
         }],
-        "route_config": resources::route_config(&[resources::route_to(UPSTREAM)]),
+        "route_config": resources::route_config(&[route()]),
     })
 }
+
+fn cors_filter() -> Value {
+    json!({
+        "name": CORS,
+        "typed_config": { "@type": format!("{TYPE}/envoy.extensions.filters.http.cors.v3.Cors") },
+    })
+}
+
+/// The policy counts where there is a filter for it.
+fn route() -> Value {
+    let mut route = resources::route_to(UPSTREAM);
+    route["typed_per_filter_config"] = json!({ CORS: {
+        "@type": format!("{TYPE}/envoy.extensions.filters.http.cors.v3.CorsPolicy"),
+        "allow_origin_string_match": [
+            { "exact": PAGE_ORIGIN },
+            { "safe_regex": { "regex": r"http://127\.0\.0\.1:[0-9]+" } },
+        ],
+        "allow_methods": "GET",
+        "allow_headers": "authorization",
+        "allow_credentials": true,
+        "expose_headers": EXPOSED_BY_ROUTE,
+    } });
+    route
+}
+
+/// A page that the route's policy for CORS allows, besides those of 127.0.0.1.
+pub const PAGE_ORIGIN: &str = "https://app.example.com";
+/// The header that it may read.
+pub const EXPOSED_BY_ROUTE: &str = "x-of-the-route";
+const CORS: &str = "envoy.filters.http.cors";
 
 const UPSTREAM: &str = "upstream";

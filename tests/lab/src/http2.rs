@@ -5,7 +5,7 @@ use std::thread::{self, JoinHandle};
 
 use h2::client::{Builder, ResponseFuture, SendRequest};
 use h2::ext::Protocol;
-use http::{Method, Request};
+use http::{Method, Request, Response};
 use tokio::net::TcpStream;
 use tokio::runtime;
 use tokio::task::{self, LocalSet};
@@ -67,6 +67,22 @@ pub fn ask(
     })
 }
 
+/// Sends a GET request with these headers; the answer with its headers.
+pub fn get(address: SocketAddr, headers: &[(&str, &str)]) -> Response<String> {
+    let runtime = runtime::Builder::new_current_thread().enable_io().build();
+    let runtime = runtime.expect("a runtime");
+    LocalSet::new().block_on(&runtime, async {
+        let connection = connect(address).await;
+        let mut connection = connection.ready().await.expect("room for a stream");
+        let request = Request::get("http://api.example.com/");
+        let request =
+            headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let request = request.body(()).expect("a valid request");
+        let (response, _) = connection.send_request(request, true).expect("the connection lasts");
+        read_whole(response).await
+    })
+}
+
 async fn exchange(
     address: SocketAddr,
     connections: usize,
@@ -118,16 +134,19 @@ fn send(
 }
 
 async fn read(response: ResponseFuture) -> (u16, String) {
-    let response = response.await.expect("an answer");
-    let status = response.status().as_u16();
-    let mut body = response.into_body();
+    let response = read_whole(response).await;
+    (response.status().as_u16(), response.into_body())
+}
+
+async fn read_whole(response: ResponseFuture) -> Response<String> {
+    let (head, mut body) = response.await.expect("an answer").into_parts();
     let mut text = Vec::new();
     while let Some(data) = body.data().await {
         let data = data.expect("a whole body");
         body.flow_control().release_capacity(data.len()).expect("what was taken up");
         text.extend_from_slice(&data);
     }
-    (status, String::from_utf8_lossy(&text).into_owned())
+    Response::from_parts(head, String::from_utf8_lossy(&text).into_owned())
 }
 
 const WINDOW_BYTES: u32 = 1 << 24;

@@ -12,6 +12,7 @@
 )]
 
 pub mod bootstrap;
+pub mod browser;
 pub mod checkout;
 pub mod config;
 pub mod connection;

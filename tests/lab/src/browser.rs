@@ -1,0 +1,51 @@
+//! A real browser, where there is one: Chromium without a window.
+
+use std::env;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::process::Process;
+
+pub struct Browser(PathBuf);
+
+impl Browser {
+    /// The one that `CHROMIUM` names, or the first that is found.
+    pub fn find() -> Option<Self> {
+        if let Some(named) = env::var_os("CHROMIUM") {
+            return Some(Self(named.into()));
+        }
+        let directories: Vec<_> = env::split_paths(&env::var_os("PATH")?).collect();
+        let programs =
+            NAMES.iter().flat_map(|name| directories.iter().map(move |of| of.join(name)));
+        programs.into_iter().find(|program| program.is_file()).map(Self)
+    }
+
+    /// Shows a page until what this returns is dropped; all that it writes goes to this directory.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be executed.
+    pub fn open(&self, url: &str, directory: &Path) -> io::Result<Process> {
+        let mut command = Command::new(&self.0);
+        command
+            .arg(format!("--user-data-dir={}", directory.join("profile").display()))
+            .args(OPTIONS)
+            .arg(url);
+        Process::start(&mut command, &directory.join("chromium.log"))
+    }
+}
+
+const NAMES: [&str; 4] = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
+const OPTIONS: [&str; 8] = [
+    "--headless",
+    // It runs as root in containers, and sees nothing but the tests' own pages.
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--no-first-run",
+    "--no-proxy-server",
+    // It would end as soon as the page is there.
+    "--remote-debugging-port=0",
+];
