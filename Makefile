@@ -2,6 +2,7 @@
 #
 #   ENVOY=/path/to/envoy     test and run with another Envoy
 #   ENVOY_VERSION=1.36.4     or with another version of it
+#   CHROMIUM=/path/to/it     have another browser read refusals
 #   KUBECTL=/path/to/kubectl render Istio's manifests with another kubectl
 #   BENCH=full               measure for long, and more
 
