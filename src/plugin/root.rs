@@ -83,7 +83,7 @@ fn configuration() -> Result<Config, String> {
         format!("the host does not hand over the plugin configuration: status {status}")
     })?;
     // Wherever it stands: without random numbers an expression cannot even be compiled.
-    if json.windows(REGEX.len()).any(|text| text == REGEX) {
+    if REGEX_OR_ESCAPE.iter().any(|part| json.windows(part.len()).any(|text| text == *part)) {
         offered(&withheld::needed_for_expressions())?;
     }
     let config = Config::parse(&json)
@@ -105,5 +105,5 @@ fn offered(withheld: &[&str]) -> Result<(), String> {
     ))
 }
 
-/// The field of a regular expression.
-const REGEX: &[u8] = b"\"regex\"";
+/// The field of a regular expression, and how its name may be disguised.
+const REGEX_OR_ESCAPE: [&[u8]; 2] = [b"\"regex\"", b"\\u"];

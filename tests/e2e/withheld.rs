@@ -71,6 +71,19 @@ fn random_numbers_are_needed_only_for_regular_expressions() {
     assert_untrapped(&log, "a regular expression without random numbers");
 }
 
+#[test]
+fn a_regular_expression_is_found_however_its_field_is_written() {
+    let origins = json!([{ "regex": "https://a" }]);
+    let config = config().set("replies", json!({ "cors": { "allowOrigins": origins } }));
+    let disguised = config.render().replace("regex", "r\\u0065gex");
+    assert!(disguised.contains("r\\u0065gex"));
+
+    let log = Envoy::refuse(&World::new().bootstrap(&disguised, &["random_get"]));
+
+    assert_names(&log, "random_get");
+    assert_untrapped(&log, "a disguised regular expression without random numbers");
+}
+
 /// The rest of the world, as an Envoy sees it.
 struct World {
     issuer: Issuer,
@@ -83,13 +96,13 @@ impl World {
     }
 
     fn start(&self, config: &Config, withheld: &[&str]) -> Envoy {
-        Envoy::start(&self.bootstrap(config, withheld), 1)
+        Envoy::start(&self.bootstrap(&config.render(), withheld), 1)
     }
 
-    fn bootstrap(&self, config: &Config, withheld: &[&str]) -> Bootstrap {
+    fn bootstrap(&self, config: &str, withheld: &[&str]) -> Bootstrap {
         Bootstrap::new(self.upstream.address())
             .cluster(ISSUER_CLUSTER, self.issuer.address())
-            .filter("mesh-jwt", &config.render())
+            .filter("mesh-jwt", config)
             .withhold(withheld)
     }
 }
@@ -104,7 +117,7 @@ fn judge(function: &str) {
 }
 
 fn refuse(config: &Config, withheld: &[&str]) -> String {
-    Envoy::refuse(&World::new().bootstrap(config, withheld))
+    Envoy::refuse(&World::new().bootstrap(&config.render(), withheld))
 }
 
 fn assert_refused(function: &str) {
