@@ -92,7 +92,7 @@ reasons! {
     TypNotAllowed = "typ_not_allowed", 401, E::InvalidToken, "the token is of a type that is not accepted";
 
     // Claims.
-    /// None of the provider's `audiences` is in `aud`.
+    /// None of the provider's `audiences` is in `aud`, or none of the rule's.
     AudienceNotAllowed = "audience_not_allowed", 401, E::InvalidToken, "the token is not meant for this audience";
     /// `exp` is absent and the provider requires it.
     ExpirationMissing = "expiration_missing", 401, E::InvalidToken, "the token has no expiration time";

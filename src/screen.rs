@@ -138,10 +138,8 @@ fn admit(
         let id = id.filter(is_for).ok_or((Reason::IssuerUnknown, None))?;
         let deny = |reason| (reason, Some(id));
         authn::check(&config.providers[id], token, now).map_err(deny)?;
-        match requirement.takes_provider(id) {
-            true => Ok(id),
-            false => Err(deny(Reason::ProviderNotAllowed)),
-        }
+        requirement.admit(id, token.claims()).map_err(deny)?;
+        Ok(id)
     };
     if let Some(verified) = verified.find(bytes) {
         let token = verified.token.token();

@@ -33,6 +33,7 @@ pub(super) fn read(
     )?;
     let requirement = Requirement {
         providers: named_providers(&mut object, providers)?,
+        audiences: audiences(&mut object)?.into_iter().collect(),
         scopes: scopes(&mut object)?,
         claims: claims(&mut object)?,
     };
@@ -40,12 +41,11 @@ pub(super) fn read(
         Word::Optional => Access::Optional(Rc::new(requirement)),
         Word::Required => Access::Required(Rc::new(requirement)),
         Word::Public => {
-            let Requirement { providers, scopes, claims } = &requirement;
-            if providers.is_some() || !scopes.is_empty() || !claims.is_empty() {
+            if requirement != Requirement::default() {
                 return Err(object.error(
                     "access",
-                    "public requests carry no token that could meet providers, scopes or claims; \
-                     remove them, or make access \"required\" or \"optional\"",
+                    "public requests carry no token that could meet providers, audiences, scopes \
+                     or claims; remove them, or make access \"required\" or \"optional\"",
                 ));
             }
             Access::Public
@@ -124,6 +124,17 @@ fn named_providers(
     let named = names.iter().enumerate().map(find).collect::<Result<Vec<_>, _>>()?;
     let all = providers.iter().map(|(id, _)| id);
     Ok(Some(all.filter(|id| named.contains(id)).collect()))
+}
+
+/// The audiences in `requires`, of which a token must be for one.
+fn audiences(object: &mut Object) -> Result<Option<Vec<String>>, ConfigError> {
+    let Some(mut requires) = object.object("requires")? else { return Ok(None) };
+    let audiences = requires.optional_strings("audiences")?;
+    if audiences.as_ref().is_some_and(Vec::is_empty) {
+        return Err(requires.error("audiences", "is empty; remove it to take any audience"));
+    }
+    requires.finish()?;
+    Ok(audiences)
 }
 
 fn scopes(object: &mut Object) -> Result<Vec<String>, ConfigError> {

@@ -4,7 +4,7 @@ use super::*;
 use crate::jose::KeySet;
 use crate::reason::Reason;
 use crate::reply::Detail;
-use crate::rules::Access;
+use crate::rules::{Access, Requirement};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
@@ -91,6 +91,12 @@ fn unknown_fields_are_refused_with_the_one_that_was_meant() {
             "\"default\"?",
         ),
         (set("/rules/1/scope", json!(["a"])), "rules[1].scope", "\"scopes\"?"),
+        (set("/rules/1/audiences", json!(["a"])), "rules[1].audiences", "the fields here are"),
+        (
+            set("/rules/1/requires/audience", json!("a")),
+            "rules[1].requires.audience",
+            "\"audiences\"?",
+        ),
         (set("/rules/0/match/path", json!(["/"])), "rules[0].match.path", "\"paths\"?"),
         // An error is one line, whatever the name of the field.
         (set("/a\nb", json!(1)), "a\\nb", "the fields here are providers, caseInsensitivePaths"),
@@ -572,6 +578,16 @@ fn rules_say_what_they_ask_for() {
             "rules[0].access",
             "public requests carry no token",
         ),
+        (
+            set("/rules/1/requires/audiences", json!([])),
+            "rules[1].requires.audiences",
+            "is empty; remove it to take any audience",
+        ),
+        (
+            set("/rules/0/requires", json!({"audiences": ["a"]})),
+            "rules[0].access",
+            "public requests carry no token that could meet providers, audiences, scopes or claims",
+        ),
     ]);
 }
 
@@ -638,6 +654,7 @@ fn the_full_example_means_what_it_says() {
         (admin.providers.as_deref(), &*admin.scopes),
         (Some(&[only][..]), &["admin:write".to_owned()][..])
     );
+    assert_eq!(admin.audiences, [["admin-api"]]);
     let (claim, values) = &admin.claims[0];
     assert_eq!((claim.as_str(), &**values), ("roles", &["admin".to_owned(), "7".into()][..]));
     assert!(matches!(access(&config, "x", "/any"), Access::Optional(_)));
@@ -668,7 +685,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(config.jwks_wait_timeout, Duration::from_secs(3));
     assert_eq!((config.max_paused_requests, config.max_token_bytes), (1000, 8192));
     assert!(matches!(access(&config, "x", "/"), Access::Required(any) if
-        any.providers.is_none() && any.scopes.is_empty() && any.claims.is_empty()));
+        *any == Requirement::default()));
     let provider = first(&config);
     assert_eq!(provider.name, "auth.example.com");
     assert_eq!(provider.audiences, [""; 0]);
@@ -1080,6 +1097,7 @@ fn the_readme_names_the_fields_there_are_and_no_others() {
         ("/replies", "replies."),
         ("/replies/cors", "replies.cors."),
         ("/replies/cors/allowOrigins/0", "replies.cors.allowOrigins[]."),
+        ("/rules/1/requires", "rules[].requires."),
     ] {
         fields.extend(known_fields(pointer).into_iter().map(|field| format!("{level}{field}")));
     }
@@ -1276,6 +1294,7 @@ fn full() -> Value {
             {
                 "match": {"paths": ["/admin/**"]},
                 "providers": ["wealist"],
+                "requires": {"audiences": ["admin-api"]},
                 "scopes": ["admin:write"],
                 "claims": {"roles": ["admin", 7]},
             },
@@ -1390,7 +1409,7 @@ const STRINGS_OR_EMPTY: [(&str, &str); 2] = [
     ("/providers/0/outputPayloadToHeader", "providers[0].outputPayloadToHeader"),
     ("/providers/0/fromHeaders/0/prefix", "providers[0].fromHeaders[0].prefix"),
 ];
-const STRING_ARRAYS: [(&str, &str); 11] = [
+const STRING_ARRAYS: [(&str, &str); 12] = [
     ("/replies/cors/exposeHeaders", "replies.cors.exposeHeaders"),
     ("/providers/0/audiences", "providers[0].audiences"),
     ("/providers/0/tokenTypes", "providers[0].tokenTypes"),
@@ -1402,6 +1421,7 @@ const STRING_ARRAYS: [(&str, &str); 11] = [
     ("/rules/0/match/paths", "rules[0].match.paths"),
     ("/rules/1/providers", "rules[1].providers"),
     ("/rules/1/scopes", "rules[1].scopes"),
+    ("/rules/1/requires/audiences", "rules[1].requires.audiences"),
 ];
 const OBJECT_ARRAYS: [(&str, &str); 5] = [
     ("/replies/cors/allowOrigins", "replies.cors.allowOrigins"),
@@ -1410,12 +1430,13 @@ const OBJECT_ARRAYS: [(&str, &str); 5] = [
     ("/providers/0/fromHeaders", "providers[0].fromHeaders"),
     ("/providers/0/outputClaimToHeaders", "providers[0].outputClaimToHeaders"),
 ];
-const OBJECTS: [(&str, &str); 5] = [
+const OBJECTS: [(&str, &str); 6] = [
     ("/replies", "replies"),
     ("/replies/cors", "replies.cors"),
     ("/tokenCache", "tokenCache"),
     ("/rules/0/match", "rules[0].match"),
     ("/rules/1/claims", "rules[1].claims"),
+    ("/rules/1/requires", "rules[1].requires"),
 ];
 const BOOLEANS: [(&str, &str); 5] = [
     ("/replies/cors/allowCredentials", "replies.cors.allowCredentials"),

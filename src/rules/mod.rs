@@ -188,10 +188,12 @@ impl Access {
 }
 
 /// What a token must be and grant.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Requirement {
     /// One of these, in order; any if absent.
     pub(crate) providers: Option<Vec<ProviderId>>,
+    /// One of each of these lists.
+    pub(crate) audiences: Vec<Vec<String>>,
     /// All of these.
     pub(crate) scopes: Vec<String>,
     /// Each of these claims, with one of its values.
@@ -207,15 +209,24 @@ impl Requirement {
             }
             (ours, theirs) => ours.or_else(|| theirs.clone()),
         };
+        add_each(&mut self.audiences, &other.audiences);
         add_each(&mut self.scopes, &other.scopes);
         add_each(&mut self.claims, &other.claims);
     }
 
-    pub(crate) fn takes_provider(&self, provider: ProviderId) -> bool {
-        self.providers.as_ref().is_none_or(|providers| providers.binary_search(&provider).is_ok())
+    /// Whether this requirement takes such a token; a signature check would change nothing.
+    pub(crate) fn admit(&self, provider: ProviderId, claims: &Claims) -> Result<(), Reason> {
+        let mut providers = self.providers.iter();
+        if !providers.all(|providers| providers.binary_search(&provider).is_ok()) {
+            return Err(Reason::ProviderNotAllowed);
+        }
+        match self.audiences.iter().all(|audiences| claims.is_for_any_of(audiences)) {
+            true => Ok(()),
+            false => Err(Reason::AudienceNotAllowed),
+        }
     }
 
-    /// Whether verified claims meet this requirement.
+    /// Whether verified claims grant what this requires.
     ///
     /// `space_delimited` names the claims whose strings are lists.
     pub(crate) fn authorize(
@@ -314,6 +325,35 @@ mod tests {
             assert!(!grants(json!([]), wanted.clone(), &json!({"c": value})), "{value}");
         }
         assert!(!grants(json!([]), json!({"c": ["a"], "d": ["b"]}), &json!({"c": "a"})));
+    }
+
+    /// One list alone would let a token for one API in at the other.
+    #[test]
+    fn audiences_of_two_readings_are_asked_for_together() {
+        let rule = |audiences: &[&str]| {
+            let audiences = audiences.iter().map(|audience| (*audience).to_owned()).collect();
+            let requirement = Requirement { audiences: vec![audiences], ..Requirement::default() };
+            Access::Required(Rc::new(requirement))
+        };
+        let rules = [rule(&["orders", "all"]), rule(&["users", "all"]), rule(&["orders", "all"])];
+
+        let Access::Required(both) = all_of(rules.iter()) else { panic!() };
+
+        assert_eq!(both.audiences.len(), 2);
+        let admits = |aud: Value| {
+            let claims = json!({"aud": aud}).to_string();
+            let claims = Claims::parse(claims.as_bytes()).ok().unwrap();
+            let config = r#"{"providers": [{"issuer": "i", "jwksUri": "https://i/"}]}"#;
+            let config = Config::parse(config.as_bytes()).unwrap();
+            let (provider, _) = config.providers.iter().next().unwrap();
+            both.admit(provider, &claims)
+        };
+        for aud in [json!("all"), json!(["orders", "users"])] {
+            assert_eq!(admits(aud.clone()), Ok(()), "{aud}");
+        }
+        for aud in [json!("orders"), json!(["users"]), json!([]), json!("ALL")] {
+            assert_eq!(admits(aud.clone()), Err(Reason::AudienceNotAllowed), "{aud}");
+        }
     }
 
     // `scope` and `permission` used to lose their meaning once another claim was named.

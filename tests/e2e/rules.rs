@@ -122,3 +122,53 @@ fn rules_ask_for_scopes_claims_and_providers() {
         assert_eq!(sidecar.decide(&request), decision, "{path} with {}", token.payload_text());
     }
 }
+
+/// One issuer, many APIs: each path takes only the tokens that are for its own.
+#[test]
+fn rules_ask_for_audiences_beside_the_providers() {
+    let sidecar = Sidecar::start(
+        &Config::new().provider("audiences", json!(["wealist-api", "orders-api"])).set(
+            "rules",
+            json!([
+                { "match": { "paths": ["/orders/**"] },
+                  "requires": { "audiences": ["orders-api", "all"] }, "scopes": ["users:read"] },
+                { "match": { "paths": ["/users/**"] }, "requires": { "audiences": ["users-api"] } },
+                { "match": { "paths": ["/maybe"] }, "access": "optional",
+                  "requires": { "audiences": ["orders-api"] } },
+            ]),
+        ),
+    );
+    let both = json!(["wealist-api", "orders-api"]);
+    let users = json!(["orders-api", "users-api"]);
+    let cases = [
+        ("/any", json!("wealist-api"), "200 allowed"),
+        ("/orders", json!("orders-api"), "200 allowed"),
+        ("/orders", both.clone(), "200 allowed"),
+        ("/orders", json!("wealist-api"), "401 audience_not_allowed"),
+        // For this rule, but not for the provider.
+        ("/orders", json!("all"), "401 audience_not_allowed"),
+        ("/users", both.clone(), "401 audience_not_allowed"),
+        ("/users", users.clone(), "200 allowed"),
+        ("/maybe", json!("wealist-api"), "401 audience_not_allowed"),
+        ("/maybe", both.clone(), "200 allowed"),
+        // Servers may read it as either path: it must be for both.
+        ("/orders/..%2fusers", both, "401 audience_not_allowed"),
+        ("/orders/..%2fusers", users, "200 allowed"),
+    ];
+
+    for (path, audience, decision) in cases {
+        let token = Token::good().claim("aud", audience.clone()).compact();
+        let request = Request::get(path).bearer(&token);
+        assert_eq!(sidecar.decide(&request), decision, "{path} with {audience}");
+        // And again, when the token is remembered.
+        assert_eq!(sidecar.decide(&request), decision, "{path} with {audience} again");
+    }
+    assert_eq!(sidecar.decide(&Request::get("/maybe")), "200 public");
+    // Nobody asks the issuer for the key of a token that no key would help.
+    let unknown = Token::good().header("kid", "unknown").compact();
+    let refused = sidecar.send(&Request::get("/orders").bearer(&unknown));
+    assert_eq!(refused.json()["code"], "audience_not_allowed");
+    let challenge = refused.header("www-authenticate").expect("a challenge");
+    assert!(challenge.contains(r#"error="invalid_token""#), "{challenge}");
+    assert_eq!(sidecar.stat("jwks.wealist.miss"), 0);
+}
