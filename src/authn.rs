@@ -1,12 +1,13 @@
 //! Checks one token against its provider before the signature check; builds its identity after it.
 
+use crate::claim_text::claim_text;
 use crate::config::{ClaimHeader, Encoding, Provider, normal_token_type};
+use crate::filter_state::{self, FilterState};
 use crate::grammar::is_header_value;
 use crate::jose::{Claims, Token, VerifiedToken};
 use crate::per_provider::ProviderId;
 use crate::reason::Reason;
 use crate::request::HeaderEdit;
-use crate::rules::scalar_text;
 use crate::time::Timestamp;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -66,6 +67,8 @@ pub(crate) struct Authenticated {
     pub(crate) token: VerifiedToken,
     /// The headers that tell the upstream who is calling.
     pub(crate) identity: Vec<HeaderEdit>,
+    /// What access logs and traces are told.
+    pub(crate) state: Vec<FilterState>,
 }
 
 impl Authenticated {
@@ -80,7 +83,8 @@ impl Authenticated {
                 identity.push(HeaderEdit::Set(output.header.shared(), value.as_bytes().into()));
             }
         }
-        Self { provider: id, token, identity }
+        let state = filter_state::of(&provider.state_outputs, token.token());
+        Self { provider: id, token, identity, state }
     }
 
     /// The token as it came.
@@ -95,10 +99,14 @@ impl Authenticated {
             HeaderEdit::Set(_, value) => value.len(),
         });
         let edits = self.identity.len().saturating_mul(EDIT_BYTES);
+        let state = self.state.iter().fold(0, |sum: usize, state| {
+            sum.saturating_add(STATE_BYTES).saturating_add(state.value.len())
+        });
         size_of::<Self>()
             .saturating_add(self.token.size())
             .saturating_add(edits)
             .saturating_add(values.sum())
+            .saturating_add(state)
     }
 }
 
@@ -115,33 +123,10 @@ fn header_value(output: &ClaimHeader, claims: &Claims) -> Option<String> {
     }
 }
 
-/// A claim as one line of text: a scalar, or scalars joined with spaces.
-///
-/// `None` for what that would garble: an object, an empty text, an item with white space, which
-/// would read as two items, and a number that is no 64-bit integer, which might read as another
-/// number.
-fn claim_text(value: &Value) -> Option<String> {
-    let text = match value {
-        Value::Array(items) => items
-            .iter()
-            .map(|item| {
-                scalar_text(item).filter(|text| !text.is_empty() && !text.contains(parts_words))
-            })
-            .collect::<Option<Vec<_>>>()?
-            .join(" "),
-        scalar => scalar_text(scalar)?,
-    };
-    (!text.trim().is_empty()).then_some(text)
-}
-
-/// Whether some language splits text here: at Unicode white space, at control characters, or at
-/// what JavaScript and older Unicode versions count as white space.
-fn parts_words(c: char) -> bool {
-    c.is_whitespace() || c.is_control() || matches!(c, '\u{180e}' | '\u{feff}')
-}
-
 /// The size of an edit, with the overhead of its value's allocation.
 const EDIT_BYTES: usize = size_of::<HeaderEdit>() + 16;
+/// The same for what access logs are told.
+const STATE_BYTES: usize = size_of::<FilterState>() + 16;
 
 #[cfg(test)]
 mod tests {

@@ -50,6 +50,7 @@
 //! | [`engine`] | decides requests, and returns the work to do outside |
 //! | [`driver`] | does that work with the help of a host: the proxy, or a simulation |
 //! | `screen`, `judge` | what can be decided without a key, and the rest |
+//! | `claim_text`, `filter_state` | claims as text, and those that access logs are told |
 //! | `rules`, `location`, `authn` | what a request needs, where its token is, what the token says |
 //! | [`jose`] | compact serialization, claims, JWK Sets, RS256 |
 //! | [`jwks`] | which keys are trusted until when, and when to fetch |
@@ -68,6 +69,7 @@ pub mod config;
 pub mod driver;
 pub mod engine;
 pub mod event;
+pub mod filter_state;
 pub mod issuers;
 pub mod jose;
 pub mod jwks;
@@ -80,6 +82,7 @@ pub mod time;
 pub mod verdict;
 
 mod authn;
+mod claim_text;
 mod cors;
 mod grammar;
 mod header_name;

@@ -1,6 +1,7 @@
 //! The verdict on a request.
 
 use crate::authn::Authenticated;
+use crate::filter_state::FilterState;
 use crate::per_provider::ProviderId;
 use crate::reason::Reason;
 use crate::reply::LocalReply;
@@ -30,11 +31,13 @@ pub enum Verdict {
 pub struct Allow {
     provider: ProviderId,
     edits: Vec<HeaderEdit>,
+    state: Vec<FilterState>,
 }
 
 impl Allow {
     pub(crate) fn new(token: &Authenticated) -> Self {
-        Self { provider: token.provider, edits: token.identity.clone() }
+        let (edits, state) = (token.identity.clone(), token.state.clone());
+        Self { provider: token.provider, edits, state }
     }
 
     /// The provider of the token.
@@ -47,6 +50,12 @@ impl Allow {
     #[must_use]
     pub fn edits(&self) -> &[HeaderEdit] {
         &self.edits
+    }
+
+    /// What access logs and traces are told of the token.
+    #[must_use]
+    pub fn filter_state(&self) -> &[FilterState] {
+        &self.state
     }
 }
 

@@ -10,6 +10,7 @@ mod provider;
 mod remote;
 mod replies;
 mod rule;
+mod state_output;
 mod string_match;
 mod tenants;
 mod uri;
@@ -23,6 +24,7 @@ pub use provider::Provider;
 pub(crate) use provider::{ClaimHeader, Encoding, KeySource, normal_token_type};
 pub(crate) use remote::{Discovery, MAX_TIMEOUT, Source};
 pub use remote::{RemoteJwks, Target};
+pub(crate) use state_output::{StateOutput, StateSource};
 
 use crate::grammar::is_visible_ascii;
 use crate::header_name::OwnedHeaders;

@@ -120,10 +120,17 @@ impl Object {
         choices: &[(&str, T)],
         default: T,
     ) -> Result<T, ConfigError> {
-        let Some(value) = self.take(name) else { return Ok(default) };
-        let chosen = choices.iter().find(|(word, _)| value.as_str() == Some(word));
-        chosen.map(|(_, choice)| *choice).ok_or_else(|| {
-            let words: Vec<_> = choices.iter().map(|(word, _)| format!("{word:?}")).collect();
+        let words: Vec<_> = choices.iter().map(|(word, _)| *word).collect();
+        let chosen = self.word(name, &words)?.and_then(|chosen| choices.get(chosen));
+        Ok(chosen.map_or(default, |(_, choice)| *choice))
+    }
+
+    /// Which of these words it is, if it is there.
+    fn word(&mut self, name: &'static str, words: &[&str]) -> Result<Option<usize>, ConfigError> {
+        let Some(value) = self.take(name) else { return Ok(None) };
+        let chosen = words.iter().position(|word| value.as_str() == Some(word));
+        chosen.map(Some).ok_or_else(|| {
+            let words: Vec<_> = words.iter().map(|word| format!("{word:?}")).collect();
             self.error(name, format!("{} is not one of {}", shown(&value), words.join(", ")))
         })
     }

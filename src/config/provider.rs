@@ -3,6 +3,7 @@
 use super::error::{ConfigError, Path};
 use super::object::{Object, wrong_type};
 use super::remote::{self, Origin, RemoteJwks};
+use super::state_output::{self, StateOutput};
 use super::tenants::Tenants;
 use super::uri::HttpUri;
 use crate::grammar::{is_header_value, is_token, is_visible_ascii};
@@ -35,6 +36,7 @@ pub struct Provider {
     pub(crate) forward_original_token: bool,
     pub(crate) payload_header: Option<HeaderName>,
     pub(crate) claim_headers: Vec<ClaimHeader>,
+    pub(crate) state_outputs: Vec<StateOutput>,
 }
 
 /// Where a provider's keys come from.
@@ -130,6 +132,7 @@ impl Provider {
             forward_original_token: object.bool("forwardOriginalToken", false)?,
             payload_header,
             claim_headers,
+            state_outputs: state_output::read(&mut object)?,
         };
         provider.check_outputs(object.path())?;
         object.finish()?;

@@ -591,6 +591,52 @@ fn rules_say_what_they_ask_for() {
     ]);
 }
 
+#[test]
+fn claims_for_logs_have_a_name_and_a_source_each() {
+    assert_refused(vec![
+        (
+            set("/providers/0/outputClaimToFilterState/1/name", json!("a.b")),
+            "providers[0].outputClaimToFilterState[1].name",
+            "may hold small letters, digits and '_' only",
+        ),
+        (
+            set("/providers/0/outputClaimToFilterState/1/name", json!("Tenant")),
+            "providers[0].outputClaimToFilterState[1].name",
+            "may hold small letters",
+        ),
+        (
+            set("/providers/0/outputClaimToFilterState/1/name", json!("tenant")),
+            "providers[0].outputClaimToFilterState[1].name",
+            "is set twice; keep one of them",
+        ),
+        (
+            vec![("/providers/0/outputClaimToFilterState/1/joseHeader", None)],
+            "providers[0].outputClaimToFilterState[1].claim",
+            "name either a claim, or joseHeader: \"kid\"",
+        ),
+        (
+            set("/providers/0/outputClaimToFilterState/0/joseHeader", json!("kid")),
+            "providers[0].outputClaimToFilterState[0].claim",
+            "name either a claim, or joseHeader: \"kid\"",
+        ),
+        (
+            set("/providers/0/outputClaimToFilterState/1/joseHeader", json!("typ")),
+            "providers[0].outputClaimToFilterState[1].joseHeader",
+            "\"typ\" is not one of \"kid\"",
+        ),
+        (
+            set("/providers/0/outputClaimToFilterState/0/hash", json!("md5")),
+            "providers[0].outputClaimToFilterState[0].hash",
+            "\"md5\" is not one of \"sha256\"",
+        ),
+        (
+            set("/providers/0/outputClaimToFilterState/0/default", json!("x")),
+            "providers[0].outputClaimToFilterState[0].default",
+            "the fields here are name, claim, joseHeader, hash",
+        ),
+    ]);
+}
+
 // === What is taken ===
 
 fn first(config: &Config) -> &Provider {
@@ -647,6 +693,14 @@ fn the_full_example_means_what_it_says() {
         ]
     );
     assert_eq!(provider.payload_header.as_ref().unwrap().as_str(), "x-jwt-payload");
+    assert_eq!(
+        state_outputs(provider),
+        [
+            ("mesh_jwt.claims.tenant", Some("tenant"), false),
+            ("mesh_jwt.claims.key", None, false),
+            ("mesh_jwt.claims.user_2", Some("sub"), true),
+        ]
+    );
     assert!(matches!(access(&config, "a.example.com", "/users/7/avatar"), Access::Public));
     let Access::Required(admin) = access(&config, "x", "/admin/users") else { panic!() };
     let (only, _) = config.providers.iter().next().unwrap();
@@ -706,6 +760,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(claim_names(provider), ["scope", "permission"]);
     assert!(!provider.forward_original_token);
     assert_eq!((provider.payload_header.is_some(), outputs(provider).len()), (false, 0));
+    assert_eq!(state_outputs(provider), []);
 }
 
 /// An entry of `spec.jwtRules` of a `RequestAuthentication`, in JSON.
@@ -1091,6 +1146,7 @@ fn the_readme_names_the_fields_there_are_and_no_others() {
         ("/providers/0", "providers[]."),
         ("/providers/0/fromHeaders/0", "providers[].fromHeaders[]."),
         ("/providers/0/outputClaimToHeaders/0", "providers[].outputClaimToHeaders[]."),
+        ("/providers/0/outputClaimToFilterState/0", "providers[].outputClaimToFilterState[]."),
         ("/rules/0", "rules[]."),
         ("/rules/0/match", "rules[].match."),
         ("/providers/0/issuers", "providers[].issuers."),
@@ -1281,6 +1337,11 @@ fn full() -> Value {
                 {"header": "X-Tenant", "claim": "tenant", "default": "default"},
                 {"header": "X-Name", "claim": "name", "encoding": "base64url"},
             ],
+            "outputClaimToFilterState": [
+                {"name": "tenant", "claim": "tenant"},
+                {"name": "key", "joseHeader": "kid"},
+                {"name": "user_2", "claim": "sub", "hash": "sha256"},
+            ],
         }],
         "rules": [
             {
@@ -1378,6 +1439,17 @@ fn outputs(provider: &Provider) -> Vec<(&str, &str, Option<&str>, Encoding)> {
         .collect()
 }
 
+fn state_outputs(provider: &Provider) -> Vec<(&str, Option<&str>, bool)> {
+    fn claim(source: &StateSource) -> Option<&str> {
+        match source {
+            StateSource::Claim(name) => Some(name.as_str()),
+            StateSource::KeyId => None,
+        }
+    }
+    let outputs = provider.state_outputs.iter();
+    outputs.map(|o| (&*o.property, claim(&o.source), o.is_hashed)).collect()
+}
+
 /// A usable public key without a private half.
 fn rsa_key() -> Value {
     json!({"kty": "RSA", "use": "sig", "alg": "RS256", "kid": "k1", "e": "AQAB",
@@ -1392,7 +1464,7 @@ fn odd(octets: usize) -> Vec<u8> {
     number
 }
 
-const STRINGS: [(&str, &str); 11] = [
+const STRINGS: &[(&str, &str)] = &[
     ("/realm", "realm"),
     ("/replies/resourceMetadata", "replies.resourceMetadata"),
     ("/replies/cors/allowOrigins/0/exact", "replies.cors.allowOrigins[0].exact"),
@@ -1404,12 +1476,20 @@ const STRINGS: [(&str, &str); 11] = [
     ("/providers/0/jwksCluster", "providers[0].jwksCluster"),
     ("/providers/0/outputClaimToHeaders/0/claim", "providers[0].outputClaimToHeaders[0].claim"),
     ("/providers/0/outputClaimToHeaders/2/default", "providers[0].outputClaimToHeaders[2].default"),
+    (
+        "/providers/0/outputClaimToFilterState/0/name",
+        "providers[0].outputClaimToFilterState[0].name",
+    ),
+    (
+        "/providers/0/outputClaimToFilterState/0/claim",
+        "providers[0].outputClaimToFilterState[0].claim",
+    ),
 ];
-const STRINGS_OR_EMPTY: [(&str, &str); 2] = [
+const STRINGS_OR_EMPTY: &[(&str, &str)] = &[
     ("/providers/0/outputPayloadToHeader", "providers[0].outputPayloadToHeader"),
     ("/providers/0/fromHeaders/0/prefix", "providers[0].fromHeaders[0].prefix"),
 ];
-const STRING_ARRAYS: [(&str, &str); 12] = [
+const STRING_ARRAYS: &[(&str, &str)] = &[
     ("/replies/cors/exposeHeaders", "replies.cors.exposeHeaders"),
     ("/providers/0/audiences", "providers[0].audiences"),
     ("/providers/0/tokenTypes", "providers[0].tokenTypes"),
@@ -1423,14 +1503,15 @@ const STRING_ARRAYS: [(&str, &str); 12] = [
     ("/rules/1/scopes", "rules[1].scopes"),
     ("/rules/1/requires/audiences", "rules[1].requires.audiences"),
 ];
-const OBJECT_ARRAYS: [(&str, &str); 5] = [
+const OBJECT_ARRAYS: &[(&str, &str)] = &[
     ("/replies/cors/allowOrigins", "replies.cors.allowOrigins"),
     ("/providers", "providers"),
     ("/rules", "rules"),
     ("/providers/0/fromHeaders", "providers[0].fromHeaders"),
     ("/providers/0/outputClaimToHeaders", "providers[0].outputClaimToHeaders"),
+    ("/providers/0/outputClaimToFilterState", "providers[0].outputClaimToFilterState"),
 ];
-const OBJECTS: [(&str, &str); 6] = [
+const OBJECTS: &[(&str, &str)] = &[
     ("/replies", "replies"),
     ("/replies/cors", "replies.cors"),
     ("/tokenCache", "tokenCache"),
@@ -1438,7 +1519,7 @@ const OBJECTS: [(&str, &str); 6] = [
     ("/rules/1/claims", "rules[1].claims"),
     ("/rules/1/requires", "rules[1].requires"),
 ];
-const BOOLEANS: [(&str, &str); 5] = [
+const BOOLEANS: &[(&str, &str)] = &[
     ("/replies/cors/allowCredentials", "replies.cors.allowCredentials"),
     ("/bypassCorsPreflight", "bypassCorsPreflight"),
     ("/providers/0/allowPlaintextJwks", "providers[0].allowPlaintextJwks"),

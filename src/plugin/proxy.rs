@@ -96,11 +96,16 @@ impl Proxy {
         let provider = verdict.provider().map(|provider| self.names[provider].as_str());
         let code = verdict.code();
         if self.sets_filter_state {
-            let mut state = host::set_filter_state(CODE_STATE, code);
-            if let Some(provider) = provider {
-                state = state.and_then(|()| host::set_filter_state(PROVIDER_STATE, provider));
-            }
-            if let Err(status) = state {
+            let told = match verdict {
+                Verdict::Allow(allow) => allow.filter_state(),
+                Verdict::Deny(_) | Verdict::Pass(_) => &[],
+            };
+            let told = told.iter().map(|state| (&*state.property, &*state.value));
+            let provider = provider.map(|provider| (PROVIDER_STATE, provider));
+            let mut all = [(CODE_STATE, code)].into_iter().chain(provider).chain(told);
+            if let Err(status) =
+                all.try_for_each(|(name, value)| host::set_filter_state(name, value))
+            {
                 error!("mesh-jwt: the host refused filter state: status {status}");
             }
         }

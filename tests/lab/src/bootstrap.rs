@@ -12,6 +12,10 @@ use crate::resources::{self, Balancer, TYPE, address, any_port};
 pub struct Bootstrap {
     filters: Vec<Value>,
     clusters: Vec<Value>,
+    /// What the access log holds beside the usual: names and formats.
+    logged: Vec<(&'static str, &'static str)>,
+    /// Fields of the connection manager.
+    manager: Vec<(&'static str, Value)>,
     /// Whether the listener comes from the file of [`Self::discovery`].
     is_replaceable: bool,
     /// Of everything that has to do with the filters.
@@ -34,6 +38,8 @@ impl Bootstrap {
         Self {
             filters: Vec::new(),
             clusters: Vec::new(),
+            logged: Vec::new(),
+            manager: Vec::new(),
             is_replaceable: false,
             log_level: "debug",
         }
@@ -43,6 +49,18 @@ impl Bootstrap {
     /// Has Envoy watch a file for its listener, so that it can be replaced while it serves.
     pub fn replaceable(mut self) -> Self {
         self.is_replaceable = true;
+        self
+    }
+
+    /// Has Envoy write this into the access log as well.
+    pub fn log(mut self, name: &'static str, format: &'static str) -> Self {
+        self.logged.push((name, format));
+        self
+    }
+
+    /// Sets a field of the connection manager, which routes everything to the upstream otherwise.
+    pub fn manager(mut self, field: &'static str, value: Value) -> Self {
+        self.manager.push((field, value));
         self
     }
 
@@ -216,7 +234,15 @@ impl Bootstrap {
     }
 
     fn listener(&self, access_log: &Path) -> Value {
-        resources::listener("listener", &self.filters, &connection_manager(access_log))
+        let mut manager = connection_manager(access_log);
+        let logged = &mut manager["access_log"][0]["typed_config"]["log_format"]["json_format"];
+        for (name, format) in &self.logged {
+            logged[name] = json!(format);
+        }
+        for (field, value) in &self.manager {
+            manager[field] = value.clone();
+        }
+        resources::listener("listener", &self.filters, &manager)
     }
 }
 
