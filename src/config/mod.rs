@@ -62,6 +62,8 @@ pub struct Config {
     pub(crate) token_cache_entries: usize,
     /// Whether the host may compute signature checks.
     pub host_crypto: HostCrypto,
+    /// Whether the host is to choose the route of a request anew, by what the filter made of it.
+    pub clear_route_cache: bool,
 }
 
 /// What happens to a request that is denied.
@@ -163,6 +165,7 @@ impl Config {
                 &[("auto", HostCrypto::Auto), ("off", HostCrypto::Off)],
                 HostCrypto::Auto,
             )?,
+            clear_route_cache: object.bool("clearRouteCache", false)?,
         };
         object.finish()?;
         Ok(config)

@@ -650,6 +650,7 @@ fn the_full_example_means_what_it_says() {
     assert_eq!(config.mode, Mode::Report);
     assert_eq!(config.replies.realm.as_deref(), Some("api"));
     assert!(!config.bypass_cors_preflight);
+    assert!(config.clear_route_cache);
     assert_eq!(config.jwks_wait_timeout, Duration::from_millis(1500));
     assert_eq!((config.max_paused_requests, config.max_token_bytes), (10, 4096));
     assert_eq!(config.providers.values().len(), 1);
@@ -736,6 +737,7 @@ fn what_is_left_out_has_its_default() {
     assert!(config.replies.cors.is_none() && config.replies.detail == Detail::Full);
     assert_eq!(config.replies.resource_metadata, None);
     assert!(config.bypass_cors_preflight);
+    assert!(!config.clear_route_cache);
     assert_eq!(config.jwks_wait_timeout, Duration::from_secs(3));
     assert_eq!((config.max_paused_requests, config.max_token_bytes), (1000, 8192));
     assert!(matches!(access(&config, "x", "/"), Access::Required(any) if
@@ -1380,6 +1382,7 @@ fn full() -> Value {
         "maxTokenBytes": 4096,
         "tokenCache": {"maxEntries": 5},
         "hostCrypto": "off",
+        "clearRouteCache": true,
     })
 }
 
@@ -1521,6 +1524,7 @@ const OBJECTS: &[(&str, &str)] = &[
 ];
 const BOOLEANS: &[(&str, &str)] = &[
     ("/replies/cors/allowCredentials", "replies.cors.allowCredentials"),
+    ("/clearRouteCache", "clearRouteCache"),
     ("/bypassCorsPreflight", "bypassCorsPreflight"),
     ("/providers/0/allowPlaintextJwks", "providers[0].allowPlaintextJwks"),
     ("/providers/0/requireExpiration", "providers[0].requireExpiration"),

@@ -77,6 +77,19 @@ pub(super) fn set_filter_state(name: &str, value: &str) -> Result<(), u32> {
     abi::set_property(name, value.as_bytes())
 }
 
+/// Has the host choose the route of the selected request anew.
+pub(super) fn choose_route() -> Result<(), u32> {
+    // Envoy 1.36 has foreign functions act on the context whose callback runs, which for a request
+    // that waited is the root. But it chooses anew after an edit too, even one that changes nothing.
+    abi::remove_header(MapType::HttpRequestHeaders, NO_HEADER)?;
+    clear_route_cache()
+}
+
+/// Envoy's foreign function (source/extensions/common/wasm/foreign.cc).
+pub(super) fn clear_route_cache() -> Result<(), u32> {
+    abi::call_foreign_function("clear_route_cache", &[]).map(drop)
+}
+
 /// Makes a call for keys; returns the token that comes with the response.
 pub(super) fn dispatch(Fetch { target, timeout, .. }: &Fetch) -> Result<u32, FetchError> {
     let headers = vec![
@@ -140,4 +153,6 @@ pub(super) fn record_metric(id: u32, value: u64) -> Result<(), u32> {
     abi::record_metric(id, value)
 }
 
+/// The name of a header that nobody sends, and nobody would miss.
+const NO_HEADER: &str = "x-mesh-jwt-no-header";
 const USER_AGENT: &str = concat!("mesh-jwt/", env!("CARGO_PKG_VERSION"));

@@ -25,6 +25,8 @@ pub(super) struct Proxy {
     replies: Rc<Replies>,
     /// Whether the host lets the filter write verdicts to access logs.
     sets_filter_state: bool,
+    /// Whether the host is to choose the routes of requests anew.
+    clears_route_cache: bool,
     /// Whether the host offers shared data.
     shares: bool,
     /// The requests that were paused and resumed, until they end. The others that were paused are
@@ -39,6 +41,7 @@ impl Proxy {
             names: config.providers.map(|_, provider| provider.name.clone()),
             replies: Rc::clone(&config.replies),
             sets_filter_state: withheld::can_set_properties(),
+            clears_route_cache: config.clear_route_cache,
             shares: withheld::can_share(),
             resumed: SortedMap::new(),
         }
@@ -68,7 +71,10 @@ impl Proxy {
                 return Action::Pause;
             }
         };
-        self.apply(edits)
+        match self.apply(edits) {
+            Action::Continue if self.clears_route_cache => self.choose_route(),
+            action => action,
+        }
     }
 
     /// Edits the head of the selected stream, or refuses the request if the host does not allow it.
@@ -89,6 +95,19 @@ impl Proxy {
         let headers = self.replies.depend_on_requests().then(|| Headers::read(HEAD)).flatten();
         let head = headers.as_ref().and_then(Headers::head);
         send(&self.replies.internal_error(head.as_ref()));
+    }
+
+    /// Has the host choose the route of the selected stream anew. If it refuses, so is the request:
+    /// the route that was chosen before may be one that a header of the client's asked for.
+    fn choose_route(&self) -> Action {
+        match host::choose_route() {
+            Ok(()) => Action::Continue,
+            Err(status) => {
+                error!("mesh-jwt: the host refused to choose a route anew: status {status}");
+                self.refuse();
+                Action::Pause
+            }
+        }
     }
 
     fn report_verdict(&self, verdict: &Verdict) {

@@ -91,6 +91,9 @@ fn configuration() -> Result<Config, String> {
     if config.providers.values().any(|provider| provider.remote_jwks().is_some()) {
         offered(&withheld::needed_to_fetch())?;
     }
+    if config.clear_route_cache {
+        offered(&withheld::needed_to_route())?;
+    }
     Ok(config)
 }
 

@@ -34,6 +34,12 @@ pub(super) fn needed_for_expressions() -> Vec<&'static str> {
     if abi::random().is_err() { vec!["random_get"] } else { Vec::new() }
 }
 
+/// What it cannot have routes chosen anew without.
+pub(super) fn needed_to_route() -> Vec<&'static str> {
+    let is_there = host::clear_route_cache().is_ok();
+    if is_there { Vec::new() } else { vec!["proxy_call_foreign_function and clear_route_cache"] }
+}
+
 pub(super) fn can_count() -> bool {
     can("proxy_increment_metric", &abi::increment_metric(NO_ID, 0), "there are no counters")
 }

@@ -14,6 +14,7 @@
 mod access_modes;
 mod baseline;
 mod chaos;
+mod claim_routing;
 mod claims_for_logs;
 mod configuration;
 mod costs;
