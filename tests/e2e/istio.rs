@@ -26,7 +26,7 @@ use lab::wait;
 mod example;
 #[allow(dead_code, reason = "the tests of the manifests have use for the rest")]
 #[path = "../istio/kustomize.rs"]
-mod kustomize;
+pub(crate) mod kustomize;
 
 #[test]
 fn workload_with_an_in_mesh_issuer() {

@@ -31,6 +31,7 @@ mod issuer_failures;
 mod istio;
 mod key_fetch;
 mod key_lifetime;
+mod kubernetes;
 mod lax_servers;
 mod owned_headers;
 mod paths;

@@ -184,7 +184,7 @@ pub(crate) fn combinations() -> impl Iterator<Item = (&'static str, &'static str
 
 const ISSUERS: [&str; 2] = ["in-mesh-issuer", "external-issuer"];
 /// All but the components, which render only as a part of something.
-pub(crate) const DIRECTORIES: [&str; 13] = [
+pub(crate) const DIRECTORIES: [&str; 14] = [
     "base",
     "behind-gateway",
     "behind-gateway-api",
@@ -193,6 +193,7 @@ pub(crate) const DIRECTORIES: [&str; 13] = [
     "gateway-api",
     "ingress-gateway",
     "issuer",
+    "kubernetes-service-accounts",
     "mesh-wide",
     "namespace",
     "waypoint",

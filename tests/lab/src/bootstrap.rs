@@ -1,7 +1,7 @@
 //! Envoy's bootstrap: one listener, one route to the upstream, the filters and clusters of a test.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
@@ -14,6 +14,8 @@ pub struct Bootstrap {
     clusters: Vec<Value>,
     /// What the access log holds beside the usual: names and formats.
     logged: Vec<(&'static str, &'static str)>,
+    /// The certificate of the listener, and its key, if it speaks TLS.
+    certificate: Option<(PathBuf, PathBuf)>,
     /// Fields of the connection manager.
     manager: Vec<(&'static str, Value)>,
     /// Whether the listener comes from the file of [`Self::discovery`].
@@ -39,6 +41,7 @@ impl Bootstrap {
             filters: Vec::new(),
             clusters: Vec::new(),
             logged: Vec::new(),
+            certificate: None,
             manager: Vec::new(),
             is_replaceable: false,
             log_level: "debug",
@@ -49,6 +52,12 @@ impl Bootstrap {
     /// Has Envoy watch a file for its listener, so that it can be replaced while it serves.
     pub fn replaceable(mut self) -> Self {
         self.is_replaceable = true;
+        self
+    }
+
+    /// Has Envoy speak TLS with its clients.
+    pub fn certificate(mut self, certificate: PathBuf, key: PathBuf) -> Self {
+        self.certificate = Some((certificate, key));
         self
     }
 
@@ -156,6 +165,12 @@ impl Bootstrap {
         self.balanced_cluster(name, &[address], Balancer::RoundRobin)
     }
 
+    /// A cluster as it stands.
+    pub fn other_cluster(mut self, cluster: Value) -> Self {
+        self.clusters.push(cluster);
+        self
+    }
+
     /// A cluster of several endpoints.
     pub fn balanced_cluster(
         mut self,
@@ -242,7 +257,21 @@ impl Bootstrap {
         for (field, value) in &self.manager {
             manager[field] = value.clone();
         }
-        resources::listener("listener", &self.filters, &manager)
+        let mut listener = resources::listener("listener", &self.filters, &manager);
+        if let Some((certificate, key)) = &self.certificate {
+            let tls = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
+            listener["filter_chains"][0]["transport_socket"] = json!({
+                "name": "envoy.transport_sockets.tls",
+                "typed_config": {
+                    "@type": format!("{TYPE}/{tls}"),
+                    "common_tls_context": { "tls_certificates": [{
+                        "certificate_chain": { "filename": certificate },
+                        "private_key": { "filename": key },
+                    }] },
+                },
+            });
+        }
+        listener
     }
 }
 

@@ -54,6 +54,16 @@ pub fn built(path: impl AsRef<Path>, command: &str) -> Result<PathBuf> {
     Ok(path)
 }
 
+/// Such as `1.36.4`; not everything that is tested is there in every version.
+pub fn envoy_version() -> String {
+    let envoy = find_envoy().unwrap_or_else(|error| panic!("{error}"));
+    let output = Command::new(envoy).arg("--version").output().expect("Envoy can be executed");
+    let version = String::from_utf8_lossy(&output.stdout);
+    // envoy  version: COMMIT/1.36.4/Clean/RELEASE/BoringSSL
+    let version = version.split('/').nth(1);
+    version.expect("Envoy tells its version").to_owned()
+}
+
 /// Envoy's binary: `ENVOY`, or what `make envoy` fetched.
 pub fn find_envoy() -> Result<PathBuf> {
     // It takes longer to ask than Envoy takes to start.
