@@ -37,8 +37,8 @@
 //! * **draw**: a fetch, as a random sample of the endpoints. **Evidence** is how certain the draws
 //!   since a request came make it that its key does not exist.
 //! * **pause**, **settle**: to hold a request until its verdict, and to carry that verdict out.
-//! * **reading**: one way in which a server may understand a path, method or host. Access is
-//!   loosened only if every reading allows it.
+//! * **reading**: one way in which a server may understand a path, method or host, or a port that a
+//!   connection may have come to. Access is loosened only if every reading allows it.
 //! * **requirement**: what a rule demands of a token: its provider, audience, scopes and claims.
 //! * **identity**: the headers that tell the upstream who is calling.
 //! * **shared data**: the proxy's store, in which the VMs of all workers share fetches and keys by

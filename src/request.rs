@@ -5,13 +5,14 @@ use crate::header_name::is_same_to_lax_servers;
 use std::borrow::Cow;
 use std::rc::Rc;
 
-/// The headers of one request, HTTP/2 pseudo-headers among them.
+/// The headers of one request, HTTP/2 pseudo-headers among them, and where it came to.
 ///
 /// Values are bytes, because clients may send invalid UTF-8; names are in lower case, as Envoy
 /// keeps them.
 pub struct RequestHead<'a> {
     headers: Vec<(&'a str, &'a [u8])>,
     has_body: bool,
+    destination_port: Option<u16>,
 }
 
 impl<'a> RequestHead<'a> {
@@ -19,6 +20,17 @@ impl<'a> RequestHead<'a> {
     #[must_use]
     pub fn with_body(self, has_body: bool) -> Self {
         Self { has_body, ..self }
+    }
+
+    /// The same head, on a connection to this port; `None` if nobody knows.
+    #[must_use]
+    pub fn with_destination_port(self, destination_port: Option<u16>) -> Self {
+        Self { destination_port, ..self }
+    }
+
+    /// The port that the connection came to, which no header can say.
+    pub(crate) fn destination_port(&self) -> Option<u16> {
+        self.destination_port
     }
 
     pub(crate) fn headers(&self) -> impl Iterator<Item = (&'a str, &'a [u8])> {
@@ -77,9 +89,10 @@ impl<'a> RequestHead<'a> {
 }
 
 impl<'a> FromIterator<(&'a str, &'a [u8])> for RequestHead<'a> {
-    /// A head without a body.
+    /// A head without a body, on a connection to a port that nobody knows.
     fn from_iter<I: IntoIterator<Item = (&'a str, &'a [u8])>>(headers: I) -> Self {
-        Self { headers: headers.into_iter().collect(), has_body: false }
+        let headers = headers.into_iter().collect();
+        Self { headers, has_body: false, destination_port: None }
     }
 }
 

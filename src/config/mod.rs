@@ -104,6 +104,13 @@ impl Config {
         Self::read(Object::new(document, root)?)
     }
 
+    /// Whether any rule depends on the port of the connection:
+    /// [`crate::request::RequestHead::with_destination_port`].
+    #[must_use]
+    pub fn names_ports(&self) -> bool {
+        self.rules.name_ports()
+    }
+
     fn read(mut object: Object) -> Result<Self, ConfigError> {
         let providers = object.objects("providers")?;
         if providers.is_empty() {

@@ -220,7 +220,7 @@ impl Object {
         Err(self.error(name, format!("unknown field; {mend}")))
     }
 
-    fn items(
+    pub(crate) fn items(
         &mut self,
         name: &'static str,
         expected: &str,

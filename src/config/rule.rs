@@ -75,8 +75,26 @@ fn read_match(mut object: Object, ignore_path_case: bool) -> Result<Match, Confi
         false => PathPattern::parse,
     };
     let paths = each(&mut object, "paths", parse_path)?;
+    let ports = ports(&mut object)?;
     object.finish()?;
-    Ok(Match { hosts, methods, paths })
+    Ok(Match { hosts, methods, paths, ports })
+}
+
+fn ports(object: &mut Object) -> Result<Vec<u16>, ConfigError> {
+    let Some(items) = object.items("ports", "an array of port numbers")? else {
+        return Ok(Vec::new());
+    };
+    if items.is_empty() {
+        return Err(object.error("ports", EMPTY));
+    }
+    let path = object.path().member("ports");
+    let read = |(index, item): (usize, &Value)| {
+        let port = item.as_u64().and_then(|number| u16::try_from(number).ok());
+        port.filter(|port| *port != 0).ok_or_else(|| {
+            ConfigError::new(&path.item(index), "is not a port; write a number from 1 to 65535")
+        })
+    };
+    items.iter().enumerate().map(read).collect()
 }
 
 /// Reads an array of strings; if present, it must not be empty, or no request would match.
@@ -87,7 +105,7 @@ fn each<T>(
 ) -> Result<Vec<T>, ConfigError> {
     let Some(texts) = object.optional_strings(name)? else { return Ok(Vec::new()) };
     if texts.is_empty() {
-        return Err(object.error(name, "is empty; name at least one, or remove it to match any"));
+        return Err(object.error(name, EMPTY));
     }
     let path = object.path().member(name);
     texts
@@ -186,3 +204,5 @@ fn claim_values(values: Value, path: &Path) -> Result<Vec<String>, ConfigError> 
         })
         .collect()
 }
+
+const EMPTY: &str = "is empty; name at least one, or remove it to match any";

@@ -4,6 +4,7 @@ use super::*;
 use crate::jose::KeySet;
 use crate::reason::Reason;
 use crate::reply::Detail;
+use crate::request::RequestHead;
 use crate::rules::{Access, Requirement};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -473,11 +474,25 @@ fn rules_say_what_they_match() {
     let paths = |path: &str| set("/rules/0/match/paths", json!([path]));
     let (host, method, path) =
         ("rules[0].match.hosts[1]", "rules[0].match.methods[0]", "rules[0].match.paths[0]");
+    let ports = |port: Value| set("/rules/0/match/ports", json!([8080, port]));
+    let port = "rules[0].match.ports[1]";
     let empty = "is empty; name at least one, or remove it to match any";
     assert_refused(vec![
         (set("/rules/0/match/hosts", json!([])), "rules[0].match.hosts", empty),
         (set("/rules/0/match/methods", json!([])), "rules[0].match.methods", empty),
         (set("/rules/0/match/paths", json!([])), "rules[0].match.paths", empty),
+        (set("/rules/0/match/ports", json!([])), "rules[0].match.ports", empty),
+        (
+            set("/rules/0/match/ports", json!(8080)),
+            "rules[0].match.ports",
+            "expected an array of port numbers, found a number",
+        ),
+        (ports(json!(0)), port, "is not a port; write a number from 1 to 65535"),
+        (ports(json!(65_536)), port, "is not a port; write a number from 1 to 65535"),
+        (ports(json!(-1)), port, "is not a port; write a number from 1 to 65535"),
+        (ports(json!(80.5)), port, "is not a port; write a number from 1 to 65535"),
+        (ports(json!("9090")), port, "is not a port; write a number from 1 to 65535"),
+        (ports(json!(null)), port, "is not a port; write a number from 1 to 65535"),
         (hosts("api.*.com"), host, "\"api.*.com\": is not a host; write one such as"),
         (hosts("*example.com"), host, "stands for whole labels; write \"*.example.com\""),
         (
@@ -509,6 +524,9 @@ fn rules_say_what_they_match() {
     ]);
     for host in ["example.com:8443", "*.example.com:*", "[::1]:80"] {
         assert_eq!(refusal(&edited(hosts(host))), None, "{host}");
+    }
+    for port in [1, 65_535] {
+        assert_eq!(refusal(&edited(ports(json!(port)))), None, "{port}");
     }
 }
 
@@ -1351,6 +1369,7 @@ fn full() -> Value {
                     "hosts": ["*.example.com"],
                     "methods": ["GET"],
                     "paths": ["/healthz", "/public/**", "/users/*/avatar"],
+                    "ports": [8080],
                 },
                 "access": "public",
             },
@@ -1422,8 +1441,9 @@ fn refusal(document: &Value) -> Option<ConfigError> {
 
 fn access(config: &Config, host: &str, path: &str) -> Access {
     let headers = [(":method", "GET"), (":authority", host), (":path", path)];
-    let head = headers.into_iter().map(|(name, value)| (name, value.as_bytes())).collect();
-    config.rules.access(&head)
+    let head = headers.into_iter().map(|(name, value)| (name, value.as_bytes()));
+    let head: RequestHead<'_> = head.collect();
+    config.rules.access(&head.with_destination_port(Some(8080)))
 }
 
 fn header(name: &str, prefix: &str) -> Location {

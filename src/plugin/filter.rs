@@ -2,7 +2,7 @@
 
 use super::headers::Headers;
 use super::proxy::Proxy;
-use super::{crypto, host};
+use super::{crypto, host, withheld};
 use crate::config::{Config, HostCrypto};
 use crate::driver::Driver;
 use crate::engine::Disposition;
@@ -22,6 +22,8 @@ pub(super) type SharedFilter = Rc<RefCell<Option<Filter>>>;
 pub(super) struct Filter {
     driver: Driver,
     proxy: Proxy,
+    /// Whether rules ask for the port of a connection, and the host tells it.
+    reads_ports: bool,
 }
 
 impl Filter {
@@ -31,8 +33,10 @@ impl Filter {
             HostCrypto::Auto => crypto::probe(),
             HostCrypto::Off => Crypto::Module,
         };
+        let reads_ports = config.names_ports() && withheld::can_read_properties();
         // Workers start at the same moment, so each needs its own seed.
-        Self { driver: Driver::new(config, crypto, host::seed(now), &mut proxy, now), proxy }
+        let driver = Driver::new(config, crypto, host::seed(now), &mut proxy, now);
+        Self { driver, proxy, reads_ports }
     }
 
     pub(super) fn handle_request(
@@ -46,6 +50,11 @@ impl Filter {
             self.report_gauges(now);
         }
         disposition
+    }
+
+    /// The port that the selected request's connection came to, if rules ask for it.
+    pub(super) fn destination_port(&self) -> Option<u16> {
+        if self.reads_ports { host::destination_port() } else { None }
     }
 
     /// Carries out a verdict on the selected stream, whose head the host still holds.

@@ -90,6 +90,16 @@ pub(super) fn clear_route_cache() -> Result<(), u32> {
     abi::call_foreign_function("clear_route_cache", &[]).map(drop)
 }
 
+/// The port that the selected request's connection came to; `None` if it came to none, such as to a
+/// Unix socket.
+///
+/// It is the one that iptables redirected, and no header changes it. Only a listener with the filter
+/// `proxy_protocol` takes it from whoever connects, as it takes the caller's address.
+pub(super) fn destination_port() -> Option<u16> {
+    let port = abi::property("destination\0port").ok()?;
+    u16::try_from(i64::from_le_bytes(port.try_into().ok()?)).ok()
+}
+
 /// Makes a call for keys; returns the token that comes with the response.
 pub(super) fn dispatch(Fetch { target, timeout, .. }: &Fetch) -> Result<u32, FetchError> {
     let headers = vec![

@@ -68,7 +68,8 @@ impl HttpContext for Stream {
             filter.refuse();
             return Action::Pause;
         };
-        let head = head.with_body(!end_of_stream);
+        let port = filter.destination_port();
+        let head = head.with_body(!end_of_stream).with_destination_port(port);
         match filter.handle_request(self.id, &head, host::now()) {
             Disposition::Decided(verdict) => {
                 let action = filter.carry_out(&verdict);

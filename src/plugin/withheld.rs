@@ -58,6 +58,10 @@ pub(super) fn can_set_properties() -> bool {
     can("proxy_set_property", &set, "access logs do not tell codes and providers")
 }
 
+pub(super) fn can_read_properties() -> bool {
+    can("proxy_get_property", &abi::property(NO_NAME), "no rule with ports loosens access")
+}
+
 /// Whether the host offers an optional function; warns about the loss if not.
 fn can<T>(name: &str, outcome: &Result<T, u32>, loss: &str) -> bool {
     let is_withheld = is_withheld(outcome);

@@ -25,6 +25,8 @@ pub(crate) struct Rules {
     paths: PathIndex,
     has_methods: bool,
     has_hosts: bool,
+    /// Those that rules name, each once, and `None` for all others.
+    ports: Vec<Option<u16>>,
     ignore_path_case: bool,
     default: Access,
 }
@@ -33,26 +35,39 @@ impl Rules {
     /// `ignore_path_case` if the paths of the rules were parsed ignoring case.
     pub(crate) fn new(rules: Vec<Rule>, ignore_path_case: bool) -> Self {
         let (mut indexed, mut paths) = (Vec::new(), PathIndex::new());
+        let mut named_ports = vec![None];
         for (number, Rule { matched, access }) in rules.into_iter().enumerate() {
-            let Match { hosts, methods, paths: patterns } = matched;
+            let Match { hosts, methods, paths: patterns, ports } = matched;
             paths.add(number, patterns, access.is_loose());
-            indexed.push(Indexed { hosts, methods, access });
+            for port in ports.iter().copied().map(Some) {
+                if !named_ports.contains(&port) {
+                    named_ports.push(port);
+                }
+            }
+            indexed.push(Indexed { hosts, methods, ports, access });
         }
         Self {
             paths,
             has_methods: indexed.iter().any(|rule| !rule.methods.is_empty()),
             has_hosts: indexed.iter().any(|rule| !rule.hosts.is_empty()),
+            ports: named_ports,
             rules: indexed,
             ignore_path_case,
             default: Access::Required(Rc::default()),
         }
     }
 
+    /// Whether any rule names ports.
+    pub(crate) fn name_ports(&self) -> bool {
+        self.ports.len() > 1
+    }
+
     /// What the first matching rule requires of a request; a token of any provider if none matches.
     ///
-    /// A request has several readings if servers may read its host, method or path differently.
-    /// Access is loosened only if the first matching rule of every reading loosens it, and never
-    /// for an ambiguous path. Otherwise the request must meet the strict rules of all readings.
+    /// A request has several readings if servers may read its host, method or path differently, or
+    /// if nobody knows which port its connection came to. Access is loosened only if the first
+    /// matching rule of every reading loosens it, and never for an ambiguous path. Otherwise the
+    /// request must meet the strict rules of all readings.
     pub(crate) fn access(&self, request: &RequestHead<'_>) -> Access {
         if self.rules.is_empty() {
             return self.default.clone();
@@ -65,37 +80,41 @@ impl Rules {
             true => method::readings(request, |method| self.names_method(method)),
             false => vec![Cow::Borrowed(request.method())],
         };
+        // One that nobody knows may be any that rules name, or another.
+        let port = [request.destination_port()];
+        let ports = if port == [None] { self.ports.as_slice() } else { &port };
+        let mut readings = Vec::new();
+        for host in host::readings(&authority) {
+            for method in &methods {
+                readings.extend(ports.iter().map(|port| Reading { host, method, port: *port }));
+            }
+        }
         let path = RequestPath::new(request.path()).ignoring_case(self.ignore_path_case);
         if path.is_too_long() {
-            return self.of_any_path(&authority, &methods);
+            return self.of_any_path(&readings);
         }
-        let readings = |strict_only| {
-            let (authority, methods) = (&authority, &methods);
+        let accesses = |strict_only| {
+            let readings = &readings;
             path.readings().flat_map(move |path| {
-                host::readings(authority)
-                    .flat_map(|host| methods.iter().map(move |method| (host, method)))
-                    .map(|(host, method)| self.first(host, method, &path, strict_only))
-                    .collect::<Vec<_>>()
+                let first = |reading| self.first(reading, &path, strict_only);
+                readings.iter().map(first).collect::<Vec<_>>()
             })
         };
 
-        let mut selected = readings(path.is_ambiguous());
+        let mut selected = accesses(path.is_ambiguous());
         let first = selected.next().unwrap_or(&self.default);
         if selected.all(|other| std::ptr::eq(first, other)) {
             return first.clone();
         }
-        match readings(path.is_ambiguous()).all(Access::is_loose) {
-            true => all_of(readings(false)),
-            false => all_of(readings(true)),
+        match accesses(path.is_ambiguous()).all(Access::is_loose) {
+            true => all_of(accesses(false)),
+            false => all_of(accesses(true)),
         }
     }
 
-    /// What all strict rules for the host and the method require together, whatever the path.
-    fn of_any_path(&self, authority: &str, methods: &[Cow<'_, [u8]>]) -> Access {
-        let is_for = |rule: &&Indexed| {
-            host::readings(authority)
-                .any(|host| methods.iter().any(|method| rule.matches(host, method)))
-        };
+    /// What all strict rules for any of these readings require together, whatever the path.
+    fn of_any_path(&self, readings: &[Reading<'_>]) -> Access {
+        let is_for = |rule: &&Indexed| readings.iter().any(|reading| rule.matches(reading));
         let strict = self.rules.iter().filter(is_for).map(|rule| &rule.access);
         all_of(strict.filter(|access| !access.is_loose()).chain([&self.default]))
     }
@@ -106,9 +125,9 @@ impl Rules {
     }
 
     /// What the first rule for one reading requires; with `strict_only`, the first strict rule.
-    fn first(&self, host: Authority<'_>, method: &[u8], path: &str, strict_only: bool) -> &Access {
+    fn first(&self, reading: &Reading<'_>, path: &str, strict_only: bool) -> &Access {
         let is_suitable =
-            |rule: &Indexed| !(strict_only && rule.access.is_loose()) && rule.matches(host, method);
+            |rule: &Indexed| !(strict_only && rule.access.is_loose()) && rule.matches(reading);
         self.paths
             .first(path, |rule| self.rules.get(rule).is_some_and(is_suitable))
             .and_then(|rule| self.rules.get(rule))
@@ -153,6 +172,7 @@ pub(crate) struct Match {
     pub(crate) hosts: Vec<HostPattern>,
     pub(crate) methods: Vec<String>,
     pub(crate) paths: Vec<PathPattern>,
+    pub(crate) ports: Vec<u16>,
 }
 
 /// A rule without its paths, which are in the index of all rules.
@@ -160,15 +180,27 @@ pub(crate) struct Match {
 struct Indexed {
     hosts: Vec<HostPattern>,
     methods: Vec<String>,
+    ports: Vec<u16>,
     access: Access,
 }
 
 impl Indexed {
-    /// Whether the rule matches host and method.
-    fn matches(&self, host: Authority<'_>, method: &[u8]) -> bool {
+    /// Whether the rule matches, as far as all but the path goes.
+    fn matches(&self, reading: &Reading<'_>) -> bool {
+        let Reading { host, method, port } = *reading;
         (self.methods.is_empty() || self.methods.iter().any(|m| m.as_bytes() == method))
             && (self.hosts.is_empty() || self.hosts.iter().any(|pattern| pattern.matches(host)))
+            && (self.ports.is_empty() || port.is_some_and(|port| self.ports.contains(&port)))
     }
+}
+
+/// One reading of all of a request but its path.
+#[derive(Clone, Copy)]
+struct Reading<'a> {
+    host: Authority<'a>,
+    method: &'a [u8],
+    /// `None` for one that no rule names.
+    port: Option<u16>,
 }
 
 /// What a rule requires of a request.

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use lab::config::Config;
 use lab::http::Request;
@@ -109,10 +109,23 @@ fn token_with_a_bad_signature() {
     );
 }
 
+#[test]
+fn port_that_rules_ask_for() {
+    let rules = json!([{ "match": { "ports": [9090] }, "access": "public" }]);
+    let sidecar = start_with(rules);
+
+    let calls = calls(&sidecar, &Request::get("/"), "401 token_missing");
+
+    assert_eq!(calls.get("proxy_get_property"), Some(&1));
+}
+
 /// One worker with Envoy's usual log level, so that the module logs what it does in production, and
 /// keys that need no fetch, so that no timer is at work.
 fn start() -> Sidecar {
-    let rules = json!([{ "match": { "paths": ["/healthz"] }, "access": "public" }]);
+    start_with(json!([{ "match": { "paths": ["/healthz"] }, "access": "public" }]))
+}
+
+fn start_with(rules: Value) -> Sidecar {
     let config = Config::new().inline_keys(&[Key::alpha().jwk()]).set("rules", rules);
     let sidecar = Sidecar::start_adapted(&config, |bootstrap| bootstrap.log_level("info"));
     sidecar.trace_calls();

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use lab::bootstrap::Bootstrap;
 use lab::config::Config;
 use lab::http::Request;
 use lab::sidecar::Sidecar;
@@ -61,6 +62,57 @@ fn rules_match_by_host_method_and_path() {
         let request = Request::new(method, path).host(host);
         assert_eq!(sidecar.decide(&request), decision, "{method} {host}{path}");
     }
+}
+
+/// In a sidecar's chain of a port and in the one for all others, whatever headers say.
+#[test]
+fn rules_match_by_the_port_that_the_connection_came_to() {
+    let rules = json!([
+        { "match": { "ports": [9090, 9091] }, "access": "public" },
+        { "match": { "ports": [8080], "paths": ["/admin/**"] }, "scopes": ["admin:write"] },
+    ]);
+    let sidecar = Sidecar::start_adapted(&Config::new().set("rules", rules), |bootstrap| {
+        bootstrap.inbound(&[8080, 9090])
+    });
+    let good = Token::good().compact();
+
+    for (port, target, decision) in [
+        (9090, "/", "200 public"),
+        (9091, "/admin/x", "200 public"),
+        (8080, "/", "401 token_missing"),
+        (9092, "/", "401 token_missing"),
+    ] {
+        let request = Request::get(target).going_to(port);
+        assert_eq!(sidecar.decide(&request), decision, "{port}{target}");
+    }
+    for (port, decision) in [(8080, "403 scope_insufficient"), (9092, "200 allowed")] {
+        let request = Request::get("/admin/x").bearer(&good).going_to(port);
+        assert_eq!(sidecar.decide(&request), decision, "{port}");
+    }
+    for (name, value) in [
+        ("X-Forwarded-Port", "9090"),
+        ("X-Forwarded-Host", "api.example.com:9090"),
+        ("Forwarded", "host=\"api.example.com:9090\""),
+        ("X-Envoy-Original-Dst-Host", "127.0.0.1:9090"),
+    ] {
+        let request = Request::get("/").going_to(8080).header(name, value);
+        assert_eq!(sidecar.decide(&request), "401 token_missing", "{name}");
+    }
+    let request = Request::get("http://127.0.0.1:9090/").host("127.0.0.1:9090").going_to(8080);
+    assert_eq!(sidecar.decide(&request), "401 token_missing");
+}
+
+#[test]
+fn port_of_a_listener_that_nothing_is_redirected_to() {
+    let ports = |ports: &[u16]| {
+        Config::new().set("rules", json!([{ "match": { "ports": ports }, "access": "public" }]))
+    };
+    let sidecar = Sidecar::start_adapted(&ports(&[1]), Bootstrap::replaceable);
+    assert_eq!(sidecar.decide(&Request::get("/")), "401 token_missing");
+
+    sidecar.reconfigure(&ports(&[sidecar.address().port()]));
+
+    assert_eq!(sidecar.decide(&Request::get("/")), "200 public");
 }
 
 #[test]

@@ -84,6 +84,31 @@ fn a_regular_expression_is_found_however_its_field_is_written() {
     assert_untrapped(&log, "a disguised regular expression without random numbers");
 }
 
+#[test]
+fn ports_that_are_withheld_loosen_nothing() {
+    let world = World::new();
+    let rules = json!([
+        { "match": { "ports": [9090] }, "access": "public" },
+        { "match": { "ports": [8080] }, "scopes": ["admin:write"] },
+        { "match": { "paths": ["/public"] }, "access": "public" },
+    ]);
+    let config = config().inline_keys(&[Key::alpha().jwk()]).set("rules", rules);
+
+    let envoy = world.start(&config, &["proxy_get_property"]);
+
+    assert_eq!(envoy.send(&Request::get("/public")).status, 401);
+    let good = Token::good().claim("scope", "");
+    assert_eq!(envoy.send(&Request::get("/").bearer(&good.compact())).status, 403);
+    let admin = Token::good().claim("scope", "admin:write");
+    assert_identified(&envoy.send(&Request::get("/").bearer(&admin.compact())));
+    let log = envoy.log();
+    assert_untrapped(&log, "proxy_get_property");
+    let warning = "the host withholds proxy_get_property: no rule with ports loosens access";
+    assert!(log.contains(warning), "{log}");
+    // Once in each of the three VMs, and for no request.
+    assert_eq!(log.matches("Attempted call to restricted").count(), 3);
+}
+
 /// The rest of the world, as an Envoy sees it.
 struct World {
     issuer: Issuer,
@@ -207,6 +232,7 @@ const SPARE: &[&str] = &[
     "proxy_call_foreign_function",
     "proxy_define_metric",
     "proxy_get_log_level",
+    "proxy_get_property",
     "proxy_get_shared_data",
     "proxy_increment_metric",
     "proxy_log",
@@ -226,7 +252,6 @@ const SPARE: &[&str] = &[
     "proxy_done",
     "proxy_enqueue_shared_queue",
     "proxy_get_header_map_value",
-    "proxy_get_property",
     "proxy_get_status",
     "proxy_grpc_call",
     "proxy_grpc_cancel",

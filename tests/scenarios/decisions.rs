@@ -348,6 +348,59 @@ fn a_host_that_may_be_another_is_never_let_through() {
     }
 }
 
+#[test]
+fn a_port_that_nobody_knows_escapes_no_rule_and_loosens_nothing() {
+    let mut sim = warm(
+        json!({}),
+        json!({"rules": [
+            {"match": {"ports": [9090]}, "access": "public"},
+            {"match": {"ports": [8080], "paths": ["/admin/**"]}, "scopes": ["admin:write"]},
+            {"match": {"ports": [8443, 8444]}, "claims": {"tenant": ["admin"]}},
+            {"match": {"paths": ["/public/**"]}, "access": "public"},
+        ]}),
+    );
+    let bearer = format!("Bearer {}", token().compact());
+    let too_long = format!("/public/{}", "x".repeat(17_000));
+    for (port, path, without_a_token, with_one) in [
+        (Some(9090), "/admin/x", "public", "public"),
+        (Some(8080), "/admin/x", "token_missing", "scope_insufficient"),
+        (Some(8080), "/x", "token_missing", "allowed"),
+        (Some(8080), "/public/x", "public", "public"),
+        (Some(8444), "/x", "token_missing", "claim_mismatch"),
+        (Some(8444), "/public/x", "token_missing", "claim_mismatch"),
+        (Some(80), "/admin/x", "token_missing", "allowed"),
+        (Some(80), "/public/x", "public", "public"),
+        (Some(80), &too_long, "token_missing", "allowed"),
+        (Some(8080), &too_long, "token_missing", "scope_insufficient"),
+        (None, "/x", "token_missing", "claim_mismatch"),
+        (None, "/public/x", "token_missing", "claim_mismatch"),
+        (None, "/admin/x", "token_missing", "scope_insufficient"),
+        (None, &too_long, "token_missing", "scope_insufficient"),
+    ] {
+        sim.port = port;
+        let mut code = |authorization| {
+            let headers = [(":method", "GET"), (":path", path), ("authorization", authorization)];
+            sim.send(1, &headers).unwrap().code()
+        };
+        let path = path.get(..20).unwrap_or(path);
+        assert_eq!(code(""), without_a_token, "{port:?} {path}");
+        assert_eq!(code(&bearer), with_one, "{port:?} {path}");
+    }
+}
+
+#[test]
+fn a_port_that_nobody_knows_is_public_where_every_port_is() {
+    let rules = json!([
+        {"match": {"ports": [9090]}, "access": "public"},
+        {"match": {"paths": ["/public/**"]}, "access": "public"},
+    ]);
+    let mut sim = warm(json!({}), json!({"rules": rules}));
+    let mut code = |path| sim.send(1, &[(":method", "GET"), (":path", path)]).unwrap().code();
+
+    assert_eq!(code("/public/x"), "public");
+    assert_eq!(code("/x"), "token_missing");
+}
+
 /// Servers fold methods, run a GET for a HEAD, see one behind an upgrade, and take them from headers.
 #[test]
 fn no_spelling_of_a_method_escapes_what_its_rule_asks_for() {

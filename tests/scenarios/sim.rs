@@ -8,7 +8,7 @@ use mesh_jwt::engine::{Disposition, Engine, Fetch};
 use mesh_jwt::event::Event;
 use mesh_jwt::jose::Crypto;
 use mesh_jwt::jwks::{FetchError, JwksResponse, Written};
-use mesh_jwt::request::StreamId;
+use mesh_jwt::request::{RequestHead, StreamId};
 use mesh_jwt::time::Timestamp;
 use mesh_jwt::verdict::Verdict;
 use serde_json::{Value, json};
@@ -29,6 +29,8 @@ pub(crate) struct Sim {
     driver: Driver,
     pub(crate) now: Timestamp,
     pub(crate) world: World,
+    /// Where the connections of requests come to.
+    pub(crate) port: Option<u16>,
     last_answer: (u16, String),
 }
 
@@ -145,7 +147,7 @@ impl Sim {
             printed: String::new(),
         };
         let driver = Driver::new(config, Crypto::Module, seed, &mut world, now);
-        let mut sim = Self { driver, now, world, last_answer: (503, String::new()) };
+        let mut sim = Self { driver, now, world, port: None, last_answer: (503, String::new()) };
         sim.tick();
         sim
     }
@@ -167,7 +169,8 @@ impl Sim {
     /// The same, but the timer runs in its own time.
     pub(crate) fn hand_over(&mut self, stream: u32, headers: &[(&str, &str)]) -> Option<Verdict> {
         self.world.now = self.now;
-        let request = headers.iter().map(|(name, value)| (*name, value.as_bytes())).collect();
+        let request = headers.iter().map(|(name, value)| (*name, value.as_bytes()));
+        let request = request.collect::<RequestHead<'_>>().with_destination_port(self.port);
         let stream = StreamId(stream);
         let disposition = self.driver.handle_request(stream, &request, &mut self.world, self.now);
         self.world.print(&disposition);

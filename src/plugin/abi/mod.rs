@@ -21,7 +21,7 @@ pub(super) use process::{
     buffer, call_foreign_function, current_time, log, log_level, random, set_tick_period,
 };
 pub(super) use request::{
-    close_request, continue_request, select_context, send_local_response, set_property,
+    close_request, continue_request, property, select_context, send_local_response, set_property,
 };
 pub(super) use shared_data::{set_shared_data, shared_data};
 pub(super) use status::{BAD_ARGUMENT, CAS_MISMATCH, INTERNAL_FAILURE, UNIMPLEMENTED};

@@ -1,6 +1,6 @@
 //! Functions that act on a request.
 
-use super::status::check;
+use super::status::{Returned, check};
 use proxy_wasm::types::StreamType;
 use std::ptr;
 
@@ -9,6 +9,13 @@ unsafe extern "C" {
     fn proxy_close_stream(kind: StreamType) -> u32;
 
     fn proxy_continue_stream(kind: StreamType) -> u32;
+
+    fn proxy_get_property(
+        path: *const u8,
+        path_size: usize,
+        value: *mut *mut u8,
+        value_size: *mut usize,
+    ) -> u32;
 
     fn proxy_send_local_response(
         http_status: u32,
@@ -41,6 +48,15 @@ pub(in crate::plugin) fn close_request() -> Result<(), u32> {
 pub(in crate::plugin) fn continue_request() -> Result<(), u32> {
     // SAFETY: no pointer is passed.
     check(unsafe { proxy_continue_stream(StreamType::HttpRequest) })
+}
+
+/// A property of the selected request; the parts of its name are joined by zeros.
+pub(in crate::plugin) fn property(name: &str) -> Result<Vec<u8>, u32> {
+    let mut value = Returned::NOTHING;
+    // SAFETY: the host reads the slice, and writes value and size, before it returns.
+    let status =
+        unsafe { proxy_get_property(name.as_ptr(), name.len(), &mut value.data, &mut value.size) };
+    value.take(status)
 }
 
 /// Makes later calls act on this stream.

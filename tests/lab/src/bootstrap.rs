@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::checkout;
+use crate::inbound;
 use crate::module::Functions;
 use crate::resources::{self, Balancer, TYPE, address, any_port};
 
@@ -20,6 +21,8 @@ pub struct Bootstrap {
     manager: Vec<(&'static str, Value)>,
     /// Whether the listener comes from the file of [`Self::discovery`].
     is_replaceable: bool,
+    /// If the listener has the shape that Istio gives it: the ports that Services name.
+    service_ports: Option<Vec<u16>>,
     /// Of everything that has to do with the filters.
     pub log_level: &'static str,
 }
@@ -44,6 +47,7 @@ impl Bootstrap {
             certificate: None,
             manager: Vec::new(),
             is_replaceable: false,
+            service_ports: None,
             log_level: "debug",
         }
         .cluster(UPSTREAM, upstream)
@@ -70,6 +74,12 @@ impl Bootstrap {
     /// Sets a field of the connection manager, which routes everything to the upstream otherwise.
     pub fn manager(mut self, field: &'static str, value: Value) -> Self {
         self.manager.push((field, value));
+        self
+    }
+
+    /// Gives the listener the shape that it has in Istio's sidecars, with these ports of Services.
+    pub fn inbound(mut self, service_ports: &[u16]) -> Self {
+        self.service_ports = Some(service_ports.to_vec());
         self
     }
 
@@ -257,7 +267,16 @@ impl Bootstrap {
         for (field, value) in &self.manager {
             manager[field] = value.clone();
         }
-        let mut listener = resources::listener("listener", &self.filters, &manager);
+        let mut listener = match &self.service_ports {
+            None => resources::listener("listener", &self.filters, &manager),
+            Some(service_ports) => {
+                let filters: Vec<_> =
+                    self.filters.iter().cloned().chain(inbound::filters()).collect();
+                let mut listener = resources::listener("virtualInbound", &filters, &manager);
+                inbound::give_shape(&mut listener, service_ports);
+                listener
+            }
+        };
         if let Some((certificate, key)) = &self.certificate {
             let tls = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
             listener["filter_chains"][0]["transport_socket"] = json!({

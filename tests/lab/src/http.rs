@@ -21,6 +21,8 @@ pub struct Request {
     body: Option<Body>,
     /// Of a chunked body.
     trailers: Headers,
+    /// What comes before the request on its connection.
+    preface: String,
 }
 
 #[derive(Clone)]
@@ -37,7 +39,15 @@ impl Request {
             headers: Vec::new(),
             body: None,
             trailers: Vec::new(),
+            preface: String::new(),
         }
+    }
+
+    /// Says in the PROXY protocol which port the connection was going to, where
+    /// [`crate::inbound`] has Envoy heed that.
+    pub fn going_to(mut self, port: u16) -> Self {
+        self.preface = going_to(port);
+        self
     }
 
     pub fn get(target: &str) -> Self {
@@ -74,7 +84,7 @@ impl Request {
     }
 
     fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::new();
+        let mut bytes = self.preface.clone().into_bytes();
         for line in [&self.start_line, &format!("Host: {}", self.host), "Connection: close"] {
             push_line(&mut bytes, line);
         }
@@ -103,6 +113,11 @@ impl Request {
         }
         bytes
     }
+}
+
+/// What a connection begins with that was going to this port.
+pub fn going_to(port: u16) -> String {
+    format!("PROXY TCP4 127.0.0.1 127.0.0.1 50000 {port}\r\n")
 }
 
 /// A request on its way; dropping it closes the connection, as an impatient client does.

@@ -22,6 +22,7 @@ pub mod envoy;
 pub mod forgery;
 pub mod http;
 pub mod http2;
+pub mod inbound;
 pub mod interrupt;
 pub mod issuer;
 pub mod module;
