@@ -71,7 +71,8 @@ fn filter_is_where_requests_come_in() {
     }
 }
 
-/// Which Istio hands over as it is in the manifest; only the audience is another today.
+/// Which Istio hands over as it is in the manifest; only the audience is another today, and there was
+/// no rule with ports.
 #[test]
 fn filter_gets_the_configuration_in_the_manifest() {
     let Some(versions) = super::all() else { return };
@@ -88,9 +89,13 @@ fn filter_gets_the_configuration_in_the_manifest() {
             let text = wasm["configuration"]["value"].as_str().expect("a text");
             Config::parse(text.as_bytes()).unwrap_or_else(|error| panic!("{situation}: {error}"));
             let mut config: Value = serde_json::from_str(text).expect("JSON");
-            let stated = &plugin.value["spec"]["pluginConfig"];
+            assert_eq!(text, config.to_string(), "its members are sorted");
+            let mut stated = plugin.value["spec"]["pluginConfig"].clone();
             config["providers"][0]["audiences"] = stated["providers"][0]["audiences"].clone();
-            assert_eq!(config, *stated, "{}, {situation}", version.name);
+            if let Some(Value::Array(rules)) = stated.get_mut("rules") {
+                rules.retain(|rule| rule["match"]["ports"].is_null());
+            }
+            assert_eq!(config, stated, "{}, {situation}", version.name);
 
             let clusters = version.seen[situation]["clusters"].as_array().expect("clusters");
             let keys = json!("outbound|8080||auth-service.auth.svc.cluster.local");
