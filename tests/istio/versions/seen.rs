@@ -1,7 +1,10 @@
 //! What proxies of each version were told once the manifests had been applied, in a real mesh.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 
+use lab::bootstrap::Bootstrap;
+use lab::resources::any_port;
 use mesh_jwt::config::Config;
 use serde_json::{Value, json};
 
@@ -101,6 +104,38 @@ fn filter_gets_the_configuration_in_the_manifest() {
             let keys = json!("outbound|8080||auth-service.auth.svc.cluster.local");
             assert!(clusters.contains(&keys), "{}, {situation}: {clusters:?}", version.name);
         }
+    }
+}
+
+/// The end-to-end tests run the filter in a listener of this shape.
+#[test]
+fn inbound_listener_has_the_shape_that_is_tested() {
+    let Some(versions) = super::all() else { return };
+    for version in versions {
+        let ours = |chain: &Value| names_of_ours(chain).pop().expect("the filter");
+        let situation = "workload with header-identity";
+        let inbound = version.chains(situation).filter(|chain| chain["direction"] == "INBOUND");
+        let plaintext: Vec<_> =
+            inbound.filter(|chain| chain["match"]["transport_protocol"] == "raw_buffer").collect();
+
+        let any = json!({ "any": true });
+        let bootstrap = Bootstrap::new(any_port())
+            .discovered_filter(&ours(plaintext[0]), Path::new("ecds.json"))
+            .refuse(&any, &any)
+            .inbound(&[8080]);
+        let discovery = bootstrap.discovery(Path::new("access.log"));
+        let chains = discovery["resources"][0]["filter_chains"].as_array().expect("chains");
+
+        let tested = chains.iter().map(|chain| {
+            let filters = &chain["filters"][0]["typed_config"]["http_filters"];
+            let filters = filters.as_array().expect("filters").iter();
+            let names: Vec<_> = filters.map(|filter| filter["name"].clone()).collect();
+            (chain["name"].clone(), chain["filter_chain_match"].clone(), Value::from(names))
+        });
+        let seen = plaintext.iter().map(|chain| {
+            (chain["chain"].clone(), chain["match"].clone(), chain["filters"].clone())
+        });
+        assert_eq!(tested.collect::<Vec<_>>(), seen.collect::<Vec<_>>(), "{}", version.name);
     }
 }
 

@@ -23,6 +23,7 @@ pub struct Bootstrap {
     is_replaceable: bool,
     /// If the listener has the shape that Istio gives it: the ports that Services name.
     service_ports: Option<Vec<u16>>,
+    pub(crate) drain_seconds: Option<u32>,
     /// Of everything that has to do with the filters.
     pub log_level: &'static str,
 }
@@ -48,6 +49,7 @@ impl Bootstrap {
             manager: Vec::new(),
             is_replaceable: false,
             service_ports: None,
+            drain_seconds: None,
             log_level: "debug",
         }
         .cluster(UPSTREAM, upstream)
@@ -78,8 +80,22 @@ impl Bootstrap {
     }
 
     /// Gives the listener the shape that it has in Istio's sidecars, with these ports of Services.
+    /// There come no more filters.
     pub fn inbound(mut self, service_ports: &[u16]) -> Self {
         self.service_ports = Some(service_ports.to_vec());
+        self.istio_filters()
+    }
+
+    /// Appends the filters that Istio puts before the router.
+    pub fn istio_filters(mut self) -> Self {
+        self.filters.extend(inbound::filters());
+        self
+    }
+
+    /// Has clients of a listener that was replaced stay on average for half of this time, as Envoy
+    /// does unless it is told otherwise.
+    pub fn drain_gradually(mut self, seconds: u32) -> Self {
+        self.drain_seconds = Some(seconds);
         self
     }
 
@@ -137,14 +153,20 @@ impl Bootstrap {
     }
 
     /// Appends a filter that refuses every request at once.
-    pub fn refuse_everything(mut self) -> Self {
+    pub fn refuse_everything(self) -> Self {
+        let any = json!({ "any": true });
+        self.refuse(&any, &any)
+    }
+
+    /// Appends the filter that refuses these requests (`permissions`) of these callers (`principals`).
+    pub fn refuse(mut self, permission: &Value, principal: &Value) -> Self {
         self.filters.push(json!({
             "name": "envoy.filters.http.rbac",
             "typed_config": {
                 "@type": format!("{TYPE}/envoy.extensions.filters.http.rbac.v3.RBAC"),
-                "rules": { "action": "DENY", "policies": { "all": {
-                    "permissions": [{ "any": true }],
-                    "principals": [{ "any": true }],
+                "rules": { "action": "DENY", "policies": { "policy": {
+                    "permissions": [permission],
+                    "principals": [principal],
                 } } },
             },
         }));
@@ -267,16 +289,10 @@ impl Bootstrap {
         for (field, value) in &self.manager {
             manager[field] = value.clone();
         }
-        let mut listener = match &self.service_ports {
-            None => resources::listener("listener", &self.filters, &manager),
-            Some(service_ports) => {
-                let filters: Vec<_> =
-                    self.filters.iter().cloned().chain(inbound::filters()).collect();
-                let mut listener = resources::listener("virtualInbound", &filters, &manager);
-                inbound::give_shape(&mut listener, service_ports);
-                listener
-            }
-        };
+        let mut listener = resources::listener("listener", &self.filters, &manager);
+        if let Some(service_ports) = &self.service_ports {
+            inbound::give_shape(&mut listener, service_ports);
+        }
         if let Some((certificate, key)) = &self.certificate {
             let tls = "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext";
             listener["filter_chains"][0]["transport_socket"] = json!({

@@ -18,13 +18,25 @@ impl Connection {
 
     /// Sends a token and reads the answer; connects first if need be.
     pub fn get(&mut self, target: &str, token: &str) -> io::Result<Response> {
+        self.send(target, &format!("Authorization: Bearer {token}\r\n"))
+    }
+
+    /// The same without a token.
+    pub fn get_without_token(&mut self, target: &str) -> io::Result<Response> {
+        self.send(target, "")
+    }
+
+    /// Whether the next request takes the connection of the last.
+    pub fn is_open(&self) -> bool {
+        self.reader.is_some()
+    }
+
+    fn send(&mut self, target: &str, headers: &str) -> io::Result<Response> {
         let mut reader = match self.reader.take() {
             Some(reader) => reader,
             None => BufReader::new(self.connect()?),
         };
-        let request = format!(
-            "GET {target} HTTP/1.1\r\nHost: api.example.com\r\nAuthorization: Bearer {token}\r\n\r\n"
-        );
+        let request = format!("GET {target} HTTP/1.1\r\nHost: api.example.com\r\n{headers}\r\n");
         reader.get_mut().write_all(request.as_bytes())?;
         let response = Response::read(&mut reader)?;
         if response.header("connection") != Some("close") {

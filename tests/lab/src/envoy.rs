@@ -128,13 +128,14 @@ pub fn assert_untrapped(log: &str, what: &str) {
 
 fn options(bootstrap: &Bootstrap, workers: u32) -> Vec<String> {
     let component_log_level = format!("wasm:{}", bootstrap.log_level);
+    // A listener that was replaced asks its clients to leave at once, and is soon gone.
+    let (strategy, seconds) = bootstrap.drain_seconds.map_or(("immediate", 1), |s| ("gradual", s));
     [
         ["--concurrency", &workers.to_string()],
         ["--component-log-level", &component_log_level],
         ["--file-flush-interval-msec", "20"],
-        // A listener that was replaced asks its clients to leave at once, and is soon gone.
-        ["--drain-strategy", "immediate"],
-        ["--drain-time-s", "1"],
+        ["--drain-strategy", strategy],
+        ["--drain-time-s", &seconds.to_string()],
     ]
     .as_flattened()
     .iter()

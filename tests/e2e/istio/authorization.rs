@@ -1,0 +1,63 @@
+//! Istio's own authorization comes after the filter, and goes by what it sets.
+
+use serde_json::{Value, json};
+
+use lab::http::Request;
+use lab::upstream::received;
+
+use super::plugin::{Discovery, Kind, authorization_policy, resource};
+use super::proxy::{IN_MESH, Proxy};
+
+#[test]
+fn second_line_sees_the_identity_that_the_filter_sets() {
+    let plugin = resource(Kind::WasmPlugin, "mesh-wide", "in-mesh-issuer", 2);
+    let policy = authorization_policy("mesh-wide", "in-mesh-issuer", 2);
+    let (permission, principal) = translated(&policy["spec"]["rules"][0]);
+    let proxy =
+        Proxy::adapted(vec![Discovery::translated(&plugin)], &plugin, IN_MESH, |bootstrap| {
+            bootstrap.refuse(&permission, &principal).inbound(&[8080])
+        });
+    let get = || Request::get("/orders").going_to(8080);
+    let good = proxy.token();
+
+    let seen = received(&proxy.envoy.send(&get().bearer(&good.clone().compact())));
+
+    assert_eq!(seen.header("x-user-id"), Some("user-4711"));
+    assert_eq!(proxy.decide(&get()), "401 token_missing");
+    // The filter lets them through, without an identity or with one that is not theirs.
+    let nobody = good.without_claim("sub").compact();
+    assert_eq!(proxy.decide(&get().bearer(&nobody)), "403 allowed");
+    let impostor = get().bearer(&nobody).header("X-User-Id", "root");
+    assert_eq!(proxy.decide(&impostor), "403 allowed");
+    let keys = Request::get("/actuator/jwks").going_to(8080);
+    assert_eq!(proxy.decide(&keys), "403 public");
+    // What the policy spares.
+    assert_eq!(proxy.decide(&Request::get("/metrics").going_to(9090)), "200 public");
+    let preflight = Request::new("OPTIONS", "/orders").going_to(8080);
+    let preflight = preflight
+        .header("Origin", "https://app.example.com")
+        .header("Access-Control-Request-Method", "POST");
+    assert_eq!(proxy.decide(&preflight), "200 cors_preflight");
+}
+
+/// The permission and the principal that Istio makes of such a rule.
+fn translated(rule: &Value) -> (Value, Value) {
+    let texts = |values: &Value| -> Vec<String> {
+        let values = values.as_array().expect("an array");
+        values.iter().map(|value| value.as_str().expect("a text").to_owned()).collect()
+    };
+    let operation = &rule["to"][0]["operation"];
+    let method = |method: String| json!({ "header": { "name": ":method", "string_match": { "exact": method } } });
+    let port = |port: String| json!({ "destination_port": port.parse::<u16>().expect("a port") });
+    let methods: Vec<_> = texts(&operation["notMethods"]).into_iter().map(method).collect();
+    let ports: Vec<_> = texts(&operation["notPorts"]).into_iter().map(port).collect();
+    let not_any = |rules| json!({ "not_rule": { "or_rules": { "rules": rules } } });
+    let permission = json!({ "and_rules": { "rules": [not_any(methods), not_any(ports)] } });
+
+    let when = &rule["when"][0];
+    assert_eq!(when["notValues"], json!(["*"]));
+    let key = when["key"].as_str().expect("a text");
+    let header = key.strip_prefix("request.headers[").and_then(|rest| rest.strip_suffix(']'));
+    let is_there = json!({ "header": { "name": header, "present_match": true } });
+    (permission, json!({ "not_id": is_there }))
+}
