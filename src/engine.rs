@@ -2,10 +2,10 @@
 
 use crate::config::{Config, Target};
 use crate::event::Event;
-use crate::issuers::{Issuer, IssuerId, Issuers};
+use crate::issuers::{IssuerId, Issuers, Polled};
 use crate::jose::Crypto;
 use crate::judge::{Judge, Judged};
-use crate::jwks::{FetchError, FetchId, JwksResponse, Step, Written};
+use crate::jwks::{FetchError, FetchId, JwksResponse, Outcome, Step, Written};
 use crate::per_provider::ProviderId;
 use crate::reason::Reason;
 use crate::request::{HeaderEdit, RequestHead, StreamId};
@@ -212,7 +212,7 @@ impl Engine {
         now: Timestamp,
     ) {
         self.observe(now);
-        self.issuers.all_mut().any(|(_, of)| of.keys.handle_response(id, &result, now));
+        self.issuers.all_mut().any(|of| of.keys.handle_response(id, &result, now));
     }
 
     /// Handles a read of an issuer's shared data, and its version.
@@ -225,7 +225,11 @@ impl Engine {
     ) {
         self.observe(now);
         let of = self.issuers.get_mut(issuer);
-        if of.is_some_and(|of| of.keys.handle_shared(shared, version, now)) {
+        let is_news = of.is_some_and(|of| of.keys.handle_shared(shared, version, now));
+        if self.issuers.learned(issuer, now) {
+            self.events.push_back(Event::TenantsCrowded { provider: issuer.provider() });
+        }
+        if is_news {
             self.judge_waiting(issuer, now);
         }
     }
@@ -238,13 +242,18 @@ impl Engine {
         let Some(outcomes) = of.keys.handle_written(written, now) else { return };
         let provider = issuer.provider();
         for outcome in outcomes {
-            let event = Event::of_fetch(provider, outcome);
-            // A client may have invented the tenant in its target.
-            let template = self.config.providers[provider].remote_jwks().filter(|_| !is_proved);
-            self.events.push_back(match template {
-                Some(template) => event.about(template.target()),
-                None => event,
-            });
+            match outcome {
+                // Clients invent such tenants.
+                Outcome::Failed { error, .. } | Outcome::DiscoveryFailed { error }
+                    if !is_proved =>
+                {
+                    if self.issuers.may_tell(provider, now) {
+                        let error = error.without_texts();
+                        self.events.push_back(Event::TenantFailed { provider, error });
+                    }
+                }
+                outcome => self.events.push_back(Event::of_fetch(provider, outcome)),
+            }
         }
         self.judge_waiting(issuer, now);
     }
@@ -270,32 +279,32 @@ impl Engine {
     /// The next piece of work for the driver.
     #[must_use]
     pub fn poll_output(&mut self) -> Option<Output> {
-        while let Some((issuer, step)) = self.poll_step() {
-            let name = |of: &Issuer| Rc::clone(&of.shared_name);
+        while let Some((issuer, polled)) = self.issuers.poll(self.latest) {
             let (_, of) = self.issuers.get(issuer)?;
-            match step {
-                Step::Read => return Some(Output::ReadShared { issuer, name: name(of) }),
-                Step::Write { bytes, version } if of.is_proved() => {
-                    let name = name(of);
+            let name = Rc::clone(&of.shared_name);
+            match polled {
+                Polled::Step(Step::Read) => return Some(Output::ReadShared { issuer, name }),
+                Polled::Step(Step::Write { bytes, version }) => {
                     return Some(Output::WriteShared { issuer, name, bytes, version });
                 }
-                Step::Write { .. } => {
-                    self.handle_written(issuer, Written::Unavailable, self.latest);
-                }
-                Step::Call { id, target, timeout } => {
+                Polled::Step(Step::Call { id, target, timeout, .. }) => {
                     return Some(Output::Fetch(Fetch { id, target, timeout }));
                 }
+                Polled::Unshared => self.handle_written(issuer, Written::Unavailable, self.latest),
+                Polled::Refused => self.turn_out(issuer),
             }
         }
         self.verdicts.pop_front().map(|(stream, verdict)| Output::Settle(stream, verdict))
     }
 
-    fn poll_step(&mut self) -> Option<(IssuerId, Step)> {
-        self.issuers.active_mut().find_map(|(issuer, of)| {
-            // A request that was just judged may need a fetch at once.
-            of.keys.handle_timeout(self.latest);
-            Some((issuer, of.keys.poll_step(self.latest)?))
-        })
+    /// Denies the requests that wait for a tenant which may not fetch keys now, and forgets it.
+    fn turn_out(&mut self, issuer: IssuerId) {
+        for (_, stream, paused) in self.waiting.take(issuer) {
+            let reason = Reason::JwksUnavailable;
+            let verdict = paused.case.deny(&self.config, reason, Some(ADMISSION_RETRY));
+            self.verdicts.push_back((stream, verdict));
+        }
+        self.issuers.remove(issuer);
     }
 
     /// The next event to count or to log.
@@ -309,9 +318,8 @@ impl Engine {
     pub fn poll_timeout(&self) -> Option<(Timestamp, &'static str)> {
         let settle = (!self.verdicts.is_empty()).then_some((self.latest, "a verdict is there"));
         let deadlines = self.waiting.deadlines().map(|(_, deadline)| (deadline, "a request waits"));
-        let keys = self.issuers.active();
-        let keys = keys.filter_map(|of| of.keys.next_timeout(self.latest));
-        keys.chain(deadlines).chain(settle).min()
+        let keys = self.issuers.next_timeout(self.latest);
+        keys.into_iter().chain(deadlines).chain(settle).min()
     }
 
     /// Records the time. When the clock steps back, every deadline stays as far away as it was.
@@ -374,7 +382,7 @@ impl Engine {
             has_verified: false,
         };
         let judged = judge.judge(bearer, case, patience);
-        if judge.has_verified && self.issuers.prove(issuer) {
+        if judge.has_verified && self.issuers.verified(issuer, now) {
             self.events.push_back(Event::TenantsCrowded { provider: issuer.provider() });
         }
         judged

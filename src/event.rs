@@ -83,6 +83,14 @@ pub enum Event {
         /// The provider.
         provider: ProviderId,
     },
+    /// The keys of a tenant cannot be had, whose own key has never verified a token. It is told at
+    /// most once a minute, and without the tenant, which may be a client's invention.
+    TenantFailed {
+        /// The provider.
+        provider: ProviderId,
+        /// Why.
+        error: FetchError,
+    },
     /// More than `maxTenants` tenants are in use.
     TenantsCrowded {
         /// The provider.
@@ -116,17 +124,6 @@ impl Event {
             Outcome::Refreshed { keys, new_keys, skipped } => {
                 Self::Fetched { provider, keys, new_keys, skipped }
             }
-        }
-    }
-
-    /// The same, with another target if it has one.
-    pub(crate) fn about(self, other: &Target) -> Self {
-        match self {
-            Self::FetchFailed { provider, error, retry_in, trusted_keys, .. } => {
-                let target = other.clone();
-                Self::FetchFailed { provider, target, error, retry_in, trusted_keys }
-            }
-            event => event,
         }
     }
 
@@ -198,6 +195,18 @@ impl Event {
                         "provider {}: its endpoints publish different keys; all of them are used, \
                          but other verifiers fail at random; give every replica the same key pair \
                          (kids: {kids:?}{more})",
+                        name(provider)
+                    ),
+                ))
+            }
+            Self::TenantFailed { provider, error } => {
+                let template = config.providers[*provider].remote_jwks();
+                let template = template.map_or_else(String::new, |jwks| jwks.target().to_string());
+                Some((
+                    Level::Warn,
+                    format!(
+                        "provider {}: a new tenant has no keys at {template}: {error}; others may \
+                         have failed alike within a minute",
                         name(provider)
                     ),
                 ))

@@ -96,6 +96,7 @@ impl Metric {
             Event::ClockSteppedBack { .. }
             | Event::ConfiguredKeysSkipped { .. }
             | Event::DiscoveryFailed { .. }
+            | Event::TenantFailed { .. }
             | Event::TenantsCrowded { .. } => None,
             Event::FetchFailed { provider, .. } => jwks(provider, JwksMetric::FetchFailed),
             Event::Fetched { provider, .. } => jwks(provider, JwksMetric::FetchSuccess),

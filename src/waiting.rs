@@ -9,6 +9,7 @@ use crate::request::StreamId;
 use crate::screen::Case;
 use crate::sorted_map::SortedMap;
 use crate::time::Timestamp;
+use std::cmp::Reverse;
 use std::time::Duration;
 
 /// The waiting requests, in order of arrival.
@@ -103,22 +104,33 @@ impl Waiting {
 
     /// The issuer whose queue gives up a place for this one.
     fn giver(&self, issuer: IssuerId) -> IssuerId {
-        let of = |provider| {
-            let queues = self.queues.iter().filter(move |(id, _)| id.provider() == provider);
-            queues.map(|(id, queue)| (queue.len(), *id))
-        };
-        let total = |provider: ProviderId| of(provider).map(|(len, _)| len).sum::<usize>();
+        // Queues are in the order of their providers.
+        let mut totals = Vec::<(ProviderId, usize)>::new();
+        for (id, queue) in self.queues.iter() {
+            match totals.last_mut() {
+                Some((last, total)) if *last == id.provider() => {
+                    *total = total.saturating_add(queue.len());
+                }
+                _ => totals.push((id.provider(), queue.len())),
+            }
+        }
         let takes_up = |longest: usize, own: usize| own == 0 || longest > own.saturating_add(1);
-        let own = total(issuer.provider());
-        let providers = self.queues.iter().map(|(id, _)| id.provider());
-        let heaviest = providers.map(|provider| (total(provider), provider)).max();
+        let own = totals.iter().find(|(provider, _)| *provider == issuer.provider());
+        let own = own.map_or(0, |(_, total)| *total);
+        let heaviest = totals.iter().max_by_key(|(_, total)| *total);
         let provider = match heaviest {
-            Some((total, heaviest)) if takes_up(total, own) => heaviest,
+            Some((heaviest, total)) if takes_up(*total, own) => *heaviest,
             _ => issuer.provider(),
         };
         let own = self.queues.get(&issuer).map_or(0, SortedMap::len);
-        match of(provider).max() {
-            Some((len, longest)) if provider != issuer.provider() || takes_up(len, own) => longest,
+        let queues = self.queues.iter().filter(|(id, _)| id.provider() == provider);
+        // Of queues that are equally long, the one of the oldest issuer.
+        match queues.max_by_key(|(id, queue)| (queue.len(), Reverse(*id))) {
+            Some((longest, queue))
+                if provider != issuer.provider() || takes_up(queue.len(), own) =>
+            {
+                *longest
+            }
             _ => issuer,
         }
     }

@@ -1,10 +1,10 @@
 //! This VM's fetches, and the calls that each takes: one for the keys, and before it up to two for a
 //! discovery document.
 
-use super::discovery::{self, Discovered};
+use super::discovery::{self, Discovered, JUST_NOW};
 use super::exchange::Step;
 use super::fetch::{FetchError, FetchId, JwksResponse};
-use super::schedule::Claim;
+use super::schedule::{Claim, MIN_TIMEOUT};
 use crate::config::{Discovery, RemoteJwks, Source, Target};
 use crate::jose::KeySet;
 use crate::time::Timestamp;
@@ -18,6 +18,8 @@ pub(super) struct Calls {
     to_make: Vec<FetchId>,
     /// What discovery found, to the knowledge of this VM.
     discovered: Option<Discovered>,
+    /// When the document could last not be had, though it was there before.
+    missed_at: Option<Timestamp>,
 }
 
 /// A fetch, and the call that it has come to.
@@ -82,7 +84,10 @@ impl Calls {
                         let is_search = claim.is_search();
                         discovered.current(discovery, jwks.cache_duration, is_search, now)
                     });
-                    match current {
+                    let has_missed = |at: &Timestamp| now < at.saturating_add(JUST_NOW);
+                    let missed = self.missed_at.filter(|at| claim.is_search() && has_missed(at));
+                    let known = missed.and_then(|_| self.last_known(discovery, jwks, now));
+                    match current.or(known) {
                         Some(target) => (Stage::Keys, target),
                         None => (Stage::FirstPlace, jwks.target().clone()),
                     }
@@ -97,8 +102,14 @@ impl Calls {
     pub(super) fn next(&mut self, now: Timestamp) -> Option<Step> {
         let id = self.to_make.pop()?;
         let fetch = self.fetches.iter().find(|fetch| fetch.claim.id == id)?;
-        let timeout = fetch.claim.time_left(now);
-        Some(Step::Call { id, target: fetch.target.clone(), timeout })
+        let left = fetch.claim.time_left(now);
+        let timeout = match fetch.stage {
+            Stage::Keys => left,
+            // A document that does not come must leave time to fetch keys from where they were.
+            Stage::FirstPlace | Stage::SecondPlace(_) => left.mul_f64(0.5).max(MIN_TIMEOUT),
+        };
+        let is_search = fetch.claim.is_search();
+        Some(Step::Call { id, target: fetch.target.clone(), timeout, is_search })
     }
 
     /// Handles the response to the call that a fetch has come to; `None` if this VM awaits none.
@@ -141,10 +152,13 @@ impl Calls {
             return Some(Progress::GoesOn);
         }
         let error = first_error.unwrap_or(error);
-        match last_known(self.discovered.as_ref(), discovery, jwks, now) {
+        let known = self.last_known(discovery, jwks, now);
+        let fetch = self.fetches.get_mut(index)?;
+        match known {
             Some(target) => {
                 fetch.target = target;
                 self.to_make.push(id);
+                self.missed_at = Some(now);
                 Some(Progress::GoesOnWithoutDocument(error))
             }
             None => {
@@ -170,6 +184,17 @@ impl Calls {
         Answered { claim, target, answer }
     }
 
+    /// Where the keys were before, for as long as keys from there would be trusted.
+    fn last_known(
+        &self,
+        discovery: &Discovery,
+        jwks: &RemoteJwks,
+        now: Timestamp,
+    ) -> Option<Target> {
+        let lifetime = jwks.cache_duration.saturating_add(jwks.stale_duration);
+        self.discovered.as_ref()?.last_known(discovery, lifetime, now)
+    }
+
     /// What discovery found, to share it.
     pub(super) fn discovered(&self) -> Option<&Discovered> {
         self.discovered.as_ref()
@@ -187,16 +212,6 @@ impl Calls {
         if let Some(discovered) = &mut self.discovered {
             discovered.clock_stepped_back(by);
         }
+        self.missed_at = self.missed_at.map(|missed_at| missed_at.saturating_sub(by));
     }
-}
-
-/// Where the keys were before, for as long as keys from there would be trusted.
-fn last_known(
-    discovered: Option<&Discovered>,
-    discovery: &Discovery,
-    jwks: &RemoteJwks,
-    now: Timestamp,
-) -> Option<Target> {
-    let lifetime = jwks.cache_duration.saturating_add(jwks.stale_duration);
-    discovered?.last_known(discovery, lifetime, now)
 }

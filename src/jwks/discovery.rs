@@ -20,7 +20,7 @@ pub(super) struct Discovered {
 
 impl Discovered {
     /// Where to fetch keys without looking at the document again; `is_search` if the fetch is for
-    /// a missing key.
+    /// a missing key, which may be where the document says only now.
     pub(super) fn current(
         &self,
         discovery: &Discovery,
@@ -28,7 +28,8 @@ impl Discovered {
         is_search: bool,
         now: Timestamp,
     ) -> Option<Target> {
-        let is_recent = is_search || now < self.at.saturating_add(cache_duration.mul_f64(RECENT));
+        let recent = if is_search { JUST_NOW } else { cache_duration.mul_f64(RECENT) };
+        let is_recent = now < self.at.saturating_add(recent);
         let target = || discovery.jwks_target(&self.jwks_uri).ok();
         if is_recent && !self.is_doubtful { target() } else { None }
     }
@@ -114,4 +115,6 @@ fn shown(text: &str) -> String {
 /// The share of `cacheDuration` for which the document is not read again. A refresh comes later than
 /// that, so each reads the document as a rule, and no probe does.
 const RECENT: f64 = 0.5;
+/// The same for a search, whose fetches follow each other faster than that.
+pub(super) const JUST_NOW: Duration = Duration::from_secs(1);
 const MAX_SHOWN_CHARS: usize = 120;

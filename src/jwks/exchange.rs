@@ -10,8 +10,9 @@ use std::time::Duration;
 pub(crate) enum Step {
     /// Read the shared data.
     Read,
-    /// Make the next call of a fetch, and wait this long for the answer.
-    Call { id: FetchId, target: Target, timeout: Duration },
+    /// Make the next call of a fetch, and wait this long for the answer; `is_search` if the fetch is
+    /// for a missing key.
+    Call { id: FetchId, target: Target, timeout: Duration, is_search: bool },
     /// Write the shared data in place of the version that was read.
     Write { bytes: Vec<u8>, version: u32 },
 }

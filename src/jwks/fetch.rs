@@ -64,6 +64,20 @@ impl FetchError {
     pub fn too_large(bytes: usize) -> Self {
         Self::Invalid(JwkSetError::TooLarge { bytes })
     }
+
+    /// The same without texts of the issuer's, which may hold what a client invented.
+    pub(crate) fn without_texts(self) -> Self {
+        let blank = || "…".to_owned();
+        match self {
+            Self::Discovery(DiscoveryError::JwksUri(_, problem)) => {
+                Self::Discovery(DiscoveryError::JwksUri(blank(), problem))
+            }
+            Self::Discovery(DiscoveryError::OtherIssuer(_)) => {
+                Self::Discovery(DiscoveryError::OtherIssuer(blank()))
+            }
+            other => other,
+        }
+    }
 }
 
 impl fmt::Display for FetchError {

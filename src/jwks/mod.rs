@@ -151,6 +151,13 @@ impl Cache {
         self.remote.as_ref().is_some_and(|remote| remote.has_waiting)
     }
 
+    /// Lets searches go on, or holds them up.
+    pub(crate) fn allow_searches(&mut self, may_search: bool) {
+        if let Some(remote) = &mut self.remote {
+            remote.may_search = may_search;
+        }
+    }
+
     /// Records whether any request waits, and, if the newest one waits for an unknown key, when it
     /// came.
     pub(crate) fn set_waiting(&mut self, is_any: bool, last_miss: Option<Timestamp>) {

@@ -34,8 +34,10 @@ pub(super) struct Remote {
     /// The [fingerprints](SkippedKey::fingerprint) of the skipped keys that were logged.
     told: Vec<u64>,
     asked: Option<Asked>,
-    /// Whether requests wait for any key of this provider.
+    /// Whether requests wait for any key of this issuer.
     pub(super) has_waiting: bool,
+    /// Whether a search may go on.
+    pub(super) may_search: bool,
     exchange: Exchange,
     read_at: Timestamp,
     /// The version that was read then; 0 before the first read.
@@ -98,6 +100,7 @@ impl Remote {
             told: Vec::new(),
             asked: None,
             has_waiting: false,
+            may_search: true,
             exchange: Exchange::Idle,
             read_at: Timestamp::EPOCH,
             read_version: 0,
@@ -127,7 +130,8 @@ impl Remote {
     /// What this VM searches for. A search outlives the requests that started it, so that the next
     /// one finds the key, unless the issuer fails.
     fn quest(&self) -> Option<Quest> {
-        let since = self.asked?.since.max(self.certain_since);
+        let asked = self.asked.filter(|_| self.may_search)?;
+        let since = asked.since.max(self.certain_since);
         match self.has_waiting {
             true => Some(Quest { since, aim: Evidence::Ample }),
             false if self.schedule.is_failing() => None,
@@ -282,7 +286,11 @@ impl Remote {
             return None;
         }
         // Without shared data, or after too much contention, the VM goes on alone.
-        let Draft { schedule, claims, withdraws, drafted_at, .. } = *draft;
+        let Draft { mut schedule, claims, withdraws, drafted_at, .. } = *draft;
+        if written == Written::Unavailable {
+            // What nobody else can read does not outdate what they write.
+            schedule.revision = self.schedule.revision;
+        }
         self.schedule = schedule;
         if withdraws {
             keys.withdraw_unpublished(drafted_at);

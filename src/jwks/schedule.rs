@@ -397,7 +397,7 @@ pub(super) const MAX_IN_FLIGHT: usize = 8;
 /// The first back-off.
 const MIN_BACKOFF: Duration = Duration::from_secs(1);
 /// To the host, zero is no timeout at all.
-const MIN_TIMEOUT: Duration = Duration::from_millis(1);
+pub(super) const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 /// A shorter `Cache-Control: max-age` counts as this.
 const MIN_MAX_AGE: Duration = Duration::from_secs(30);
 /// With two endpoints, the first fetch and these four miss one of them in 6 % of all starts.
