@@ -125,7 +125,16 @@ const DEFAULT_EXPOSED: [&str; 2] = ["WWW-Authenticate", "Retry-After"];
 /// The origin of pages that have none, such as any sandboxed frame.
 const NO_ORIGIN: &str = "null";
 /// What nobody means to allow, unless everybody.
-const ANYBODYS: [&str; 4] = [ANY_ORIGIN, NO_ORIGIN, "http://zq7x.invalid", "https://zq7x.invalid"];
+const ANYBODYS: [&str; 8] = [
+    ANY_ORIGIN,
+    NO_ORIGIN,
+    "http://zq7x.invalid",
+    "https://zq7x.invalid",
+    "https://zq7x.com",
+    "https://azq7x.com",
+    "https://azq7x.net:8443",
+    "https://azq7xexample.com",
+];
 
 #[cfg(test)]
 mod tests {
@@ -205,6 +214,9 @@ mod tests {
             json!({"prefix": "https://"}),
             json!({"prefix": "http://"}),
             json!({"regex": ".*"}),
+            json!({"regex": "https://.*\\.com"}),
+            json!({"regex": "https://.*example\\.com"}),
+            json!({"regex": "https://[^z].*"}),
             json!({"regex": "https?://.+"}),
             json!({"regex": "https://[a-z0-9.]+"}),
             json!({"regex": "null|https://app\\.example\\.com"}),

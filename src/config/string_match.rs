@@ -15,7 +15,7 @@ pub(super) fn read(mut object: Object) -> Result<StringMatch, ConfigError> {
         (None, None, Some(regex)) => StringMatch::regex(&regex).map_err(|problem| {
             ConfigError::new(
                 &path.member("regex"),
-                format!("{regex:?} {problem}; write one in the syntax of RE2, without \\p and \\C"),
+                format!("{problem}; write one in the syntax of RE2, without \\p and \\C"),
             )
         }),
         _ => Err(ConfigError::new(
@@ -58,7 +58,7 @@ mod tests {
             (json!({"exact": ""}), "origins[1].exact", "is empty; give it a value or remove it"),
             (json!({"prefix": 7}), "origins[1].prefix", "expected a string, found a number"),
             (json!({"prefx": "a"}), "origins[1].prefx", "\"prefix\"?"),
-            (json!({"regex": "["}), "origins[1].regex", "\"[\" is not a regular expression that"),
+            (json!({"regex": "["}), "origins[1].regex", "is not a regular expression that"),
             (json!({"regex": "[\n"}), "origins[1].regex", "write one in the syntax of RE2"),
             (json!({"regex": "a{9999}"}), "origins[1].regex", "size limit"),
         ] {

@@ -49,7 +49,7 @@ impl Tenants {
                 "is missing or empty; say what {tenant} may be, such as [{\"exact\": \"acme\"}]",
             ));
         }
-        let allowed = allowed.into_iter().map(string_match::read).collect::<Result<_, _>>()?;
+        let allowed = allowed.into_iter().map(read_allowed).collect::<Result<_, _>>()?;
         let most = object.count("maxTenants", DEFAULT_MAX_TENANTS, 1..=MAX_TENANTS)?;
         object.finish()?;
         // The check above found it.
@@ -72,6 +72,21 @@ pub(super) fn check_template(path: &Path, field: &str, text: &str) -> Result<(),
         ));
     }
     Ok(())
+}
+
+fn read_allowed(item: Object) -> Result<StringMatch, ConfigError> {
+    let path = item.path().clone();
+    let allowed = string_match::read(item)?;
+    match &allowed {
+        StringMatch::Exact(tenant) if !is_tenant(tenant) => Err(ConfigError::new(
+            &path.member("exact"),
+            format!(
+                "{tenant:?} cannot be a tenant: those have up to {MAX_TENANT_BYTES} letters, \
+                 digits, '-', '.', '_' and '~'"
+            ),
+        )),
+        StringMatch::Exact(_) | StringMatch::Prefix(_) | StringMatch::Regex(_) => Ok(allowed),
+    }
 }
 
 /// The template for one tenant.

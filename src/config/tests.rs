@@ -1065,6 +1065,11 @@ fn templates_that_could_mix_tenants_are_refused() {
             "is empty",
         ),
         (
+            with("/providers/0/issuers/tenants", json!([{"exact": "a/b"}])),
+            "providers[0].issuers.tenants[0].exact",
+            "\"a/b\" cannot be a tenant: those have up to 128 letters",
+        ),
+        (
             with("/providers/0/issuers/maxTenants", json!(1001)),
             "providers[0].issuers.maxTenants",
             "from 1 to 1000",

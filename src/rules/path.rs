@@ -16,6 +16,8 @@ use std::fmt::Write as _;
 pub(crate) struct RequestPath<'a> {
     /// Without the query and the first slash; needless escapes are decoded.
     decoded: Cow<'a, str>,
+    /// What the laxest servers decode that to, if servers disagree.
+    lax: Vec<String>,
     /// Whether it was in normal form already, as nearly all paths are.
     is_normal: bool,
     is_ambiguous: bool,
@@ -23,7 +25,7 @@ pub(crate) struct RequestPath<'a> {
     ignores_case: bool,
 }
 
-/// How a server reads a path.
+/// How a server reads the segments of a path.
 #[derive(Clone, Copy, Debug)]
 enum Reading {
     /// Normalised as in RFC 3986 §6.2.2, and with repeated slashes merged.
@@ -32,8 +34,6 @@ enum Reading {
     AsWritten,
     /// With repeated slashes kept.
     Unmerged,
-    /// As the laxest server would decode it.
-    Lax,
 }
 
 impl<'a> RequestPath<'a> {
@@ -42,6 +42,7 @@ impl<'a> RequestPath<'a> {
         let path = target.split(|byte| *byte == b'?').next().unwrap_or_default();
         let whole = Self {
             decoded: Cow::Borrowed(""),
+            lax: Vec::new(),
             is_normal: true,
             is_ambiguous: false,
             is_too_long: false,
@@ -63,7 +64,8 @@ impl<'a> RequestPath<'a> {
             false => decoded != "*",
         };
         let is_ambiguous = is_ambiguous || is_odd;
-        Self { decoded: decoded.into(), is_normal: false, is_ambiguous, ..whole }
+        let lax = if is_ambiguous { decode_lax(&decoded) } else { Vec::new() };
+        Self { lax, decoded: decoded.into(), is_normal: false, is_ambiguous, ..whole }
     }
 
     /// The same path, with readings in lower case if servers ignore the case of ASCII letters.
@@ -84,28 +86,25 @@ impl<'a> RequestPath<'a> {
     /// Every reading; that of a server that follows the RFC comes first. Readings may be large, so
     /// each is made on demand.
     pub(crate) fn readings(&self) -> impl Iterator<Item = Cow<'_, str>> {
-        let decoded = &self.decoded;
-        let has_dots_or_runs = !self.is_normal
-            && (decoded.contains("..") || decoded.starts_with('/') || decoded.contains("//"));
-        let readings = [
-            Some(Reading::Normal),
-            has_dots_or_runs.then_some(Reading::AsWritten),
-            has_dots_or_runs.then_some(Reading::Unmerged),
-            self.is_ambiguous.then_some(Reading::Lax),
-        ];
-        readings.into_iter().flatten().map(|reading| self.read(reading))
+        let texts = [&*self.decoded].into_iter().chain(self.lax.iter().map(String::as_str));
+        texts.flat_map(move |text| {
+            let has_dots_or_runs = !self.is_normal
+                && (text.contains("..") || text.starts_with('/') || text.contains("//"));
+            let others = [Reading::AsWritten, Reading::Unmerged];
+            let others = others.into_iter().filter(move |_| has_dots_or_runs);
+            [Reading::Normal].into_iter().chain(others).map(move |how| self.read(text, how))
+        })
     }
 
-    fn read(&self, reading: Reading) -> Cow<'_, str> {
-        let read = match reading {
-            _ if self.is_normal => Cow::Borrowed(&*self.decoded),
-            Reading::Normal => resolve(&self.decoded, true).into(),
+    fn read<'t>(&self, text: &'t str, how: Reading) -> Cow<'t, str> {
+        let read = match how {
+            _ if self.is_normal => Cow::Borrowed(text),
+            Reading::Normal => resolve(text, true).into(),
             Reading::AsWritten => {
                 // No server keeps a single dot.
-                joined(self.decoded.split('/').filter(|segment| *segment != ".")).into()
+                joined(text.split('/').filter(|segment| *segment != ".")).into()
             }
-            Reading::Unmerged => resolve(&self.decoded, false).into(),
-            Reading::Lax => resolve(&decode_lax(&self.decoded), true).into(),
+            Reading::Unmerged => resolve(text, false).into(),
         };
         match self.ignores_case && read.bytes().any(|byte| byte.is_ascii_uppercase()) {
             true => read.to_ascii_lowercase().into(),
@@ -162,7 +161,7 @@ impl PathPattern {
         }
         let rooted = if path.is_empty() { "/" } else { path };
         let path_of_pattern = RequestPath::new(rooted.as_bytes());
-        let normal = path_of_pattern.read(Reading::Normal);
+        let normal = path_of_pattern.readings().next().unwrap_or_default();
         if path_of_pattern.is_ambiguous
             || text.contains(['?', '#'])
             || (with_descendants && path.ends_with('/'))
@@ -265,14 +264,17 @@ fn escaped_byte(bytes: &[u8]) -> Option<u8> {
     Some(high << 4 | low)
 }
 
-/// Decodes again what [`decode`] left. Takes whatever may separate segments for a slash, cuts the
-/// path at whatever may end it, and drops whatever may be parameters of a segment.
-fn decode_lax(decoded: &str) -> String {
+/// Decodes again what [`decode`] left. Takes whatever may separate segments for a slash, and drops
+/// whatever may be parameters of a segment. Returns the whole, and the part before whatever may end
+/// a path.
+fn decode_lax(decoded: &str) -> Vec<String> {
     let again: Cow<'_, [u8]> = percent_decode_str(decoded).into();
     let again: Cow<'_, [u8]> = percent_decode(&again).into();
     let text = String::from_utf8_lossy(&again).replace('\\', "/");
-    let path = text.split(['\0', '#', '?']).next().unwrap_or_default();
-    joined(path.split('/').map(|segment| segment.split(';').next().unwrap_or_default()))
+    let whole =
+        joined(text.split('/').map(|segment| segment.split(';').next().unwrap_or_default()));
+    let cut = whole.split_once(['\0', '#', '?']).map(|(path, _)| path.to_owned());
+    [whole].into_iter().chain(cut).collect()
 }
 
 /// Removes dot segments (RFC 3986 §5.2.4) and, if slashes are merged, empty segments other than
@@ -356,6 +358,17 @@ mod tests {
             ("/;/admin/users", "/admin/users"),
             ("/admin%00x", "/admin"),
             ("/admin%3Fx", "/admin"),
+            // Decoded, and dot segments or repeated slashes kept.
+            ("/admin%2f..%2fx", "/admin/../x"),
+            ("/%61dmin%2F.%2F..%2Fx", "/admin/../x"),
+            ("/admin%2f%2f..%2fx", "/admin/x"),
+            ("/admin%252f..%252fx", "/admin/../x"),
+            ("/admin\\..\\x", "/admin/../x"),
+            ("/admin;a=/..%2fx", "/admin/../x"),
+            ("/%2fadmin/x", "//admin/x"),
+            // Decoded, and not cut off.
+            ("/x%00%2f..%2fadmin", "/admin"),
+            ("/x%23%2f..%2fadmin/y", "/admin/y"),
         ] {
             assert!(readings(path).iter().any(|found| found == reading), "{path}");
         }

@@ -111,6 +111,17 @@ fn no_spelling_escapes_the_rule_of_a_protected_path() {
         "/x%2F..%2Fadmin/users",
         "/;/admin/users",
         "/x/..;/admin/users",
+        "/admin%2f..%2fx",
+        "/admin%2f%2e%2e%2fx",
+        "/admin%2f..",
+        "/%61dmin%2f..%2fx",
+        "/admin%2F.%2F..%2Fx/y",
+        "/admin%2f%2f..%2fx",
+        "/admin%252f..%252fx",
+        "/admin\\..\\x",
+        "/admin;a=/..%2fx",
+        "/x%00%2f..%2fadmin",
+        "/x%23%2f..%2fadmin/y",
     ];
 
     for target in targets {

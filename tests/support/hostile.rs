@@ -83,6 +83,7 @@ pub(crate) fn requests(sign: impl Fn(&str, &str) -> String) -> Vec<Hostile> {
         of_path("a path of escapes", format!("/{}", path("%25%32%66"))),
         of_path("a path of what has to be escaped", format!("/{}", path("\"<"))),
         of_path("an ambiguous path", path("/a;b%2f..\\")),
+        of_path("an ambiguous path with ends", path("/a%00;b%2f..\\%23")),
         of_path("an ambiguous path in capitals", path("/A;B%2F..%5C%2561")),
         of_path("a path that is too long", filled("/..")),
         of_path("a query of parameters", format!("/x?{}", filled("a=b&"))),
