@@ -252,7 +252,14 @@ impl Engine {
                         self.events.push_back(Event::TenantFailed { provider, error });
                     }
                 }
-                outcome => self.events.push_back(Event::of_fetch(provider, outcome)),
+                outcome => {
+                    if let Outcome::Refreshed { new_keys: 1.., .. } = outcome
+                        && is_proved
+                    {
+                        self.issuers.handle_new_key(provider);
+                    }
+                    self.events.push_back(Event::of_fetch(provider, outcome));
+                }
             }
         }
         self.judge_waiting(issuer, now);

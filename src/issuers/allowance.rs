@@ -3,7 +3,7 @@
 //! Each issuer has a budget for its searches. But anyone can name tenants, and one service answers
 //! for all of them, so the calls that this causes there are bounded as well: a burst of `maxTenants`,
 //! or [`MIN_BURST`] if that is more, and then as many as one issuer may get for missing keys. A tenant
-//! that proves itself fills it up, since no client can invent it.
+//! that proves itself fills it up, and so does a new key: no client can invent either.
 
 use crate::config::Provider;
 use crate::jwks::SEARCHES_PER_COOLDOWN;

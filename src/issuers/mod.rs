@@ -162,6 +162,12 @@ impl Issuers {
         self.prove(id)
     }
 
+    /// Records that a proved issuer has a new key, which no client can make: others may look for
+    /// theirs.
+    pub(crate) fn handle_new_key(&mut self, provider: ProviderId) {
+        self.of[provider].allowance.refill();
+    }
+
     /// Records that the issuer's keys were in the shared data, if they were: only a VM that has
     /// proved it writes them there.
     pub(crate) fn learned(&mut self, id: IssuerId, now: Timestamp) -> bool {
@@ -282,9 +288,13 @@ impl OfProvider {
         }
     }
 
-    /// Makes room for one more of this standing; each has `maxTenants` places.
+    /// Makes room for one more of this standing.
     fn make_room(&mut self, standing: Standing) -> bool {
-        self.count(standing) < self.most() || self.displace(standing, None)
+        let most = match standing {
+            Standing::Named => self.most().max(MAX_NAMED),
+            Standing::Admitted | Standing::Proved | Standing::Sole => self.most(),
+        };
+        self.count(standing) < most || self.displace(standing, None)
     }
 
     fn count(&self, standing: Standing) -> usize {
@@ -342,5 +352,8 @@ impl OfProvider {
     }
 }
 
+/// The most tenants whose shared data is about to be read. They stay for the blink of an eye, and as
+/// many may come in that as requests may wait.
+const MAX_NAMED: usize = 1000;
 /// How often it is told that tenants that are not proved have no keys: clients invent tenants.
 const TOLD_EVERY: Duration = Duration::from_mins(1);
