@@ -1,8 +1,9 @@
 //! What the manifests say, where that is more than being valid.
 
+use http::Uri;
 use serde_json::{Value, json};
 
-use crate::kustomize::Source;
+use crate::kustomize::{Resource, Source};
 use crate::manifests::{combinations, plugin};
 use crate::{check, example};
 
@@ -119,6 +120,33 @@ fn identity_comes_from_the_gateway_alone() {
         assert_eq!(policy["action"], "DENY", "{directory}");
         assert_eq!(policy["rules"], json!([refused("x-user-id"), refused("x-scopes")]));
     }
+}
+
+/// Every container of a pod can ask the sidecar for a host of the mesh, and would be given the credential.
+#[test]
+fn no_route_leads_to_the_cluster_with_the_credential() {
+    let (source, directory) = (Source::checkout(), "istio/kubernetes-service-accounts");
+    let rendered = source.render(directory).expect("valid manifests");
+    let kinds: Vec<_> = rendered.iter().map(Resource::kind).collect();
+    assert_eq!(kinds, ["ConfigMap", "EnvoyFilter"], "these make no hosts");
+
+    let patches = rendered[1].get("/spec/configPatches").and_then(Value::as_array);
+    let [patch] = &patches.expect("patches")[..] else { panic!("one should be enough") };
+    assert_eq!(patch["applyTo"], "CLUSTER");
+    assert_eq!(patch["match"], json!({ "context": "SIDECAR_OUTBOUND" }));
+    assert_eq!(patch["patch"]["operation"], "ADD");
+    let cluster = &patch["patch"]["value"];
+    let name = cluster["name"].as_str().expect("a name");
+    assert!(!name.contains('|'), "{name} could be one of Istio's, to which routes lead");
+    assert_eq!(cluster["load_assignment"]["cluster_name"], name);
+
+    let provider = source.text(&format!("{directory}/provider.json"));
+    let provider: Value = serde_json::from_str(&provider).expect("JSON");
+    assert_eq!(provider["jwksCluster"], name);
+    let matched = cluster.to_string();
+    let keys: Uri = provider["jwksUri"].as_str().expect("a text").parse().expect("a URI");
+    let only = format!(r#""value_match":{{"exact":"{}"}}"#, keys.path());
+    assert!(matched.contains(&only), "{matched}");
 }
 
 fn policy(source: &Source, directory: &str) -> Value {
