@@ -1,5 +1,6 @@
 //! Claims that access logs and traces are told of, and nobody else.
 
+use std::io::{Write as _, stderr};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -88,6 +89,8 @@ fn report_mode_tells_nothing_of_what_would_be_denied() {
 #[test]
 fn traces_have_tags_of_claims() {
     if checkout::envoy_version().starts_with("1.36.") {
+        // Past the harness, which keeps the output of tests that pass to itself.
+        stderr().write_all(b"skipped: Envoy 1.36 has no formats for tags\n").expect("stderr");
         return;
     }
     let collector = Upstream::start();
