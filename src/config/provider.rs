@@ -2,7 +2,7 @@
 
 use super::error::{ConfigError, Path};
 use super::object::{Object, wrong_type};
-use super::remote::{self, Origin, RemoteJwks};
+use super::remote::{self, RemoteJwks};
 use super::state_output::{self, StateOutput};
 use super::tenants::Tenants;
 use super::uri::HttpUri;
@@ -180,11 +180,16 @@ fn key_source(
              keys fetched",
         ));
     }
-    let origin = Origin { issuer, has_tenants, has_inline_keys: inline.is_some() };
-    match (remote::read(object, &origin)?, inline) {
-        (Some(jwks), initial) => Ok(KeySource::Remote { jwks: Box::new(jwks), initial }),
-        (None, Some(keys)) => Ok(KeySource::Inline(keys)),
-        (None, None) => Err(object.error("jwksUri", "is missing")),
+    let fields = remote::Fields::read(object)?;
+    match inline {
+        Some(keys) if !fields.name_a_uri() => {
+            fields.refuse_place(object)?;
+            Ok(KeySource::Inline(keys))
+        }
+        initial => {
+            let jwks = Box::new(fields.jwks(object, issuer, has_tenants)?);
+            Ok(KeySource::Remote { jwks, initial })
+        }
     }
 }
 

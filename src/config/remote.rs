@@ -176,52 +176,22 @@ impl Discovery {
     }
 }
 
-/// Whose keys they are.
-pub(super) struct Origin<'a> {
-    pub(super) issuer: &'a str,
-    /// Whether that is a template.
-    pub(super) has_tenants: bool,
-    pub(super) has_inline_keys: bool,
-}
-
-/// Reads the fields that say how keys are fetched; `None` if they are not.
-pub(super) fn read(
-    object: &mut Object,
-    origin: &Origin<'_>,
-) -> Result<Option<RemoteJwks>, ConfigError> {
-    let fields = Fields::read(object)?;
-    let (timeout, cache_duration, stale_duration, refetch_cooldown) = (
-        object.duration("timeout", DEFAULT_TIMEOUT, ONE_MILLISECOND)?,
-        object.duration("cacheDuration", DEFAULT_CACHE_DURATION, ONE_SECOND)?,
-        object.duration("staleDuration", DEFAULT_STALE_DURATION, Duration::ZERO)?,
-        object.duration("refetchCooldown", DEFAULT_REFETCH_COOLDOWN, ONE_SECOND)?,
-    );
-    if timeout > MAX_TIMEOUT {
-        return Err(object.error("timeout", "must be at most 1h"));
-    }
-    let endpoints = object.optional_count("jwksEndpoints", 1..=MAX_JWKS_ENDPOINTS)?;
-    let source = fields.source(object, origin)?;
-    Ok(source.map(|source| RemoteJwks {
-        source,
-        timeout,
-        cache_duration,
-        stale_duration,
-        refetch_cooldown,
-        endpoints: endpoints.and_then(|endpoints| u32::try_from(endpoints).ok()),
-    }))
-}
-
-/// The fields that say where keys are.
-struct Fields {
+/// The fields that say where keys are fetched from, and how long they are trusted.
+pub(super) struct Fields {
     /// The URI, and the name of its field.
     uri: Option<(&'static str, String)>,
     cluster: Option<String>,
     allow_plaintext: bool,
     hosts: Option<Vec<ListedHost>>,
+    timeout: Duration,
+    cache_duration: Duration,
+    stale_duration: Duration,
+    refetch_cooldown: Duration,
+    endpoints: Option<u32>,
 }
 
 impl Fields {
-    fn read(object: &mut Object) -> Result<Self, ConfigError> {
+    pub(super) fn read(object: &mut Object) -> Result<Self, ConfigError> {
         // Istio accepts both spellings.
         let uri = match (object.string("jwksUri")?, object.string("jwks_uri")?) {
             (Some(_), Some(_)) => {
@@ -230,20 +200,77 @@ impl Fields {
             (None, uri) => uri.map(|uri| ("jwks_uri", uri)),
             (uri, None) => uri.map(|uri| ("jwksUri", uri)),
         };
-        Ok(Self {
+        let fields = Self {
             uri,
             cluster: object.string("jwksCluster")?,
             allow_plaintext: object.bool("allowPlaintextJwks", false)?,
             hosts: hosts(object)?,
+            timeout: object.duration("timeout", DEFAULT_TIMEOUT, ONE_MILLISECOND)?,
+            cache_duration: object.duration("cacheDuration", DEFAULT_CACHE_DURATION, ONE_SECOND)?,
+            stale_duration: object.duration(
+                "staleDuration",
+                DEFAULT_STALE_DURATION,
+                Duration::ZERO,
+            )?,
+            refetch_cooldown: object.duration(
+                "refetchCooldown",
+                DEFAULT_REFETCH_COOLDOWN,
+                ONE_SECOND,
+            )?,
+            endpoints: object
+                .optional_count("jwksEndpoints", 1..=MAX_JWKS_ENDPOINTS)?
+                .and_then(|endpoints| u32::try_from(endpoints).ok()),
+        };
+        if fields.timeout > MAX_TIMEOUT {
+            return Err(object.error("timeout", "must be at most 1h"));
+        }
+        Ok(fields)
+    }
+
+    /// Whether keys are to be fetched although there are some in the configuration.
+    pub(super) fn name_a_uri(&self) -> bool {
+        self.uri.is_some()
+    }
+
+    /// Refuses what says where keys are, since none are fetched.
+    pub(super) fn refuse_place(&self, object: &Object) -> Result<(), ConfigError> {
+        let places = [("jwksCluster", self.cluster.is_some()), ("jwksHosts", self.hosts.is_some())];
+        match places.iter().find(|(_, is_there)| *is_there) {
+            Some((field, _)) => Err(object.error(
+                field,
+                "has no use where all keys are in \"jwks\"; remove it, or add a jwksUri",
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// The set to fetch for an issuer, or for the template of several.
+    pub(super) fn jwks(
+        self,
+        object: &Object,
+        issuer: &str,
+        has_tenants: bool,
+    ) -> Result<RemoteJwks, ConfigError> {
+        let Self { timeout, cache_duration, stale_duration, refetch_cooldown, endpoints, .. } =
+            self;
+        let source = self.source(object, issuer, has_tenants)?;
+        Ok(RemoteJwks {
+            source,
+            timeout,
+            cache_duration,
+            stale_duration,
+            refetch_cooldown,
+            endpoints,
         })
     }
 
     fn source(
         self,
         object: &Object,
-        Origin { issuer, has_tenants, has_inline_keys }: &Origin<'_>,
-    ) -> Result<Option<Source>, ConfigError> {
-        let Self { uri, cluster, allow_plaintext, hosts } = self;
+        issuer: &str,
+        has_tenants: bool,
+    ) -> Result<Source, ConfigError> {
+        let Self { uri, cluster, allow_plaintext, hosts, .. } = self;
         let secure = |uri: &HttpUri, field, what| match uri.is_https || allow_plaintext {
             true => Ok(()),
             false => Err(object.error(
@@ -264,20 +291,10 @@ impl Fields {
             let parsed = HttpUri::parse(&uri)
                 .map_err(|problem| object.error(field, format!("{uri:?} {problem}")))?;
             secure(&parsed, field, "keys fetched")?;
-            if *has_tenants {
+            if has_tenants {
                 tenants::check_template(object.path(), field, &uri)?;
             }
-            return Ok(Some(Source::Known(Target::new(parsed, cluster.as_deref()))));
-        }
-        if *has_inline_keys {
-            let without_use = [("jwksCluster", cluster.is_some()), ("jwksHosts", hosts.is_some())];
-            return match without_use.iter().find(|(_, is_there)| *is_there) {
-                Some((field, _)) => Err(object.error(
-                    field,
-                    "has no use where all keys are in \"jwks\"; remove it, or add a jwksUri",
-                )),
-                None => Ok(None),
-            };
+            return Ok(Source::Known(Target::new(parsed, cluster.as_deref())));
         }
         let parsed = HttpUri::parse(issuer).map_err(|problem| {
             object.error(
@@ -295,11 +312,11 @@ impl Fields {
                  jwks_uri of the issuer, or put the keys into \"jwks\"",
             ));
         }
-        let field = if *has_tenants { "issuers" } else { "issuer" };
+        let field = if has_tenants { "issuers" } else { "issuer" };
         secure(&parsed, field, "a discovery document fetched")?;
         let hosts = hosts.unwrap_or_default();
         let discovery = Discovery::new(issuer, parsed, cluster, allow_plaintext, hosts);
-        Ok(Some(Source::Discovery(discovery)))
+        Ok(Source::Discovery(discovery))
     }
 }
 
