@@ -149,9 +149,16 @@ fn audiences(object: &mut Object) -> Result<Option<Vec<String>>, ConfigError> {
     let Some(mut requires) = object.object("requires")? else { return Ok(None) };
     let audiences = requires.optional_strings("audiences")?;
     if audiences.as_ref().is_some_and(Vec::is_empty) {
-        return Err(requires.error("audiences", "is empty; remove it to take any audience"));
+        return Err(requires.error(
+            "audiences",
+            "is empty; name at least one, or remove requires to take any audience",
+        ));
     }
     requires.finish()?;
+    if audiences.is_none() {
+        let mend = "is empty and so requires nothing; name audiences in it, or remove it";
+        return Err(object.error("requires", mend));
+    }
     Ok(audiences)
 }
 

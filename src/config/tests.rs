@@ -599,8 +599,12 @@ fn rules_say_what_they_ask_for() {
         (
             set("/rules/1/requires/audiences", json!([])),
             "rules[1].requires.audiences",
-            "is empty; remove it to take any audience",
+            "is empty; name at least one, or remove requires to take any audience",
         ),
+        (set("/rules/1/requires", json!({})), "rules[1].requires", "and so requires nothing"),
+        (set("/rules/1/requires", json!(null)), "rules[1].requires", "expected an object"),
+        // Beside `access: public`.
+        (set("/rules/0/requires", json!({})), "rules[0].requires", "or remove it"),
         (
             set("/rules/0/requires", json!({"audiences": ["a"]})),
             "rules[0].access",
