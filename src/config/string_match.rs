@@ -1,8 +1,29 @@
-//! Reads a `StringMatch` as Istio writes it: an object with one of `exact`, `prefix` and `regex`.
+//! Reads a list of Istio's `StringMatch`: objects with one of `exact`, `prefix` and `regex`.
 
 use super::error::ConfigError;
 use super::object::Object;
 use crate::string_match::StringMatch;
+
+/// The items of a list, of which a string has to match any, not read yet. Their number is bounded,
+/// since each may cost time for every string of a client.
+pub(super) fn items(
+    object: &mut Object,
+    name: &'static str,
+    mend_if_missing: &str,
+) -> Result<Vec<Object>, ConfigError> {
+    let items = object.objects(name)?;
+    match items.len() {
+        0 => Err(object.error(name, format!("is missing or empty; {mend_if_missing}"))),
+        1..=MAX_ITEMS => Ok(items),
+        number => Err(object.error(
+            name,
+            format!(
+                "has {number} items, and at most {MAX_ITEMS} are taken; write one prefix or regex, \
+                 such as \"a|b\", for several"
+            ),
+        )),
+    }
+}
 
 pub(super) fn read(mut object: Object) -> Result<StringMatch, ConfigError> {
     let (exact, prefix, regex) =
@@ -25,6 +46,8 @@ pub(super) fn read(mut object: Object) -> Result<StringMatch, ConfigError> {
     }
 }
 
+const MAX_ITEMS: usize = 64;
+
 #[cfg(test)]
 mod tests {
     use super::super::error::Path;
@@ -33,6 +56,23 @@ mod tests {
 
     fn read_at(value: Value) -> Result<StringMatch, ConfigError> {
         read(Object::new(value, Path::default().member("origins").item(1))?)
+    }
+
+    #[test]
+    fn a_list_is_neither_empty_nor_longer_than_a_string_may_cost() {
+        let read_items = |number: usize| {
+            let list = json!({"origins": vec![json!({"exact": "a"}); number]});
+            let mut object = Object::new(list, Path::default())?;
+            items(&mut object, "origins", "name one").map(|items| items.len())
+        };
+        for number in [1, MAX_ITEMS] {
+            assert_eq!(read_items(number).unwrap(), number);
+        }
+        for (number, mend) in [(0, "is missing or empty; name one"), (65, "for several")] {
+            let error = read_items(number).expect_err("accepted");
+            assert_eq!(error.path(), "origins");
+            assert!(error.to_string().contains(mend), "{error}");
+        }
     }
 
     #[test]

@@ -42,13 +42,11 @@ impl Tenants {
         let template =
             object.required_string("template", "write the issuer, with {tenant} in its path")?;
         check_template(object.path(), "template", &template)?;
-        let allowed = object.objects("tenants")?;
-        if allowed.is_empty() {
-            return Err(object.error(
-                "tenants",
-                "is missing or empty; say what {tenant} may be, such as [{\"exact\": \"acme\"}]",
-            ));
-        }
+        let allowed = string_match::items(
+            &mut object,
+            "tenants",
+            "say what {tenant} may be, such as [{\"exact\": \"acme\"}]",
+        )?;
         let allowed = allowed.into_iter().map(read_allowed).collect::<Result<_, _>>()?;
         let most = object.count("maxTenants", DEFAULT_MAX_TENANTS, 1..=MAX_TENANTS)?;
         object.finish()?;

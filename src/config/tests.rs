@@ -1064,6 +1064,11 @@ fn templates_that_could_mix_tenants_are_refused() {
             "say what {tenant} may be",
         ),
         (
+            with("/providers/0/issuers/tenants", json!(vec![json!({"exact": "a"}); 65])),
+            "providers[0].issuers.tenants",
+            "has 65 items, and at most 64 are taken",
+        ),
+        (
             with("/providers/0/issuers/tenants", json!([{"exact": ""}])),
             "providers[0].issuers.tenants[0].exact",
             "is empty",
