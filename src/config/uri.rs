@@ -1,4 +1,5 @@
-//! Parses a `jwksUri` into the parts that a dispatched call needs.
+//! Parses the URLs of the configuration (`jwksUri`, an issuer, `resourceMetadata`) and the `jwks_uri` of a
+//! discovery document, into the parts that a dispatched call needs.
 
 use crate::grammar::{is_host, split_port};
 
