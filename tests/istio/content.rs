@@ -91,7 +91,7 @@ fn external_issuer_has_a_port_that_is_the_filters_alone() {
     assert_eq!(settings["tls"]["subjectAltNames"], json!(["login.example.org"]));
 }
 
-/// The second line matches where the header is absent, and no preflight.
+/// The second line matches where the header is absent, and neither preflights nor metrics.
 #[test]
 fn second_line_refuses_what_comes_without_an_identity() {
     let policy = policy(&example::edited("workload", "in-mesh-issuer", 2), example::DIRECTORY);
@@ -100,7 +100,13 @@ fn second_line_refuses_what_comes_without_an_identity() {
     assert_eq!(policy["action"], "DENY");
     let rule = &policy["rules"][0];
     assert_eq!(rule["when"], json!([{ "key": "request.headers[x-user-id]", "notValues": ["*"] }]));
-    assert_eq!(rule["to"][0]["operation"]["notMethods"], json!(["OPTIONS"]));
+    let operations = json!([
+        { "operation": { "notMethods": ["OPTIONS"], "notPorts": ["9090"] } },
+        { "operation": {
+            "notMethods": ["OPTIONS"], "ports": ["9090"], "notPaths": ["/metrics"],
+        } },
+    ]);
+    assert_eq!(rule["to"], operations);
 }
 
 #[test]

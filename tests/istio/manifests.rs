@@ -90,7 +90,7 @@ fn settings_reach_every_place() {
 }
 
 #[test]
-fn mesh_wide_filter_spares_the_issuer_the_metrics_port_and_gateways() {
+fn mesh_wide_filter_spares_the_issuer_metrics_and_gateways() {
     let source = example::edited("mesh-wide", "in-mesh-issuer", 1);
     let rendered = source.render(example::DIRECTORY).expect("a valid example");
     let named = |name: &str| {
@@ -104,7 +104,8 @@ fn mesh_wide_filter_spares_the_issuer_the_metrics_port_and_gateways() {
     assert_eq!(plugin["spec"]["selector"], Value::Null);
     let opt_out = named("mesh-jwt-opt-out");
     assert_eq!(opt_out["spec"]["workloadSelector"]["labels"], json!({ "mesh-jwt": "disabled" }));
-    let metrics = json!({ "match": { "ports": [9090] }, "access": "public" });
+    let metrics =
+        json!({ "match": { "paths": ["/metrics"], "ports": [9090] }, "access": "public" });
     let rules = plugin["spec"]["pluginConfig"]["rules"].as_array().expect("rules");
     assert!(rules.contains(&metrics), "{rules:?}");
     let patches = opt_out["spec"]["configPatches"].as_array().expect("patches").iter();

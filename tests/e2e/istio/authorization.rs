@@ -32,7 +32,13 @@ fn second_line_sees_the_identity_that_the_filter_sets() {
     let keys = Request::get("/actuator/jwks").going_to(8080);
     assert_eq!(proxy.decide(&keys), "403 public");
     // What the policy spares.
-    assert_eq!(proxy.decide(&Request::get("/metrics").going_to(9090)), "200 public");
+    let metrics = || Request::get("/metrics").going_to(9090);
+    assert_eq!(proxy.decide(&metrics()), "200 public");
+    let query = Request::get("/metrics?name=up").going_to(9090);
+    assert_eq!(proxy.decide(&query), "200 public");
+    // Nothing else that the port serves.
+    let beside = Request::get("/orders").going_to(9090).bearer(&nobody);
+    assert_eq!(proxy.decide(&beside), "403 allowed");
     let preflight = Request::new("OPTIONS", "/orders").going_to(8080);
     let preflight = preflight
         .header("Origin", "https://app.example.com")
@@ -42,22 +48,51 @@ fn second_line_sees_the_identity_that_the_filter_sets() {
 
 /// The permission and the principal that Istio makes of such a rule.
 fn translated(rule: &Value) -> (Value, Value) {
-    let texts = |values: &Value| -> Vec<String> {
-        let values = values.as_array().expect("an array");
-        values.iter().map(|value| value.as_str().expect("a text").to_owned()).collect()
-    };
-    let operation = &rule["to"][0]["operation"];
-    let method = |method: String| json!({ "header": { "name": ":method", "string_match": { "exact": method } } });
-    let port = |port: String| json!({ "destination_port": port.parse::<u16>().expect("a port") });
-    let methods: Vec<_> = texts(&operation["notMethods"]).into_iter().map(method).collect();
-    let ports: Vec<_> = texts(&operation["notPorts"]).into_iter().map(port).collect();
-    let not_any = |rules| json!({ "not_rule": { "or_rules": { "rules": rules } } });
-    let permission = json!({ "and_rules": { "rules": [not_any(methods), not_any(ports)] } });
+    let operations = rule["to"].as_array().expect("operations").iter();
+    let any = operations.map(|to| permission(&to["operation"])).collect();
 
     let when = &rule["when"][0];
     assert_eq!(when["notValues"], json!(["*"]));
     let key = when["key"].as_str().expect("a text");
     let header = key.strip_prefix("request.headers[").and_then(|rest| rest.strip_suffix(']'));
     let is_there = json!({ "header": { "name": header, "present_match": true } });
-    (permission, json!({ "not_id": is_there }))
+    (or(any), json!({ "not_id": is_there }))
+}
+
+/// All that an operation says has to hold, and of each list any item, or none where it begins with `not`.
+fn permission(operation: &Value) -> Value {
+    let operation = operation.as_object().expect("an operation");
+    let all = operation.iter().map(|(name, values)| {
+        let values = values.as_array().expect("an array").iter();
+        let texts = values.map(|value| value.as_str().expect("a text"));
+        match name.as_str() {
+            "notMethods" => not(or(texts.map(method).collect())),
+            "notPaths" => not(or(texts.map(path).collect())),
+            "notPorts" => not(or(texts.map(port).collect())),
+            "ports" => or(texts.map(port).collect()),
+            other => panic!("{other} has no translation here"),
+        }
+    });
+    json!({ "and_rules": { "rules": all.collect::<Vec<_>>() } })
+}
+
+fn method(method: &str) -> Value {
+    json!({ "header": { "name": ":method", "string_match": { "exact": method } } })
+}
+
+/// Without its query.
+fn path(path: &str) -> Value {
+    json!({ "url_path": { "path": { "exact": path } } })
+}
+
+fn port(port: &str) -> Value {
+    json!({ "destination_port": port.parse::<u16>().expect("a port") })
+}
+
+fn or(rules: Vec<Value>) -> Value {
+    json!({ "or_rules": { "rules": rules } })
+}
+
+fn not(rule: Value) -> Value {
+    json!({ "not_rule": rule })
 }

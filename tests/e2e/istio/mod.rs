@@ -180,7 +180,7 @@ fn mesh_wide_filter_in_front_of_the_issuer_lets_keys_through() {
 
 /// Whether a Service names the port, so that it has a chain of its own, or none does.
 #[test]
-fn metrics_port_is_public_in_every_chain() {
+fn metrics_are_public_in_every_chain_and_nothing_else_on_their_port() {
     let plugin = resource(Kind::WasmPlugin, "mesh-wide", "in-mesh-issuer", 1);
     for service_ports in [&[8080, 9090][..], &[8080]] {
         let discovery = Discovery::translated(&plugin);
@@ -188,11 +188,15 @@ fn metrics_port_is_public_in_every_chain() {
             bootstrap.inbound(service_ports)
         });
 
-        for (port, decision) in
-            [(9090, "200 public"), (8080, "401 token_missing"), (9091, "401 token_missing")]
-        {
-            let request = Request::get("/metrics").going_to(port);
-            assert_eq!(proxy.decide(&request), decision, "{port}, {service_ports:?}");
+        for (port, path, decision) in [
+            (9090, "/metrics", "200 public"),
+            (9090, "/metrics/../orders", "401 token_missing"),
+            (9090, "/orders", "401 token_missing"),
+            (8080, "/metrics", "401 token_missing"),
+            (9091, "/metrics", "401 token_missing"),
+        ] {
+            let request = Request::get(path).going_to(port);
+            assert_eq!(proxy.decide(&request), decision, "{port}, {path}, {service_ports:?}");
         }
     }
 }
