@@ -1,8 +1,7 @@
 //! What becomes of requests after the filter has crashed, by `failStrategy`: why `istio/` has
 //! `FAIL_RELOAD`. The filter in these tests has a fault; the real one is not known to crash.
 
-use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lab::bootstrap::{Bootstrap, FailurePolicy};
 use lab::checkout;
@@ -13,16 +12,20 @@ use lab::http::Request;
 use lab::issuer::{Answer, Issuer};
 use lab::token::{Key, Token};
 use lab::upstream::{Upstream, received};
+use lab::wait;
 
 #[test]
 fn reload_checks_what_comes_after_the_crash() {
     let proxy = Proxy::start(FailurePolicy::Reload);
-    // A younger VM is not reloaded at once, lest a crash loop eat the CPU.
-    thread::sleep(Duration::from_secs(2));
 
     assert_eq!(proxy.envoy.send(&proxy.crash()).status, 503);
 
-    assert_eq!(proxy.envoy.send(&proxy.bare()).status, 401);
+    // A VM that has just begun is not reloaded at once, lest a crash loop eat the CPU.
+    wait::until("a fresh VM checks", RELOAD_LIMIT, || {
+        let status = proxy.envoy.send(&proxy.bare()).status;
+        assert!([401, 503].contains(&status), "{status}");
+        (status == 401).then_some(())
+    });
     assert_eq!(proxy.identity(&proxy.good()).as_deref(), Some("user-4711"));
 }
 
@@ -32,10 +35,10 @@ fn close_refuses_everything_after_the_crash() {
 
     assert_eq!(proxy.envoy.send(&proxy.crash()).status, 503);
 
-    for _ in 0..3 {
+    let crashed = Instant::now();
+    while crashed.elapsed() < RELOAD_TIME {
         assert_eq!(proxy.envoy.send(&proxy.bare()).status, 503);
         assert_eq!(proxy.envoy.send(&proxy.good()).status, 503);
-        thread::sleep(Duration::from_secs(1));
     }
 }
 
@@ -94,3 +97,7 @@ impl Proxy {
         received(&self.envoy.send(request)).header("x-user-id").map(str::to_owned)
     }
 }
+
+/// In which a VM would be reloaded: Envoy lets one second pass between two of them.
+const RELOAD_TIME: Duration = Duration::from_secs(2);
+const RELOAD_LIMIT: Duration = Duration::from_secs(10);
