@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use hostile::{Hostile, requests, thorough};
+use hostile::{Hostile, requests, tenants, thorough};
 use lab::bootstrap::Bootstrap;
 use lab::config::Config;
 use lab::envoy::Envoy;
@@ -84,5 +84,6 @@ fn config() -> Config {
         .fold(config, |config, (field, value)| config.provider(&field, value));
     // Verified tokens are not remembered, so that each is looked at in full.
     let config = config.set("tokenCache", serde_json::json!({ "maxEntries": 0 }));
+    let config = config.add_provider(tenants());
     fields(top).into_iter().fold(config, |config, (field, value)| config.set(&field, value))
 }

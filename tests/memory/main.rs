@@ -14,7 +14,7 @@ mod hostile;
 use lab::token;
 
 use dhat::{HeapStats, Profiler};
-use hostile::{Hostile, requests, thorough};
+use hostile::{Hostile, requests, tenants, thorough};
 use mesh_jwt::config::Config;
 use mesh_jwt::driver::{Driver, Host};
 use mesh_jwt::engine::{Disposition, Fetch};
@@ -91,7 +91,7 @@ fn driver(top: &Value, provider: &Value, host: &mut Nothing) -> Driver {
     let mut document = top.clone();
     let mut provider = provider.clone();
     provider["issuer"] = json!(ISSUER);
-    document["providers"] = json!([provider]);
+    document["providers"] = json!([provider, tenants()]);
     let config = Config::parse(document.to_string().as_bytes()).expect("a good configuration");
     Driver::new(config, Crypto::Module, 7, host, NOW)
 }

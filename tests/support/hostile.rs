@@ -36,6 +36,17 @@ pub(crate) fn thorough(keys: &[Value]) -> (Value, Value) {
     (top, provider)
 }
 
+/// Another provider, with as many expressions for its tenants as there may be.
+pub(crate) fn tenants() -> Value {
+    json!({
+        "name": "tenants",
+        "issuers": {
+            "template": "https://login.example.com/{tenant}/v2.0",
+            "tenants": vec![json!({ "regex": TENANTS }); 64],
+        },
+    })
+}
+
 /// All of them; `sign` makes a token of a header and a payload.
 pub(crate) fn requests(sign: impl Fn(&str, &str) -> String) -> Vec<Hostile> {
     let good = sign(HEADER, &payload("\"x\":1"));
@@ -131,6 +142,7 @@ pub(crate) fn requests(sign: impl Fn(&str, &str) -> String) -> Vec<Hostile> {
             headers: lookalikes.chain(bearer(&good)).collect(),
             ..plain("headers that look like identity", "/x")
         },
+        of_token("the longest tenant", of_tenant(&"a.".repeat(64))),
         of_value("a long origin", "origin", filled("a")),
         of_value("the longest origin", "origin", nearly_allowed()),
         Hostile {
@@ -162,6 +174,11 @@ fn payload(more: &str) -> String {
     )
 }
 
+/// Claims of a tenant's issuer.
+fn of_tenant(tenant: &str) -> String {
+    format!("{{\"iss\":\"https://login.example.com/{tenant}/v2.0\",\"exp\":4102444800}}")
+}
+
 fn members(number: usize) -> String {
     let members: Vec<_> = (0..number).map(|n| format!("\"m{n}\":0")).collect();
     members.join(",")
@@ -180,5 +197,7 @@ fn nearly_allowed() -> String {
 
 /// Nested as nobody would write it.
 const ORIGINS: &str = r"https?://(?:(?:[a-z0-9-]*)*\.)*(?:example\.(?:com|org))?";
+/// What is no tenant, but for its end.
+const TENANTS: &str = r"(?:(?:[a-z0-9-]*)*\.)*(?:example\.(?:com|org))?!";
 const HEADER: &str = r#"{"alg":"RS256","kid":"alpha"}"#;
 const NO_KID: &str = r#"{"alg":"RS256"}"#;
