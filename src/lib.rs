@@ -28,8 +28,8 @@
 //!   endpoint last published it. While fetches fail it is *stale* for `staleDuration` more, unless
 //!   it is *withdrawn*: no endpoint publishes it any more. Configured keys do not expire, but the
 //!   first fetched set replaces them.
-//! * **fetch**: one request for a JWK Set, which reaches one of the issuer's endpoints at random. It
-//!   may begin with the *discovery document*, which says where the set is.
+//! * **fetch**: what it takes to get a JWK Set once, from one of the issuer's endpoints at random: one
+//!   call, or up to three where the *discovery document*, in either of two places, says where it is.
 //! * **miss**: a token that no candidate key verifies.
 //! * **search**: the fetches that look for the key of a miss; a budget limits them.
 //! * **survey**: the fetches after a set that lacks a trusted key: they show whether endpoints
