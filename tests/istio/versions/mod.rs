@@ -6,6 +6,7 @@
 
 mod crd;
 mod narrower;
+mod readme;
 mod refused;
 mod rule_examples;
 mod rules;
