@@ -1,4 +1,4 @@
-//! A provider's keys over time: which are trusted until when, and when to fetch them again.
+//! An issuer's keys over time: which are trusted until when, and when to fetch them again.
 //!
 //! This is a state machine without I/O, in five parts: trust in keys (`keys`), when to fetch
 //! (`schedule`, `survey`), the calls that a fetch takes (`calls`, `discovery`), the search for a
@@ -32,7 +32,7 @@ use schedule::{Quest, Terms};
 use search::Pace;
 use std::time::Duration;
 
-/// The keys of one provider.
+/// The keys of one issuer.
 #[derive(Debug)]
 pub(crate) struct Cache {
     keys: TrustedKeys,
@@ -184,7 +184,7 @@ impl Cache {
         }
     }
 
-    /// Handles the answer to a fetch; returns whether this provider still awaited it.
+    /// Handles the answer to a fetch; returns whether this issuer still awaited it.
     pub(crate) fn handle_response(
         &mut self,
         id: FetchId,

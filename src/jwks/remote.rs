@@ -1,4 +1,4 @@
-//! How the VMs of a proxy share one provider's fetches.
+//! How the VMs of a proxy share one issuer's fetches.
 //!
 //! Every worker thread has its own VM. The proxy's shared data holds what they have in common, and
 //! each VM keeps a copy. A VM that wants to fetch, or has an answer, reads the shared data, changes
@@ -18,7 +18,7 @@ use crate::jose::{JwkSetError, KeySet, SkippedKey, VerifyingKey, shown_kid};
 use crate::time::Timestamp;
 use std::time::Duration;
 
-/// One VM's view of one provider's fetches.
+/// One VM's view of one issuer's fetches.
 #[derive(Debug)]
 pub(super) struct Remote {
     pub(super) terms: Terms,
@@ -45,7 +45,7 @@ pub(super) struct Remote {
     /// Only fetches that began after this are known to have begun after the clock last stepped
     /// back.
     certain_since: Timestamp,
-    /// One per provider, so that no provider changes the timing of another.
+    /// One per issuer, so that no issuer changes the timing of another.
     chance: fastrand::Rng,
     /// A number in 0..1 that spreads the fetches of many proxies.
     jitter: f64,
@@ -461,7 +461,7 @@ const NEWS_POLL: Duration = Duration::from_millis(500);
 /// How long a search goes on after the last request for the key.
 const INTEREST: Duration = Duration::from_secs(15);
 const SHOWN_KIDS: usize = 8;
-/// The most skipped keys that are logged for one provider.
+/// The most skipped keys that are logged for one issuer.
 const MAX_TOLD: usize = 1024;
 /// How often a write is retried; it fails only when another VM was faster.
 const MAX_CONTENTION: u32 = 100;

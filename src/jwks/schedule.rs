@@ -12,7 +12,7 @@ use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// The fetch schedule of one provider.
+/// The fetch schedule of one issuer.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 pub(super) struct Schedule {
     /// The number of changes. Of two copies, the one with the higher number is valid.

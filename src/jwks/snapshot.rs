@@ -11,7 +11,7 @@ use crate::jose::{MAX_KEYS, VerifyingKey};
 use crate::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-/// What the VMs of one proxy share for one provider.
+/// What the VMs of one proxy share for one issuer.
 #[derive(Deserialize, Serialize)]
 pub(super) struct Document {
     written_at: Timestamp,
