@@ -4,21 +4,26 @@ use super::error::ConfigError;
 use super::object::Object;
 use crate::string_match::StringMatch;
 
-/// The items of a list, of which a string has to match any, not read yet. Their number is bounded,
-/// since each may cost time for every string of a client.
-pub(super) fn items(
+/// Reads a list, of which a string has to match any, with `read` for each item. The number of regular
+/// expressions is bounded, since each may cost time for every string of a client.
+pub(super) fn list(
     object: &mut Object,
     name: &'static str,
     mend_if_missing: &str,
-) -> Result<Vec<Object>, ConfigError> {
+    read: impl Fn(Object) -> Result<StringMatch, ConfigError>,
+) -> Result<Vec<StringMatch>, ConfigError> {
     let items = object.objects(name)?;
-    match items.len() {
-        0 => Err(object.error(name, format!("is missing or empty; {mend_if_missing}"))),
-        1..=MAX_ITEMS => Ok(items),
-        number => Err(object.error(
+    if items.is_empty() {
+        return Err(object.error(name, format!("is missing or empty; {mend_if_missing}")));
+    }
+    let items = items.into_iter().map(read).collect::<Result<Vec<_>, _>>()?;
+    let regexes = items.iter().filter(|item| matches!(item, StringMatch::Regex(_))).count();
+    match regexes {
+        0..=MAX_REGEXES => Ok(items),
+        _ => Err(object.error(
             name,
             format!(
-                "has {number} items, and at most {MAX_ITEMS} are taken; write one prefix or regex, \
+                "has {regexes} items with regex, and at most {MAX_REGEXES} are taken; write one, \
                  such as \"a|b\", for several"
             ),
         )),
@@ -46,7 +51,7 @@ pub(super) fn read(mut object: Object) -> Result<StringMatch, ConfigError> {
     }
 }
 
-const MAX_ITEMS: usize = 64;
+const MAX_REGEXES: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -59,20 +64,24 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_neither_empty_nor_longer_than_a_string_may_cost() {
-        let read_items = |number: usize| {
-            let list = json!({"origins": vec![json!({"exact": "a"}); number]});
+    fn a_list_is_neither_empty_nor_has_more_expressions_than_a_string_may_cost() {
+        let read_list = |kind: &str, number: usize| {
+            let list = json!({"origins": vec![json!({kind: "a"}); number]});
             let mut object = Object::new(list, Path::default())?;
-            items(&mut object, "origins", "name one").map(|items| items.len())
+            list_of(&mut object).map(|items| items.len())
         };
-        for number in [1, MAX_ITEMS] {
-            assert_eq!(read_items(number).unwrap(), number);
+        for (kind, number) in [("regex", 1), ("regex", MAX_REGEXES), ("exact", 1000)] {
+            assert_eq!(read_list(kind, number).unwrap(), number);
         }
         for (number, mend) in [(0, "is missing or empty; name one"), (65, "for several")] {
-            let error = read_items(number).expect_err("accepted");
+            let error = read_list("regex", number).expect_err("accepted");
             assert_eq!(error.path(), "origins");
             assert!(error.to_string().contains(mend), "{error}");
         }
+    }
+
+    fn list_of(object: &mut Object) -> Result<Vec<StringMatch>, ConfigError> {
+        list(object, "origins", "name one", read)
     }
 
     #[test]

@@ -42,12 +42,8 @@ impl Tenants {
         let template =
             object.required_string("template", "write the issuer, with {tenant} in its path")?;
         check_template(object.path(), "template", &template)?;
-        let allowed = string_match::items(
-            &mut object,
-            "tenants",
-            "say what {tenant} may be, such as [{\"exact\": \"acme\"}]",
-        )?;
-        let allowed = allowed.into_iter().map(read_allowed).collect::<Result<_, _>>()?;
+        let mend = "say what {tenant} may be, such as [{\"exact\": \"acme\"}]";
+        let allowed = string_match::list(&mut object, "tenants", mend, read_allowed)?;
         let most = object.count("maxTenants", DEFAULT_MAX_TENANTS, 1..=MAX_TENANTS)?;
         object.finish()?;
         // The check above found it.
