@@ -16,6 +16,8 @@ mod tenants;
 mod uri;
 
 #[cfg(test)]
+mod schema_tests;
+#[cfg(test)]
 mod tests;
 
 pub use error::ConfigError;

@@ -1259,7 +1259,7 @@ fn the_readme_names_every_code_with_its_status() {
 }
 
 /// The fields that the parser lists when it refuses an unknown one.
-fn known_fields(pointer: &str) -> Vec<String> {
+pub(super) fn known_fields(pointer: &str) -> Vec<String> {
     let mut document = if pointer.contains("issuers") { with_tenants(json!({})) } else { full() };
     document.pointer_mut(pointer).unwrap()["far from any"] = json!(1);
     let error = refusal(&document).unwrap().to_string();
@@ -1268,7 +1268,7 @@ fn known_fields(pointer: &str) -> Vec<String> {
 }
 
 /// The rows of the configuration tables: the fields by their full names, and the default.
-fn readme_fields() -> Vec<(Vec<String>, &'static str)> {
+pub(super) fn readme_fields() -> Vec<(Vec<String>, &'static str)> {
     [
         ("| Field |", ""),
         ("| Field of `providers[]` |", "providers[]."),
@@ -1328,7 +1328,7 @@ fn a_configuration_with_any_byte_wrong_is_read_or_refused_in_one_line() {
 // === Configurations ===
 
 /// A provider with tenants, and these fields of `issuers`.
-fn with_tenants(fields: Value) -> Value {
+pub(super) fn with_tenants(fields: Value) -> Value {
     let mut issuers = json!({
         "template": "https://login.example.com/{tenant}/v2.0",
         "tenants": [{"exact": "acme"}, {"regex": "[0-9a-f]{8}"}],
@@ -1338,7 +1338,7 @@ fn with_tenants(fields: Value) -> Value {
 }
 
 /// Every field, each with a value other than its default.
-fn full() -> Value {
+pub(super) fn full() -> Value {
     json!({
         "mode": "report",
         "realm": "api",
@@ -1501,7 +1501,7 @@ fn odd(octets: usize) -> Vec<u8> {
     number
 }
 
-const STRINGS: &[(&str, &str)] = &[
+pub(super) const STRINGS: &[(&str, &str)] = &[
     ("/realm", "realm"),
     ("/replies/resourceMetadata", "replies.resourceMetadata"),
     ("/replies/cors/allowOrigins/0/exact", "replies.cors.allowOrigins[0].exact"),
@@ -1526,7 +1526,7 @@ const STRINGS_OR_EMPTY: &[(&str, &str)] = &[
     ("/providers/0/outputPayloadToHeader", "providers[0].outputPayloadToHeader"),
     ("/providers/0/fromHeaders/0/prefix", "providers[0].fromHeaders[0].prefix"),
 ];
-const STRING_ARRAYS: &[(&str, &str)] = &[
+pub(super) const STRING_ARRAYS: &[(&str, &str)] = &[
     ("/replies/cors/exposeHeaders", "replies.cors.exposeHeaders"),
     ("/providers/0/audiences", "providers[0].audiences"),
     ("/providers/0/tokenTypes", "providers[0].tokenTypes"),
@@ -1540,7 +1540,7 @@ const STRING_ARRAYS: &[(&str, &str)] = &[
     ("/rules/1/scopes", "rules[1].scopes"),
     ("/rules/1/requires/audiences", "rules[1].requires.audiences"),
 ];
-const OBJECT_ARRAYS: &[(&str, &str)] = &[
+pub(super) const OBJECT_ARRAYS: &[(&str, &str)] = &[
     ("/replies/cors/allowOrigins", "replies.cors.allowOrigins"),
     ("/providers", "providers"),
     ("/rules", "rules"),
@@ -1548,7 +1548,7 @@ const OBJECT_ARRAYS: &[(&str, &str)] = &[
     ("/providers/0/outputClaimToHeaders", "providers[0].outputClaimToHeaders"),
     ("/providers/0/outputClaimToFilterState", "providers[0].outputClaimToFilterState"),
 ];
-const OBJECTS: &[(&str, &str)] = &[
+pub(super) const OBJECTS: &[(&str, &str)] = &[
     ("/replies", "replies"),
     ("/replies/cors", "replies.cors"),
     ("/tokenCache", "tokenCache"),
@@ -1556,7 +1556,7 @@ const OBJECTS: &[(&str, &str)] = &[
     ("/rules/1/claims", "rules[1].claims"),
     ("/rules/1/requires", "rules[1].requires"),
 ];
-const BOOLEANS: &[(&str, &str)] = &[
+pub(super) const BOOLEANS: &[(&str, &str)] = &[
     ("/replies/cors/allowCredentials", "replies.cors.allowCredentials"),
     ("/clearRouteCache", "clearRouteCache"),
     ("/bypassCorsPreflight", "bypassCorsPreflight"),
