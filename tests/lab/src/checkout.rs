@@ -59,8 +59,8 @@ pub fn envoy_version() -> String {
     let envoy = find_envoy().unwrap_or_else(|error| panic!("{error}"));
     let output = Command::new(envoy).arg("--version").output().expect("Envoy can be executed");
     let version = String::from_utf8_lossy(&output.stdout);
-    // envoy  version: COMMIT/1.36.4/Clean/RELEASE/BoringSSL
-    let version = version.split('/').nth(1);
+    // /path/to/envoy  version: COMMIT/1.36.4/Clean/RELEASE/BoringSSL
+    let version = version.split_once("version: ").and_then(|(_, build)| build.split('/').nth(1));
     version.expect("Envoy tells its version").to_owned()
 }
 
