@@ -39,11 +39,7 @@ impl Rules {
         for (number, Rule { matched, access }) in rules.into_iter().enumerate() {
             let Match { hosts, methods, paths: patterns, ports } = matched;
             paths.add(number, patterns, access.is_loose());
-            for port in ports.iter().copied().map(Some) {
-                if !named_ports.contains(&port) {
-                    named_ports.push(port);
-                }
-            }
+            add_each(&mut named_ports, ports.iter().copied().map(Some));
             indexed.push(Indexed { hosts, methods, ports, access });
         }
         Self {
@@ -241,9 +237,9 @@ impl Requirement {
             }
             (ours, theirs) => ours.or_else(|| theirs.clone()),
         };
-        add_each(&mut self.audiences, &other.audiences);
-        add_each(&mut self.scopes, &other.scopes);
-        add_each(&mut self.claims, &other.claims);
+        add_each(&mut self.audiences, other.audiences.iter().cloned());
+        add_each(&mut self.scopes, other.scopes.iter().cloned());
+        add_each(&mut self.claims, other.claims.iter().cloned());
     }
 
     /// Whether this requirement takes such a token; a signature check would change nothing.
@@ -282,10 +278,10 @@ impl Requirement {
 }
 
 /// Adds what is missing: several readings may lead to the same rule.
-fn add_each<T: Clone + PartialEq>(all: &mut Vec<T>, others: &[T]) {
+fn add_each<T: PartialEq>(all: &mut Vec<T>, others: impl IntoIterator<Item = T>) {
     for other in others {
-        if !all.contains(other) {
-            all.push(other.clone());
+        if !all.contains(&other) {
+            all.push(other);
         }
     }
 }
