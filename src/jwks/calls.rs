@@ -77,24 +77,36 @@ impl Calls {
 
     pub(super) fn start(&mut self, claims: Vec<Claim>, jwks: &RemoteJwks, now: Timestamp) {
         for claim in claims {
-            let (stage, target) = match &jwks.source {
-                Source::Known(target) => (Stage::Keys, target.clone()),
-                Source::Discovery(discovery) => {
-                    let current = self.discovered.as_ref().and_then(|discovered| {
-                        let is_search = claim.is_search();
-                        discovered.current(discovery, jwks.cache_duration, is_search, now)
-                    });
-                    let has_missed = |at: &Timestamp| now < at.saturating_add(JUST_NOW);
-                    let missed = self.missed_at.filter(|at| claim.is_search() && has_missed(at));
-                    let known = missed.and_then(|_| self.last_known(discovery, jwks, now));
-                    match current.or(known) {
-                        Some(target) => (Stage::Keys, target),
-                        None => (Stage::FirstPlace, jwks.target().clone()),
-                    }
-                }
+            let known = match &jwks.source {
+                Source::Known(target) => Some(target.clone()),
+                Source::Discovery(discovery) => self.discovered_place(&claim, discovery, jwks, now),
+            };
+            let (stage, target) = match known {
+                Some(target) => (Stage::Keys, target),
+                None => (Stage::FirstPlace, jwks.target().clone()),
             };
             self.to_make.push(claim.id);
             self.fetches.push(Fetching { claim, stage, target });
+        }
+    }
+
+    /// Where this fetch finds the keys without the document: it was read lately, or could not be had
+    /// a moment ago.
+    fn discovered_place(
+        &self,
+        claim: &Claim,
+        discovery: &Discovery,
+        jwks: &RemoteJwks,
+        now: Timestamp,
+    ) -> Option<Target> {
+        let is_search = claim.is_search();
+        let current = self.discovered.as_ref().and_then(|discovered| {
+            discovered.current(discovery, jwks.cache_duration, is_search, now)
+        });
+        let has_missed = |at: Timestamp| is_search && now < at.saturating_add(JUST_NOW);
+        match current {
+            None if self.missed_at.is_some_and(has_missed) => self.last_known(discovery, jwks, now),
+            current => current,
         }
     }
 
