@@ -226,9 +226,8 @@ impl Engine {
         self.observe(now);
         let of = self.issuers.get_mut(issuer);
         let is_news = of.is_some_and(|of| of.keys.handle_shared(shared, version, now));
-        if self.issuers.learned(issuer, now) {
-            self.events.push_back(Event::TenantsCrowded { provider: issuer.provider() });
-        }
+        let is_crowd = self.issuers.learned(issuer, now);
+        self.tell_of_crowd(issuer, is_crowd);
         if is_news {
             self.judge_waiting(issuer, now);
         }
@@ -389,10 +388,15 @@ impl Engine {
             has_verified: false,
         };
         let judged = judge.judge(bearer, case, patience);
-        if judge.has_verified && self.issuers.verified(issuer, now) {
+        let is_crowd = judge.has_verified && self.issuers.verified(issuer, now);
+        self.tell_of_crowd(issuer, is_crowd);
+        judged
+    }
+
+    fn tell_of_crowd(&mut self, issuer: IssuerId, is_crowd: bool) {
+        if is_crowd {
             self.events.push_back(Event::TenantsCrowded { provider: issuer.provider() });
         }
-        judged
     }
 }
 
