@@ -17,11 +17,14 @@ pub fn filters() -> [Value; 3] {
         ("fault", "fault.v3.HTTPFault"),
         ("cors", "cors.v3.Cors"),
     ]
-    .map(|(name, of)| {
-        json!({
-            "name": format!("envoy.filters.http.{name}"),
-            "typed_config": { "@type": format!("{TYPE}/envoy.extensions.filters.http.{of}") },
-        })
+    .map(|(name, of)| filter("http", name, of))
+}
+
+/// A filter of this kind, with nothing configured.
+fn filter(kind: &str, name: &str, of: &str) -> Value {
+    json!({
+        "name": format!("envoy.filters.{kind}.{name}"),
+        "typed_config": { "@type": format!("{TYPE}/envoy.extensions.filters.{kind}.{of}") },
     })
 }
 
@@ -52,12 +55,7 @@ pub fn give_shape(listener: &mut Value, service_ports: &[u16]) {
         ("tls_inspector", "tls_inspector.v3.TlsInspector"),
         ("http_inspector", "http_inspector.v3.HttpInspector"),
     ]
-    .map(|(name, of)| {
-        json!({
-            "name": format!("envoy.filters.listener.{name}"),
-            "typed_config": { "@type": format!("{TYPE}/envoy.extensions.filters.listener.{of}") },
-        })
-    })
+    .map(|(name, of)| filter("listener", name, of))
     .into();
     listener["listener_filters"][0]["typed_config"]["allow_requests_without_proxy_protocol"] =
         json!(true);
