@@ -9,6 +9,7 @@ use lab::config::{Config, ISSUER_CLUSTER};
 use lab::envoy::Envoy;
 use lab::http::Request;
 use lab::issuer::{Answer, Issuer};
+use lab::resources::Balancer;
 use lab::sidecar::Sidecar;
 use lab::token::{AUDIENCE, ISSUER, Key, Token};
 use lab::traffic::Traffic;
@@ -176,3 +177,40 @@ const SECOND: &str = "/.well-known/oauth-authorization-server";
 const KEYS: &str = "/keys";
 const KEYS_URI: &str = "https://auth.example.com/keys";
 const LIMIT: Duration = Duration::from_secs(8);
+
+/// Behind every balancer, with and without the host's crypto, while junk comes.
+#[test]
+fn pods_that_differ_cost_no_request_however_they_are_balanced() {
+    for balancer in [Balancer::RoundRobin, Balancer::Random, Balancer::LeastRequest] {
+        for (workers, crypto) in [(1, "auto"), (4, "auto"), (1, "off"), (4, "off")] {
+            assert_undisturbed(balancer, workers, crypto);
+        }
+    }
+}
+
+fn assert_undisturbed(balancer: Balancer, workers: u32, crypto: &str) {
+    let (alpha, beta) = (Key::alpha(), Key::beta());
+    let pod = |key| Issuer::start(routes(&[(FIRST, document(KEYS_URI)), (KEYS, keys(&[key]))]));
+    let (pods, upstream) = ([pod(alpha), pod(beta)], Upstream::start());
+    let config = undisclosed().set("hostCrypto", crypto);
+    let bootstrap = Bootstrap::new(upstream.address())
+        .balanced_cluster(ISSUER_CLUSTER, &pods.each_ref().map(Issuer::address), balancer)
+        .filter("mesh-jwt", &config.render());
+    let envoy = Envoy::start(&bootstrap, workers);
+    let traffic = Traffic::start(envoy.address(), &[Token::good(), Token::good().signed_by(beta)]);
+
+    let junk: Vec<_> = (0..20)
+        .map(|number| {
+            let token = Token::good().header("kid", format!("junk-{number}"));
+            envoy.open(&Request::get("/").bearer(&token.compact_with(|_| vec![1; 256])))
+        })
+        .collect();
+    for exchange in junk {
+        let status = exchange.finish().expect("an answer").status;
+        assert!([401, 503].contains(&status), "{status}");
+    }
+    traffic.flow(100);
+
+    traffic.assert_undisturbed(Duration::from_secs(3));
+    envoy.assert_untrapped("junk beside good tokens");
+}
