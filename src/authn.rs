@@ -1,7 +1,7 @@
 //! Checks one token against its provider before the signature check; builds its identity after it.
 
 use crate::claim_text::claim_text;
-use crate::config::{ClaimHeader, Encoding, Provider, normal_token_type};
+use crate::config::{ClaimHeader, Encoding, Provider};
 use crate::filter_state::{self, FilterState};
 use crate::grammar::is_header_value;
 use crate::jose::{Claims, Token, VerifiedToken};
@@ -12,12 +12,13 @@ use crate::time::Timestamp;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::Value;
+use std::fmt;
 use std::time::Duration;
 
 /// Checks everything that a provider requires of a token except the signature, cheapest first.
 pub(crate) fn check(provider: &Provider, token: &Token, now: Timestamp) -> Result<(), Reason> {
     let is_typ_allowed = match token.typ() {
-        Some(typ) => provider.token_types.contains(&normal_token_type(typ)),
+        Some(typ) => provider.takes_token_type(typ),
         None => !provider.require_token_type,
     };
     if !is_typ_allowed {
@@ -107,6 +108,13 @@ impl Authenticated {
             .saturating_add(edits)
             .saturating_add(values.sum())
             .saturating_add(state)
+    }
+}
+
+/// Tokens are secrets, and so is the identity.
+impl fmt::Debug for Authenticated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Authenticated({:?})", self.provider)
     }
 }
 

@@ -158,14 +158,14 @@ impl Engine {
         let issuer = self.issuers.of_token(case.provider, case.tenant.as_deref(), now);
         let Some(issuer) = issuer else {
             let verdict = case.deny(&config, Reason::JwksUnavailable, Some(ADMISSION_RETRY));
-            return Disposition::Decided(verdict.after(edits));
+            return Disposition::Decided(verdict.with_edits(edits));
         };
         let deadline = now.saturating_add(config.jwks_wait_timeout);
         let patience = Patience { since: now, deadline, miss: None };
         match self.judge(issuer, bearer, case, patience, now) {
-            Ok(verdict) => Disposition::Decided(verdict.after(edits)),
+            Ok(verdict) => Disposition::Decided(verdict.with_edits(edits)),
             Err(paused) => match self.pause(stream, paused, now) {
-                Some(verdict) => Disposition::Decided(verdict.after(edits)),
+                Some(verdict) => Disposition::Decided(verdict.with_edits(edits)),
                 None => Disposition::Paused(edits),
             },
         }
@@ -368,7 +368,7 @@ impl Engine {
         &mut self,
         issuer: IssuerId,
         bearer: Bearer,
-        case: Case,
+        case: Case<'_>,
         patience: Patience,
         now: Timestamp,
     ) -> Judged {

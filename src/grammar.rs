@@ -38,7 +38,9 @@ pub(crate) fn is_host(text: &str) -> bool {
 /// Splits an authority at its last colon, unless that is part of an IPv6 address, as Envoy does
 /// (source/common/http/header_utility.cc, `getPortStart`). The port need not be a number.
 pub(crate) fn split_port(authority: &str) -> (&str, Option<&str>) {
-    match authority.rsplit_once(':') {
+    let colon = authority.bytes().rposition(|byte| byte == b':');
+    match colon.and_then(|colon| Some((authority.get(..colon)?, authority.get(colon..)?.get(1..)?)))
+    {
         Some((host, port)) if !port.contains(']') => (host, Some(port)),
         _ => (authority, None),
     }

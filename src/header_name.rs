@@ -32,14 +32,17 @@ impl HeaderName {
 /// All headers that the filter sets.
 #[derive(Clone, Debug)]
 pub(crate) struct OwnedHeaders {
-    /// Sorted by [`compare`]. Length comes first, so most names are ruled out unread.
+    /// Sorted by [`compare`].
     names: Vec<HeaderName>,
+    /// A bit for each length that a name has: it rules out most others unread.
+    lengths: u64,
 }
 
 impl OwnedHeaders {
     pub(crate) fn new<'a>(names: impl Iterator<Item = &'a HeaderName>) -> Self {
-        let mut owned = Self { names: Vec::new() };
+        let mut owned = Self { names: Vec::new(), lengths: 0 };
         for name in names {
+            owned.lengths |= bit_of_length(&name.0);
             if let Err(at) = owned.find(&name.0) {
                 owned.names.insert(at, name.clone());
             }
@@ -52,7 +55,7 @@ impl OwnedHeaders {
     /// CGI-style servers treat `-` and `_` alike (RFC 3875 §4.1.18), and some treat everything but
     /// letters and digits alike. `X_User_Id` would otherwise reach them as a forged `X-User-Id`.
     pub(crate) fn resemble(&self, other: &str) -> bool {
-        self.find(other).is_ok()
+        self.lengths & bit_of_length(other) != 0 && self.find(other).is_ok()
     }
 
     fn find(&self, name: &str) -> Result<usize, usize> {
@@ -60,12 +63,19 @@ impl OwnedHeaders {
     }
 }
 
+/// Lengths that are as many modulo 64 have the same bit.
+fn bit_of_length(name: &str) -> u64 {
+    // The rotation takes the remainder.
+    1_u64.rotate_left(u32::try_from(name.len()).unwrap_or(0))
+}
+
 /// Whether some servers take one name for the other (see [`OwnedHeaders::resemble`]).
 pub(crate) fn is_same_to_lax_servers(a: &str, b: &str) -> bool {
     compare(a, b).is_eq()
 }
 
-/// Orders names so that two are equal if an upstream may take one for the other.
+/// Orders names so that two are equal if an upstream may take one for the other. Those of different
+/// lengths never are.
 fn compare(a: &str, b: &str) -> Ordering {
     let fold = |byte: u8| match byte {
         letter_or_digit if letter_or_digit.is_ascii_alphanumeric() => byte.to_ascii_lowercase(),

@@ -34,12 +34,17 @@ pub(crate) type Judged = Result<Verdict, Box<Paused>>;
 
 impl Judge<'_> {
     /// Judges a token with the trusted keys, or lets it wait for others.
-    pub(crate) fn judge(&mut self, bearer: Bearer, case: Case, mut patience: Patience) -> Judged {
+    pub(crate) fn judge(
+        &mut self,
+        bearer: Bearer,
+        case: Case<'_>,
+        mut patience: Patience,
+    ) -> Judged {
         if let Bearer::Verified(verified) = &bearer {
             if self.keys.trusts(verified.token.key(), self.now) {
                 self.events.push_back(Event::TokenCacheHit);
                 self.has_verified = true;
-                return Ok(self.authorize(verified, case));
+                return Ok(self.authorize(Rc::clone(verified), case));
             }
             self.verified.forget(verified);
         }
@@ -56,8 +61,7 @@ impl Judge<'_> {
             // Waiting for an attempt after the deadline would only add to the delay.
             if self.now < patience.deadline && attempt_at < patience.deadline {
                 let patience = Patience { miss: None, ..patience };
-                let (issuer, token) = (self.issuer, bearer.into_text());
-                return Err(Box::new(Paused { issuer, token, case, patience }));
+                return Err(self.pause(bearer.into_text(), case, patience));
             }
             let retry_in = Some(attempt_at.saturating_since(self.now));
             return Ok(case.deny(self.config, Reason::JwksUnavailable, retry_in));
@@ -72,7 +76,7 @@ impl Judge<'_> {
                 self.has_verified = true;
                 let verified = Rc::new(Authenticated::new(case.provider, self.provider, token));
                 self.verified.offer(&verified);
-                Ok(self.authorize(&verified, case))
+                Ok(self.authorize(verified, case))
             }
             Err(token) => self.look_for_key(token.into_text(), case, patience),
         }
@@ -103,7 +107,7 @@ impl Judge<'_> {
     }
 
     /// Decides whether a verified token grants what the rule requires.
-    fn authorize(&mut self, verified: &Authenticated, case: Case) -> Verdict {
+    fn authorize(&mut self, verified: Rc<Authenticated>, case: Case<'_>) -> Verdict {
         let token = &verified.token;
         if self.keys.is_stale(token.key(), self.now) {
             self.events.push_back(Event::StaleKeyUsed { provider: case.provider });
@@ -116,12 +120,10 @@ impl Judge<'_> {
     }
 
     /// Decides whether a token that no trusted key verifies waits for another key.
-    fn look_for_key(&mut self, token: String, case: Case, patience: Patience) -> Judged {
+    fn look_for_key(&mut self, token: String, case: Case<'_>, patience: Patience) -> Judged {
         let Patience { since, deadline, miss } = &patience;
         let (reason, retry_in) = match self.keys.look_for(*since, *deadline, self.now) {
-            Prospect::Waits => {
-                return Err(Box::new(Paused { issuer: self.issuer, token, case, patience }));
-            }
+            Prospect::Waits => return Err(self.pause(token, case, patience)),
             Prospect::Missing if miss.as_ref().is_some_and(|miss| miss.is_kid_known) => {
                 (Reason::SignatureInvalid, None)
             }
@@ -133,5 +135,10 @@ impl Judge<'_> {
             }
         };
         Ok(case.deny(self.config, reason, retry_in))
+    }
+
+    fn pause(&self, token: String, case: Case<'_>, patience: Patience) -> Box<Paused> {
+        let case = case.kept(self.config);
+        Box::new(Paused { issuer: self.issuer, token, case, patience })
     }
 }

@@ -46,19 +46,31 @@ pub(crate) enum Detail {
     None,
 }
 
-/// What a reply takes from its request. A request that waits keeps it.
-#[derive(Debug)]
-pub(crate) struct Recipient {
+/// Where a reply takes from what it takes from its request.
+pub(crate) enum Recipient<'r> {
+    /// The head of the request. Most get no reply, so nothing is taken before that is certain.
+    Head(&'r RequestHead<'r>),
+    /// What was taken, since the request waits and its head will be gone.
+    Kept(Kept),
+}
+
+/// What a reply takes from its request.
+#[derive(Clone)]
+pub(crate) struct Kept {
     realm: Rc<str>,
     /// The origin of the page, which need not be allowed. Only kept if it matters.
     origin: Option<Box<str>>,
 }
 
 impl Replies {
-    pub(crate) fn recipient(&self, request: &RequestHead<'_>) -> Recipient {
-        Recipient {
-            realm: self.realm.clone().unwrap_or_else(|| realm(&request.authority())),
-            origin: self.cors.as_ref().and_then(|_| cors::origin_of(request)).map(Box::from),
+    /// What a reply to this recipient takes from the request.
+    pub(crate) fn keep(&self, recipient: &Recipient<'_>) -> Kept {
+        match recipient {
+            Recipient::Head(request) => Kept {
+                realm: self.realm.clone().unwrap_or_else(|| realm(&request.authority())),
+                origin: self.cors.as_ref().and_then(|_| cors::origin_of(request)).map(Box::from),
+            },
+            Recipient::Kept(kept) => kept.clone(),
         }
     }
 
@@ -72,10 +84,11 @@ impl Replies {
     pub(crate) fn refusal(
         &self,
         reason: Reason,
-        to: &Recipient,
+        to: &Recipient<'_>,
         scopes: &[String],
         retry_in: Option<Duration>,
     ) -> LocalReply {
+        let to = self.keep(to);
         let mut headers = Vec::new();
         if reason.error() != BearerError::None {
             headers.push(("www-authenticate", self.challenge(reason, &to.realm, scopes)));
@@ -204,7 +217,8 @@ mod tests {
 
     fn reply_of(replies: &Replies, reason: Reason, headers: &[(&str, &str)]) -> LocalReply {
         let headers = headers.iter().map(|(name, value)| (*name, value.as_bytes()));
-        let to = replies.recipient(&headers.collect());
+        let head = headers.collect();
+        let to = Recipient::Head(&head);
         replies.refusal(reason, &to, &["a".into(), "b".into()], Some(Duration::from_millis(1200)))
     }
 

@@ -11,11 +11,44 @@ use std::rc::Rc;
 /// keeps them.
 pub struct RequestHead<'a> {
     headers: Vec<(&'a str, &'a [u8])>,
+    pseudo: PseudoHeaders<'a>,
     has_body: bool,
     destination_port: Option<u16>,
 }
 
+/// The first value of each pseudo-header that decisions ask for, some of them several times.
+#[derive(Default)]
+struct PseudoHeaders<'a> {
+    authority: Option<&'a [u8]>,
+    method: Option<&'a [u8]>,
+    path: Option<&'a [u8]>,
+}
+
+impl<'a> PseudoHeaders<'a> {
+    fn add(&mut self, name: &str, value: &'a [u8]) {
+        let field = match name {
+            ":authority" => &mut self.authority,
+            ":method" => &mut self.method,
+            ":path" => &mut self.path,
+            _ => return,
+        };
+        _ = field.get_or_insert(value);
+    }
+}
+
 impl<'a> RequestHead<'a> {
+    /// A head without a body, on a connection to a port that nobody knows.
+    #[must_use]
+    pub fn new(headers: Vec<(&'a str, &'a [u8])>) -> Self {
+        let mut pseudo = PseudoHeaders::default();
+        for (name, value) in &headers {
+            if name.as_bytes().first() == Some(&b':') {
+                pseudo.add(name, value);
+            }
+        }
+        Self { headers, pseudo, has_body: false, destination_port: None }
+    }
+
     /// The same head, with or without a body after it.
     #[must_use]
     pub fn with_body(self, has_body: bool) -> Self {
@@ -39,7 +72,7 @@ impl<'a> RequestHead<'a> {
 
     /// Every value of a header, in order; a header may be repeated.
     pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = &'a [u8]> {
-        self.headers().filter(move |(other, _)| other.eq_ignore_ascii_case(name)).map(|(_, v)| v)
+        self.headers().filter(move |(other, _)| *other == name).map(|(_, value)| value)
     }
 
     fn has(&self, name: &str) -> bool {
@@ -47,7 +80,7 @@ impl<'a> RequestHead<'a> {
     }
 
     pub(crate) fn method(&self) -> &'a [u8] {
-        self.values(":method").next().unwrap_or_default()
+        self.pseudo.method.unwrap_or_default()
     }
 
     /// The methods that override headers ask for: some servers obey them.
@@ -66,20 +99,19 @@ impl<'a> RequestHead<'a> {
     }
 
     pub(crate) fn path(&self) -> &'a [u8] {
-        self.values(":path").next().unwrap_or_default()
+        self.pseudo.path.unwrap_or_default()
     }
 
     pub(crate) fn authority(&self) -> Cow<'a, str> {
-        let authority = self.values(":authority").next().unwrap_or_default();
-        String::from_utf8_lossy(authority)
+        String::from_utf8_lossy(self.pseudo.authority.unwrap_or_default())
     }
 
     /// Whether this is a CORS preflight as the Fetch standard defines it. The browser itself sends
     /// it, without credentials or anything else that a server might act on.
     pub(crate) fn is_cors_preflight(&self) -> bool {
-        let asks_for = self.values("access-control-request-method").next();
+        let asked_for = || self.values("access-control-request-method").next();
         self.method() == b"OPTIONS"
-            && asks_for.is_some_and(|method| str::from_utf8(method).is_ok_and(is_token))
+            && asked_for().is_some_and(|method| str::from_utf8(method).is_ok_and(is_token))
             && self.has("origin")
             && !self.has_body
             && !self.is_upgrade()
@@ -89,10 +121,9 @@ impl<'a> RequestHead<'a> {
 }
 
 impl<'a> FromIterator<(&'a str, &'a [u8])> for RequestHead<'a> {
-    /// A head without a body, on a connection to a port that nobody knows.
+    /// See [`Self::new`].
     fn from_iter<I: IntoIterator<Item = (&'a str, &'a [u8])>>(headers: I) -> Self {
-        let headers = headers.into_iter().collect();
-        Self { headers, has_body: false, destination_port: None }
+        Self::new(headers.into_iter().collect())
     }
 }
 

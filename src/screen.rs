@@ -46,22 +46,32 @@ impl Bearer {
 }
 
 /// What judging a token needs besides the token.
-pub(crate) struct Case {
+pub(crate) struct Case<'r> {
     pub(crate) provider: ProviderId,
     /// Which of the provider's tenants, if it has any.
     pub(crate) tenant: Option<Box<str>>,
     pub(crate) requirement: Rc<Requirement>,
-    pub(crate) recipient: Recipient,
+    pub(crate) recipient: Recipient<'r>,
 }
 
 /// The result of screening: a verdict, or a token to judge and the edits of the request if it goes
 /// on. Those do not depend on the judgement.
-pub(crate) enum Screened {
+pub(crate) enum Screened<'r> {
     Decided(Verdict),
-    Undecided(Bearer, Case, Vec<HeaderEdit>),
+    Undecided(Bearer, Case<'r>, Vec<HeaderEdit>),
 }
 
-impl Case {
+impl Case<'_> {
+    /// The same case for when the request's head is gone.
+    pub(crate) fn kept(self, config: &Config) -> Case<'static> {
+        let Self { provider, tenant, requirement, recipient } = self;
+        let recipient = Recipient::Kept(match recipient {
+            Recipient::Kept(kept) => kept,
+            head => config.replies.keep(&head),
+        });
+        Case { provider, tenant, requirement, recipient }
+    }
+
     /// Denies the token for a reason that concerns its key or its claims.
     pub(crate) fn deny(
         self,
@@ -77,12 +87,12 @@ impl Case {
 }
 
 /// Screens a request.
-pub(crate) fn screen(
+pub(crate) fn screen<'r>(
     config: &Config,
     verified: &mut TokenCache,
-    request: &RequestHead<'_>,
+    request: &'r RequestHead<'r>,
     now: Timestamp,
-) -> Screened {
+) -> Screened<'r> {
     let pass = |why, edits| Screened::Decided(Verdict::Pass(Pass { why, edits }));
     if config.bypass_cors_preflight && request.is_cors_preflight() {
         return pass(PassReason::CorsPreflight, edits(config, request, None));
@@ -93,7 +103,7 @@ pub(crate) fn screen(
         Access::Required(requirement) => (requirement, false),
     };
     let requirement = &requirement;
-    let recipient = config.replies.recipient(request);
+    let recipient = Recipient::Head(request);
     let deny = |reason, provider| {
         let reply = config.replies.refusal(reason, &recipient, &requirement.scopes, None);
         let edits = || edits(config, request, None);
@@ -145,8 +155,7 @@ fn admit(
         let token = verified.token.token();
         let id = check(token, Some(verified.provider))?;
         let tenants = config.providers[id].tenants.as_ref();
-        let tenant = tenants.zip(token.claims().issuer());
-        let tenant = tenant.and_then(|(tenants, issuer)| tenants.tenant_of(issuer));
+        let tenant = tenants.and_then(|tenants| tenants.tenant_of(token.claims().issuer()?));
         let tenant = tenant.map(Box::from);
         return Ok((Bearer::Verified(verified), id, tenant));
     }

@@ -6,6 +6,7 @@ use crate::per_provider::ProviderId;
 use crate::reason::Reason;
 use crate::reply::LocalReply;
 use crate::request::HeaderEdit;
+use std::rc::Rc;
 
 /// The decision on one request.
 #[derive(Debug)]
@@ -29,33 +30,31 @@ pub enum Verdict {
 /// ```
 #[derive(Debug)]
 pub struct Allow {
-    provider: ProviderId,
+    token: Rc<Authenticated>,
+    /// Those besides the identity, before it.
     edits: Vec<HeaderEdit>,
-    state: Vec<FilterState>,
 }
 
 impl Allow {
-    pub(crate) fn new(token: &Authenticated) -> Self {
-        let (edits, state) = (token.identity.clone(), token.state.clone());
-        Self { provider: token.provider, edits, state }
+    pub(crate) fn new(token: Rc<Authenticated>) -> Self {
+        Self { token, edits: Vec::new() }
     }
 
     /// The provider of the token.
     #[must_use]
     pub fn provider(&self) -> ProviderId {
-        self.provider
+        self.token.provider
     }
 
     /// The changes to the request headers.
-    #[must_use]
-    pub fn edits(&self) -> &[HeaderEdit] {
-        &self.edits
+    pub fn edits(&self) -> impl Iterator<Item = &HeaderEdit> {
+        self.edits.iter().chain(&self.token.identity)
     }
 
     /// What access logs and traces are told of the token.
     #[must_use]
     pub fn filter_state(&self) -> &[FilterState] {
-        &self.state
+        &self.token.state
     }
 }
 
@@ -96,11 +95,10 @@ pub struct Denial {
 }
 
 impl Verdict {
-    /// The same verdict, with these edits before its own.
-    pub(crate) fn after(mut self, mut edits: Vec<HeaderEdit>) -> Self {
+    /// The same verdict, with these edits if the request goes on.
+    pub(crate) fn with_edits(mut self, edits: Vec<HeaderEdit>) -> Self {
         match &mut self {
             Self::Allow(Allow { edits: own, .. }) | Self::Pass(Pass { edits: own, .. }) => {
-                edits.append(own);
                 *own = edits;
             }
             Self::Deny(_) => {}
@@ -126,7 +124,7 @@ impl Verdict {
     #[must_use]
     pub fn provider(&self) -> Option<ProviderId> {
         match self {
-            Self::Allow(allow) => Some(allow.provider),
+            Self::Allow(allow) => Some(allow.provider()),
             Self::Deny(denial) => denial.provider,
             Self::Pass(Pass { why: PassReason::Reported { provider, .. }, .. }) => *provider,
             Self::Pass(_) => None,

@@ -31,7 +31,7 @@ pub(crate) type Ticket = u64;
 pub(crate) struct Paused {
     pub(crate) issuer: IssuerId,
     pub(crate) token: String,
-    pub(crate) case: Case,
+    pub(crate) case: Case<'static>,
     pub(crate) patience: Patience,
 }
 

@@ -23,7 +23,7 @@ mod tests;
 pub use error::ConfigError;
 pub(crate) use object::Object;
 pub use provider::Provider;
-pub(crate) use provider::{ClaimHeader, Encoding, KeySource, normal_token_type};
+pub(crate) use provider::{ClaimHeader, Encoding, KeySource};
 pub(crate) use remote::{Discovery, MAX_TIMEOUT, Source};
 pub use remote::{RemoteJwks, Target};
 pub(crate) use state_output::{StateOutput, StateSource};

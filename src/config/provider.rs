@@ -90,6 +90,12 @@ impl Provider {
         self.payload_header.iter().chain(self.claim_headers.iter().map(|output| &output.header))
     }
 
+    /// Whether tokens of this `typ` are taken; it is a media type (RFC 7515 §4.1.9).
+    pub(crate) fn takes_token_type(&self, typ: &str) -> bool {
+        let typ = without_tree(typ);
+        self.token_types.iter().any(|other| other.eq_ignore_ascii_case(typ))
+    }
+
     /// The set to fetch; `None` if all keys are in the configuration.
     pub(crate) fn remote_jwks(&self) -> Option<&RemoteJwks> {
         self.keys.remote()
@@ -214,14 +220,15 @@ fn inline_keys(object: &mut Object) -> Result<Option<KeySet>, ConfigError> {
 fn token_types(object: &mut Object) -> Result<Vec<String>, ConfigError> {
     let types = object.optional_strings("tokenTypes")?;
     let types = types.unwrap_or_else(|| DEFAULT_TOKEN_TYPES.map(str::to_owned).into());
-    Ok(types.iter().map(|typ| normal_token_type(typ)).collect())
+    Ok(types.iter().map(|typ| without_tree(typ).to_ascii_lowercase()).collect())
 }
 
-/// A `typ` in the form that is compared. RFC 7515 §4.1.9 makes it a media type, with `application/`
-/// optional.
-pub(crate) fn normal_token_type(typ: &str) -> String {
-    let lower = typ.to_ascii_lowercase();
-    lower.strip_prefix("application/").map(str::to_owned).unwrap_or(lower)
+/// The media type without `application/`, which is optional.
+fn without_tree(typ: &str) -> &str {
+    match typ.split_at_checked(APPLICATION.len()) {
+        Some((tree, subtype)) if tree.eq_ignore_ascii_case(APPLICATION) => subtype,
+        _ => typ,
+    }
 }
 
 /// The configured claims, and the two that are always lists, as in Istio.
@@ -315,5 +322,6 @@ fn is_label_char(c: char) -> bool {
 
 const ALWAYS_SPACE_DELIMITED: [&str; 2] = ["scope", "permission"];
 const DEFAULT_CLOCK_SKEW: Duration = Duration::from_secs(120);
+const APPLICATION: &str = "application/";
 const DEFAULT_TOKEN_TYPES: [&str; 2] = ["JWT", "at+jwt"];
 const ONE_SECOND: Duration = Duration::from_secs(1);

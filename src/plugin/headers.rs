@@ -34,7 +34,12 @@ impl Headers {
             texts = others.split_first()?.1;
             Some(text)
         };
-        (0..count).map(|_| Some((str::from_utf8(next()?).ok()?, next()?))).collect()
+        // The lengths of all of them were there, so no count of the host's makes this too large.
+        let mut headers = Vec::with_capacity(count);
+        for _ in 0..count {
+            headers.push((str::from_utf8(next()?).ok()?, next()?));
+        }
+        Some(RequestHead::new(headers))
     }
 }
 

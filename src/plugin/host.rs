@@ -45,8 +45,11 @@ pub(super) fn plugin_configuration() -> Result<Vec<u8>, u32> {
     abi::buffer(BufferType::PluginConfiguration, usize::MAX)
 }
 
-pub(super) fn apply(map: MapType, edits: &[HeaderEdit]) -> Result<(), u32> {
-    edits.iter().try_for_each(|edit| match edit {
+pub(super) fn apply<'e>(
+    map: MapType,
+    edits: impl IntoIterator<Item = &'e HeaderEdit>,
+) -> Result<(), u32> {
+    edits.into_iter().try_for_each(|edit| match edit {
         HeaderEdit::Remove(name) => abi::remove_header(map, name),
         HeaderEdit::Set(name, value) => abi::replace_header(map, name, value),
     })

@@ -63,22 +63,22 @@ impl Proxy {
     /// Carries out a verdict on the selected stream, whose head the host still holds.
     pub(super) fn carry_out(&self, verdict: &Verdict) -> Action {
         self.report_verdict(verdict);
-        let edits = match verdict {
-            Verdict::Allow(allow) => allow.edits(),
-            Verdict::Pass(pass) => pass.edits.as_slice(),
+        let applied = match verdict {
+            Verdict::Allow(allow) => self.apply(allow.edits()),
+            Verdict::Pass(pass) => self.apply(&pass.edits),
             Verdict::Deny(denial) => {
                 send(&denial.reply);
                 return Action::Pause;
             }
         };
-        match self.apply(edits) {
+        match applied {
             Action::Continue if self.clears_route_cache => self.choose_route(),
             action => action,
         }
     }
 
     /// Edits the head of the selected stream, or refuses the request if the host does not allow it.
-    pub(super) fn apply(&self, edits: &[HeaderEdit]) -> Action {
+    pub(super) fn apply<'e>(&self, edits: impl IntoIterator<Item = &'e HeaderEdit>) -> Action {
         match host::apply(HEAD, edits) {
             Ok(()) => Action::Continue,
             Err(status) => {

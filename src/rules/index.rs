@@ -55,18 +55,22 @@ impl PathIndex {
             }
         };
         consider(&self.anywhere);
-        let mut pending = vec![(0, Some(path))];
-        while let Some((node, rest)) = pending.pop() {
+        // Where a segment has two children, one of them is put off.
+        let (mut next, mut put_off) = (Some((0, Some(path))), Vec::new());
+        while let Some((node, rest)) = next.take().or_else(|| put_off.pop()) {
             let Some(node) = self.nodes.get(node) else { continue };
             consider(&node.below);
             let Some(rest) = rest else {
                 consider(&node.here);
                 continue;
             };
-            let (segment, rest) =
-                rest.split_once('/').map_or((rest, None), |(segment, rest)| (segment, Some(rest)));
-            pending.extend(node.literals.get(segment).map(|next| (*next, rest)));
-            pending.extend(node.any.filter(|_| !segment.is_empty()).map(|next| (next, rest)));
+            let (segment, rest) = split_first_segment(rest);
+            next = node.literals.get(segment).map(|child| (*child, rest));
+            let any = node.any.filter(|_| !segment.is_empty()).map(|child| (child, rest));
+            match next {
+                Some(_) => put_off.extend(any),
+                None => next = any,
+            }
         }
         best
     }
@@ -95,6 +99,15 @@ impl PathIndex {
             self.nodes.push(Node::new());
         }
         child
+    }
+}
+
+/// A path's first segment, and the others. Segments are short, so a search by words would not pay.
+fn split_first_segment(path: &str) -> (&str, Option<&str>) {
+    let slash = path.bytes().position(|byte| byte == b'/');
+    match slash.and_then(|slash| path.split_at_checked(slash)) {
+        Some((segment, rest)) => (segment, rest.get(1..)),
+        None => (path, None),
     }
 }
 

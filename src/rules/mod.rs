@@ -64,7 +64,7 @@ impl Rules {
     /// if nobody knows which port its connection came to. Access is loosened only if the first
     /// matching rule of every reading loosens it, and never for an ambiguous path. Otherwise the
     /// request must meet the strict rules of all readings.
-    pub(crate) fn access(&self, request: &RequestHead<'_>) -> Access {
+    pub(crate) fn access<'s>(&'s self, request: &RequestHead<'_>) -> Access {
         if self.rules.is_empty() {
             return self.default.clone();
         }
@@ -72,45 +72,59 @@ impl Rules {
             true => request.authority().to_ascii_lowercase(),
             false => String::new(),
         };
+        let (own, all);
         let methods = match self.has_methods {
-            true => method::readings(request, |method| self.names_method(method)),
-            false => vec![Cow::Borrowed(request.method())],
+            true => {
+                all = method::readings(request, |method| self.names_method(method));
+                all.as_slice()
+            }
+            false => {
+                own = [Cow::Borrowed(request.method())];
+                &own
+            }
         };
         // One that nobody knows may be any that rules name, or another.
         let port = [request.destination_port()];
         let ports = if port == [None] { self.ports.as_slice() } else { &port };
-        let mut readings = Vec::new();
-        for host in host::readings(&authority) {
-            for method in &methods {
-                readings.extend(ports.iter().map(|port| Reading { host, method, port: *port }));
-            }
-        }
+        let hosts = host::readings(&authority);
+        let readings = || {
+            hosts.clone().flat_map(|host| {
+                let with_ports = move |method| {
+                    ports.iter().map(move |port| Reading { host, method, port: *port })
+                };
+                methods.iter().flat_map(move |method| with_ports(&**method))
+            })
+        };
         let path = RequestPath::new(request.path()).ignoring_case(self.ignore_path_case);
         if path.is_too_long() {
-            return self.of_any_path(&readings);
+            return self.of_any_path(readings);
         }
-        let accesses = |strict_only| {
-            let readings = &readings;
-            path.readings().flat_map(move |path| {
-                let first = |reading| self.first(reading, &path, strict_only);
-                readings.iter().map(first).collect::<Vec<_>>()
+        // Each reading of the path is made once, since it may be large.
+        let all = |strict_only, is_so: &mut dyn FnMut(&'s Access) -> bool| {
+            path.readings().all(|path| {
+                readings().all(|reading| is_so(self.first(&reading, &path, strict_only)))
             })
         };
 
-        let mut selected = accesses(path.is_ambiguous());
-        let first = selected.next().unwrap_or(&self.default);
-        if selected.all(|other| std::ptr::eq(first, other)) {
-            return first.clone();
+        let mut first: Option<&Access> = None;
+        let mut is_first = |access| std::ptr::eq(*first.get_or_insert(access), access);
+        if all(path.is_ambiguous(), &mut is_first) {
+            return first.unwrap_or(&self.default).clone();
         }
-        match accesses(path.is_ambiguous()).all(Access::is_loose) {
-            true => all_of(accesses(false)),
-            false => all_of(accesses(true)),
-        }
+        let is_loose = all(path.is_ambiguous(), &mut |access| access.is_loose());
+        let mut selected: Vec<&Access> = Vec::new();
+        all(!is_loose, &mut |access| {
+            if !selected.iter().any(|other| std::ptr::eq(*other, access)) {
+                selected.push(access);
+            }
+            true
+        });
+        all_of(selected.into_iter())
     }
 
     /// What all strict rules for any of these readings require together, whatever the path.
-    fn of_any_path(&self, readings: &[Reading<'_>]) -> Access {
-        let is_for = |rule: &&Indexed| readings.iter().any(|reading| rule.matches(reading));
+    fn of_any_path<'r, R: Iterator<Item = Reading<'r>>>(&self, readings: impl Fn() -> R) -> Access {
+        let is_for = |rule: &&Indexed| readings().any(|reading| rule.matches(&reading));
         let strict = self.rules.iter().filter(is_for).map(|rule| &rule.access);
         all_of(strict.filter(|access| !access.is_loose()).chain([&self.default]))
     }

@@ -206,17 +206,30 @@ impl PathPattern {
 /// The path without its first slash, if it is in normal form already.
 fn as_normal(path: &[u8]) -> Option<&str> {
     let (b'/', rest) = path.split_first()? else { return None };
-    let is_normal = path.iter().all(|byte| is_plain(*byte))
-        && !path.windows(2).any(|pair| matches!(pair, b"//" | b"/."));
+    let mut before = b'/';
+    let is_normal = rest.iter().all(|byte| {
+        let is_segment_start = std::mem::replace(&mut before, *byte) == b'/';
+        is_plain(*byte) && !(is_segment_start && matches!(byte, b'/' | b'.'))
+    });
     is_normal.then(|| str::from_utf8(rest).ok())?
 }
 
 /// Whether every server reads this byte as itself.
 fn is_plain(byte: u8) -> bool {
-    matches!(byte,
-        b'!' | b'$' | b'&'..=b'/' | b'0'..=b'9' | b':' | b'=' | b'@' | b'A'..=b'Z' | b'_'
-        | b'a'..=b'z' | b'~')
+    PLAIN.get(usize::from(byte)).is_some_and(|is_plain| *is_plain)
 }
+
+/// By byte.
+static PLAIN: [bool; 256] = {
+    let mut plain = [false; 256];
+    let bytes = b"!$&'()*+,-./0123456789:=@ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~";
+    let mut at = 0;
+    while at < bytes.len() {
+        plain[bytes[at] as usize] = true;
+        at += 1;
+    }
+    plain
+};
 
 /// Decodes the escapes that mean the same in every reading, and writes all other bytes as escapes
 /// in one way. Returns whether it kept a byte that servers read differently.

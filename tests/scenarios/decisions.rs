@@ -25,11 +25,11 @@ fn outputs() -> Value {
     })
 }
 
-fn edits(verdict: &Verdict) -> &[HeaderEdit] {
+fn edits(verdict: &Verdict) -> Vec<HeaderEdit> {
     match verdict {
-        Verdict::Allow(allow) => allow.edits(),
-        Verdict::Deny(_) => &[],
-        Verdict::Pass(pass) => &pass.edits,
+        Verdict::Allow(allow) => allow.edits().cloned().collect(),
+        Verdict::Deny(_) => Vec::new(),
+        Verdict::Pass(pass) => pass.edits.clone(),
     }
 }
 
@@ -197,7 +197,7 @@ fn public_paths_keep_the_token_and_lose_the_forgeries() {
 
     let verdict = sim.send(1, &headers).unwrap();
 
-    assert_eq!((verdict.code(), edits(&verdict)), ("public", &[removed("x-user-id")][..]));
+    assert_eq!((verdict.code(), edits(&verdict)), ("public", vec![removed("x-user-id")]));
 }
 
 #[test]
@@ -510,7 +510,7 @@ fn optional_takes_no_token_but_no_bad_one() {
     let mut sim = warm(outputs(), json!({"rules": [{"access": "optional"}]}));
 
     let verdict = sim.send(1, &[(":path", "/"), ("x-user-id", "admin")]).unwrap();
-    assert_eq!((verdict.code(), edits(&verdict)), ("public", &[removed("x-user-id")][..]));
+    assert_eq!((verdict.code(), edits(&verdict)), ("public", vec![removed("x-user-id")]));
     assert_eq!(sim.decide("x.y.z"), "token_malformed");
     assert_eq!(sim.decide(&token().compact()), "allowed");
 }
@@ -550,15 +550,15 @@ fn what_may_be_a_token_goes_with_a_request_that_has_none() {
         ("cookie", "%61t=e.e"),
     ] {
         let verdict = sim.send(1, &[(":path", "/"), (name, value)]).unwrap();
-        assert_eq!((verdict.code(), edits(&verdict)), ("public", &[removed(name)][..]), "{value}");
+        assert_eq!((verdict.code(), edits(&verdict)), ("public", vec![removed(name)]), "{value}");
 
         let path = format!("/?at={good}");
         let beside = sim.send(1, &[(":path", &path), (name, value)]).unwrap();
         let expected = [removed(name), set(":path", "/")];
-        assert_eq!((beside.code(), edits(&beside)), ("allowed", &expected[..]), "{value}");
+        assert_eq!((beside.code(), edits(&beside)), ("allowed", expected.to_vec()), "{value}");
     }
     let verdict = sim.send(1, &[(":path", "/a?AT=e.e&b=1")]).unwrap();
-    assert_eq!((verdict.code(), edits(&verdict)), ("public", &[set(":path", "/a?b=1")][..]));
+    assert_eq!((verdict.code(), edits(&verdict)), ("public", vec![set(":path", "/a?b=1")]));
     for value in ["Bearer\u{a0}e.e.e", "\u{feff}Bearer e.e.e", "Bearer\u{3000}e.e.e"] {
         let verdict = sim.send(1, &[(":path", "/"), ("authorization", value)]).unwrap();
         assert_eq!(verdict.code(), "token_malformed", "{value}");
@@ -571,7 +571,7 @@ fn no_next_proxy_is_told_to_drop_what_the_filter_says() {
     let mut connection = |value| {
         let headers = [(":path", "/"), ("upgrade", "websocket"), ("connection", value)];
         let verdict = sim.send(1, &headers).unwrap();
-        edits(&verdict).to_vec()
+        edits(&verdict)
     };
 
     assert_eq!(connection("Upgrade"), []);
@@ -591,7 +591,7 @@ fn preflights_pass_unless_switched_off() {
     ];
 
     let verdict = warm(outputs(), json!({})).send(1, &preflight).unwrap();
-    assert_eq!((verdict.code(), edits(&verdict)), ("cors_preflight", &[removed("x-user-id")][..]));
+    assert_eq!((verdict.code(), edits(&verdict)), ("cors_preflight", vec![removed("x-user-id")]));
     let mut strict = warm(outputs(), json!({"bypassCorsPreflight": false}));
     assert_eq!(strict.send(1, &preflight).unwrap().code(), "token_missing");
     let plain_options = warm(outputs(), json!({})).send(1, &preflight[..3]).unwrap();
@@ -636,7 +636,7 @@ fn report_mode_denies_nothing_and_leaves_tokens_to_the_upstream() {
 
     let denied = send(&mut sim, &token().claim("exp", 1).compact());
     assert!(matches!(denied, Verdict::Pass(_)));
-    assert_eq!((denied.code(), edits(&denied)), ("token_expired", &[removed("x-user-id")][..]));
+    assert_eq!((denied.code(), edits(&denied)), ("token_expired", vec![removed("x-user-id")]));
     let good = token().compact();
     let allowed = send(&mut sim, &good);
     assert!(matches!(allowed, Verdict::Allow(_)));

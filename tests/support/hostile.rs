@@ -13,12 +13,15 @@ pub(crate) struct Hostile {
 
 /// Top-level fields, and fields of the first provider, that have the filter look at everything.
 pub(crate) fn thorough(keys: &[Value]) -> (Value, Value) {
-    let rules = json!([
+    let of_host = |number| json!({ "match": { "hosts": [format!("host-{number}.example.com")] }, "scopes": ["c"] });
+    let mut rules: Vec<_> = (0..500).map(of_host).collect();
+    let others = json!([
         { "match": { "hosts": ["*.open.example.com"], "methods": ["GET", "PUT"],
             "paths": ["/open/**", "/a/*/c"] }, "access": "public" },
         { "match": { "methods": ["DELETE"], "paths": ["/x/**"] }, "scopes": ["a", "b"] },
         { "match": { "paths": ["/public/**"] }, "access": "public" },
     ]);
+    rules.extend(others.as_array().into_iter().flatten().cloned());
     let top = json!({ "rules": rules, "caseInsensitivePaths": true, "maxTokenBytes": 60_000,
         "jwksWaitTimeout": "3s",
         "replies": { "cors": { "allowOrigins": [{ "regex": ORIGINS }] } } });
@@ -97,6 +100,10 @@ pub(crate) fn requests(sign: impl Fn(&str, &str) -> String) -> Vec<Hostile> {
         of_path("an ambiguous path with ends", path("/a%00;b%2f..\\%23")),
         of_path("an ambiguous path in capitals", path("/A;B%2F..%5C%2561")),
         of_path("a path that is too long", filled("/..")),
+        Hostile {
+            host: "a".repeat(40_000),
+            ..plain("a path that is too long of a long authority", &"/a".repeat(8_500))
+        },
         of_path("a query of parameters", format!("/x?{}", filled("a=b&"))),
         of_path("a query of escapes", format!("/x?{}", filled("%61=%62&"))),
         of_path("a query of tokens", format!("/x?{}", filled("Access.Token=a.b&"))),
