@@ -66,6 +66,8 @@ pub struct Config {
     pub host_crypto: HostCrypto,
     /// Whether the host is to choose the route of a request anew, by what the filter made of it.
     pub clear_route_cache: bool,
+    /// What access logs are told of a decision.
+    pub filter_state: FilterStateDetail,
 }
 
 /// What happens to a request that is denied.
@@ -75,6 +77,18 @@ pub enum Mode {
     Enforce,
     /// It is counted, logged and let through.
     Report,
+}
+
+/// What access logs are told of a decision. What providers tell them of their tokens
+/// (`outputClaimToFilterState`) is told in any case. No other call costs the host as much.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FilterStateDetail {
+    /// The code and the provider.
+    Full,
+    /// The code.
+    Code,
+    /// Nothing.
+    None,
 }
 
 /// Whether the host may compute signature checks.
@@ -175,6 +189,15 @@ impl Config {
                 HostCrypto::Auto,
             )?,
             clear_route_cache: object.bool("clearRouteCache", false)?,
+            filter_state: object.choice(
+                "filterState",
+                &[
+                    ("full", FilterStateDetail::Full),
+                    ("code", FilterStateDetail::Code),
+                    ("none", FilterStateDetail::None),
+                ],
+                FilterStateDetail::Full,
+            )?,
         };
         object.finish()?;
         Ok(config)

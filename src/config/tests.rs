@@ -202,6 +202,7 @@ fn choices_take_known_words_only() {
     assert_refused(vec![
         (set("/mode", json!("dry-run")), "mode", "is not one of \"enforce\", \"report\""),
         (set("/mode", json!(null)), "mode", "null is not one of \"enforce\""),
+        (set("/filterState", json!(true)), "filterState", "is not one of \"full\", \"code\""),
         (set("/hostCrypto", json!("on")), "hostCrypto", "is not one of \"auto\", \"off\""),
         (set("/rules/0/access", json!("deny")), "rules[0].access", "\"public\", \"optional\""),
         (
@@ -1414,6 +1415,7 @@ pub(super) fn full() -> Value {
         "maxPausedRequests": 10,
         "maxTokenBytes": 4096,
         "tokenCache": {"maxEntries": 5},
+        "filterState": "code",
         "hostCrypto": "off",
         "clearRouteCache": true,
     })

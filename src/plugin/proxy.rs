@@ -3,7 +3,7 @@
 use super::headers::Headers;
 use super::stats::Stats;
 use super::{host, withheld};
-use crate::config::Config;
+use crate::config::{Config, FilterStateDetail};
 use crate::driver::Host;
 use crate::engine::Fetch;
 use crate::event::{Event, Level};
@@ -23,8 +23,9 @@ pub(super) struct Proxy {
     stats: Stats,
     names: PerProvider<String>,
     replies: Rc<Replies>,
-    /// Whether the host lets the filter write verdicts to access logs.
+    /// Whether the host lets the filter tell access logs anything.
     sets_filter_state: bool,
+    filter_state: FilterStateDetail,
     /// Whether the host is to choose the routes of requests anew.
     clears_route_cache: bool,
     /// Whether the host offers shared data.
@@ -41,6 +42,7 @@ impl Proxy {
             names: config.providers.map(|_, provider| provider.name.clone()),
             replies: Rc::clone(&config.replies),
             sets_filter_state: withheld::can_set_properties(),
+            filter_state: config.filter_state,
             clears_route_cache: config.clear_route_cache,
             shares: withheld::can_share(),
             resumed: SortedMap::new(),
@@ -114,19 +116,10 @@ impl Proxy {
         self.stats.count_verdict(verdict);
         let provider = verdict.provider().map(|provider| self.names[provider].as_str());
         let code = verdict.code();
-        if self.sets_filter_state {
-            let told = match verdict {
-                Verdict::Allow(allow) => allow.filter_state(),
-                Verdict::Deny(_) | Verdict::Pass(_) => &[],
-            };
-            let told = told.iter().map(|state| (&*state.property, &*state.value));
-            let provider = provider.map(|provider| (PROVIDER_STATE, provider));
-            let mut all = [(CODE_STATE, code)].into_iter().chain(provider).chain(told);
-            if let Err(status) =
-                all.try_for_each(|(name, value)| host::set_filter_state(name, value))
-            {
-                error!("mesh-jwt: the host refused filter state: status {status}");
-            }
+        if self.sets_filter_state
+            && let Err(status) = self.tell_access_log(verdict, code, provider)
+        {
+            error!("mesh-jwt: the host refused filter state: status {status}");
         }
         let provider = provider.unwrap_or("-");
         match verdict {
@@ -136,6 +129,28 @@ impl Proxy {
             }
             Verdict::Allow(_) | Verdict::Pass(_) => {}
         }
+    }
+
+    fn tell_access_log(
+        &self,
+        verdict: &Verdict,
+        code: &str,
+        provider: Option<&str>,
+    ) -> Result<(), u32> {
+        let (tells_code, tells_provider) = match self.filter_state {
+            FilterStateDetail::Full => (true, true),
+            FilterStateDetail::Code => (true, false),
+            FilterStateDetail::None => (false, false),
+        };
+        if tells_code {
+            host::set_filter_state(CODE_STATE, code)?;
+        }
+        if let Some(provider) = provider.filter(|_| tells_provider) {
+            host::set_filter_state(PROVIDER_STATE, provider)?;
+        }
+        let Verdict::Allow(allow) = verdict else { return Ok(()) };
+        let mut told = allow.filter_state().iter();
+        told.try_for_each(|state| host::set_filter_state(&state.property, &state.value))
     }
 }
 

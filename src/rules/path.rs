@@ -216,20 +216,9 @@ fn as_normal(path: &[u8]) -> Option<&str> {
 
 /// Whether every server reads this byte as itself.
 fn is_plain(byte: u8) -> bool {
-    PLAIN.get(usize::from(byte)).is_some_and(|is_plain| *is_plain)
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'!' | b'$' | b'&'..=b'/' | b':' | b'=' | b'@' | b'_' | b'~')
 }
-
-/// By byte.
-static PLAIN: [bool; 256] = {
-    let mut plain = [false; 256];
-    let bytes = b"!$&'()*+,-./0123456789:=@ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~";
-    let mut at = 0;
-    while at < bytes.len() {
-        plain[bytes[at] as usize] = true;
-        at += 1;
-    }
-    plain
-};
 
 /// Decodes the escapes that mean the same in every reading, and writes all other bytes as escapes
 /// in one way. Returns whether it kept a byte that servers read differently.

@@ -11,6 +11,7 @@ use lab::config::{Config, ISSUER_CLUSTER};
 use lab::envoy::Envoy;
 use lab::http::{Request, Response};
 use lab::issuer::{Answer, Issuer};
+use lab::sidecar::Sidecar;
 use lab::token::{Key, Token};
 use lab::upstream::{Upstream, received};
 use lab::wait;
@@ -41,6 +42,25 @@ fn access_log_tells_chosen_claims_of_allowed_tokens_only() {
         let response = world.envoy.send(&request);
         assert_eq!(response.status, status);
         assert_eq!(world.told(&response), nothing, "{status}");
+    }
+}
+
+#[test]
+fn decisions_are_told_as_far_as_configured() {
+    for (detail, code, provider) in
+        [("full", "allowed", "wealist"), ("code", "allowed", "-"), ("none", "-", "-")]
+    {
+        let config = Config::new().inline_keys(&[Key::alpha().jwk()]).set("filterState", detail);
+        let sidecar = Sidecar::start(&config);
+
+        let allowed = sidecar.send(&Request::get("/").bearer(&Token::good().compact()));
+        let refused = sidecar.send(&Request::get("/"));
+
+        assert_eq!((allowed.status, refused.status), (200, 401), "{detail}");
+        assert_eq!(sidecar.code(&allowed), code, "{detail}");
+        assert_eq!(sidecar.provider(&allowed), provider, "{detail}");
+        assert_eq!(sidecar.code(&refused) == "token_missing", detail != "none", "{detail}");
+        assert_eq!(sidecar.stat("allowed"), 1, "{detail}");
     }
 }
 

@@ -90,6 +90,19 @@ fn token_that_comes_again() {
 }
 
 #[test]
+fn access_log_that_is_told_nothing() {
+    let config = Config::new().inline_keys(&[Key::alpha().jwk()]).set("filterState", "none");
+    let sidecar = start_configured(&config);
+
+    let calls = calls_of(&sidecar, || {
+        let response = sidecar.send(&Request::get("/").bearer(&Token::good().compact()));
+        assert_eq!(response.status, 200);
+    });
+
+    assert_eq!(calls.get("proxy_set_property"), None);
+}
+
+#[test]
 fn token_with_a_bad_signature() {
     let sidecar = start();
     let forged = Token::good().signed_by(Key::beta()).header("kid", "alpha").compact();
@@ -126,17 +139,25 @@ fn start() -> Sidecar {
 }
 
 fn start_with(rules: Value) -> Sidecar {
-    let config = Config::new().inline_keys(&[Key::alpha().jwk()]).set("rules", rules);
-    let sidecar = Sidecar::start_adapted(&config, |bootstrap| bootstrap.log_level("info"));
+    start_configured(&Config::new().inline_keys(&[Key::alpha().jwk()]).set("rules", rules))
+}
+
+fn start_configured(config: &Config) -> Sidecar {
+    let sidecar = Sidecar::start_adapted(config, |bootstrap| bootstrap.log_level("info"));
     sidecar.trace_calls();
     sidecar
 }
 
 /// What the module calls for this request, and how often.
 fn calls(sidecar: &Sidecar, request: &Request, decision: &str) -> BTreeMap<String, usize> {
+    calls_of(sidecar, || assert_eq!(sidecar.decide(request), decision))
+}
+
+/// What the module calls while one request is sent and answered, and how often.
+fn calls_of(sidecar: &Sidecar, send: impl FnOnce()) -> BTreeMap<String, usize> {
     let before = sidecar.envoy_log().len();
 
-    assert_eq!(sidecar.decide(request), decision);
+    send();
 
     let log = wait::until("the request is over", LOG_LIMIT, || {
         let log = sidecar.envoy_log().split_off(before);
