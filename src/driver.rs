@@ -3,12 +3,15 @@
 //! The sidecar and the tests run this same loop; only the [`Host`] differs.
 
 use crate::config::Config;
+use crate::counters::Counters;
 use crate::engine::{Disposition, Engine, Fetch, MAX_TIMEOUT, Output};
 use crate::event::Event;
 use crate::jose::Crypto;
 use crate::jwks::{FetchError, FetchId, JwksResponse, Written};
+use crate::metrics::Metric;
 use crate::request::{RequestHead, StreamId};
 use crate::time::Timestamp;
+use crate::timer::Timer;
 use crate::verdict::Verdict;
 use std::time::Duration;
 
@@ -30,8 +33,11 @@ pub trait Host {
     /// Carries out the verdict on a paused request.
     fn settle(&mut self, stream: StreamId, verdict: &Verdict);
 
-    /// Counts and logs an event.
+    /// Logs an event.
     fn report(&mut self, event: &Event, config: &Config);
+
+    /// Has the operator's counters show what was counted, with [`Counters::tell`].
+    fn tell(&mut self, counters: &mut Counters);
 
     /// Calls [`Driver::handle_timeout`] after this delay, and then periodically.
     fn set_timer(&mut self, delay: Duration);
@@ -42,9 +48,8 @@ pub struct Driver {
     engine: Engine,
     /// The calls in flight, by the host's tokens; there are few.
     calls: Vec<(u32, FetchId)>,
-    /// Whether the timer is set to the minimum. Setting it again would restart it, so a steady
-    /// stream of requests could put it off for ever.
-    is_timer_urgent: bool,
+    timer: Timer,
+    counters: Counters,
 }
 
 impl Driver {
@@ -56,9 +61,10 @@ impl Driver {
         host: &mut impl Host,
         now: Timestamp,
     ) -> Self {
+        let counters = Counters::new(&config);
         let engine = Engine::new(config, crypto, seed, now);
-        let mut driver = Self { engine, calls: Vec::new(), is_timer_urgent: false };
-        driver.arm_timer(host, now);
+        let mut driver = Self { engine, calls: Vec::new(), timer: Timer::new(), counters };
+        driver.finish(host, now);
         driver
     }
 
@@ -69,7 +75,8 @@ impl Driver {
     }
 
     /// Handles the head of a new request. All other work is left to the timer, since the host drops
-    /// a call that is dispatched for a stream when the stream ends.
+    /// a call that is dispatched for a stream when the stream ends; so is what the request adds to
+    /// counters.
     pub fn handle_request(
         &mut self,
         stream: StreamId,
@@ -78,9 +85,18 @@ impl Driver {
         now: Timestamp,
     ) -> Disposition {
         let disposition = self.engine.handle_request(stream, request, now);
-        match disposition {
-            Disposition::Paused(_) if !self.is_timer_urgent => self.arm_timer(host, now),
-            Disposition::Decided(_) | Disposition::Paused(_) => self.report(host),
+        self.report(host);
+        let next = match &disposition {
+            Disposition::Decided(verdict) => {
+                self.counters.count(Metric::of_verdict(verdict));
+                None
+            }
+            // It takes a search to know what is due, and the timer cannot come sooner.
+            Disposition::Paused(_) if self.timer.is_urgent() => None,
+            Disposition::Paused(_) => self.next_timeout(),
+        };
+        if let Some(delay) = self.timer.hasten(next, now) {
+            host.set_timer(delay);
         }
         disposition
     }
@@ -111,6 +127,12 @@ impl Driver {
         self.carry_out(host, now);
     }
 
+    /// Tells the host what was counted. The timer does so as well; whoever drops the driver calls
+    /// this before, since nobody can do it later.
+    pub fn tell(&mut self, host: &mut impl Host) {
+        host.tell(&mut self.counters);
+    }
+
     /// Carries out everything that is due. Only the root context calls this.
     fn carry_out(&mut self, host: &mut impl Host, now: Timestamp) {
         let mut settled: u32 = 0;
@@ -127,6 +149,7 @@ impl Driver {
                     self.engine.handle_shared(issuer, bytes.as_deref(), version, now);
                 }
                 Output::Settle(stream, verdict) => {
+                    self.counters.count(Metric::of_verdict(&verdict));
                     host.settle(stream, &verdict);
                     settled = settled.saturating_add(1);
                 }
@@ -136,26 +159,30 @@ impl Driver {
                 }
             }
         }
-        self.arm_timer(host, now);
+        self.finish(host, now);
     }
 
-    fn arm_timer(&mut self, host: &mut impl Host, now: Timestamp) {
+    /// Reports and tells all that there is, so that the next tick is due when the engine has work.
+    fn finish(&mut self, host: &mut impl Host, now: Timestamp) {
         self.report(host);
-        let next = self.engine.poll_timeout().map(|(at, _)| at.saturating_since(now));
-        let delay = next.unwrap_or(MAX_TIMEOUT).clamp(MIN_TIMEOUT, MAX_TIMEOUT);
-        self.is_timer_urgent = delay == MIN_TIMEOUT;
-        host.set_timer(delay);
+        self.tell(host);
+        host.set_timer(self.timer.set(self.next_timeout(), MAX_TIMEOUT, now));
+    }
+
+    fn next_timeout(&self) -> Option<Timestamp> {
+        self.engine.poll_timeout().map(|(at, _)| at)
     }
 
     fn report(&mut self, host: &mut impl Host) {
         while let Some(event) = self.engine.poll_event() {
+            if let Some(metric) = Metric::of_event(&event) {
+                self.counters.count(metric);
+            }
             host.report(&event, self.engine.config());
         }
     }
 }
 
-/// The shortest timer that hosts offer; zero switches the timer off.
-const MIN_TIMEOUT: Duration = Duration::from_millis(1);
 /// The most requests that are settled in one callback. A local reply ends its stream within the
 /// callback, and enters the VM again before the next reply: about 300 overflow V8's stack, or 60 if
 /// bodies are handed over too and the next filter refuses what this one allows. The proxy's other

@@ -59,6 +59,7 @@
 //! | [`verdict`], [`reason`], [`reply`] | the decision on a request, and the reply to the client |
 //! | `cors` | which pages of other origins may read that reply |
 //! | [`event`], [`metrics`] | what the operator sees |
+//! | [`counters`], `timer` | what was counted and not told yet, and when the host wakes the driver |
 //! | [`request`], `grammar`, `header_name` | heads of requests, HTTP grammar, owned headers |
 //! | `string_match` | Istio's `StringMatch`: exact, prefix or regex |
 //! | [`per_provider`], `sorted_map`, [`time`] | tables by provider, small maps, the wall clock |
@@ -66,6 +67,7 @@
 #![deny(clippy::disallowed_macros, clippy::disallowed_methods, clippy::disallowed_types)]
 
 pub mod config;
+pub mod counters;
 pub mod driver;
 pub mod engine;
 pub mod event;
@@ -92,6 +94,7 @@ mod rules;
 mod screen;
 mod sorted_map;
 mod string_match;
+mod timer;
 mod token_cache;
 mod waiting;
 

@@ -54,7 +54,8 @@ pub enum JwksMetric {
 
 impl Metric {
     /// Every metric of a configuration.
-    pub fn all(config: &Config) -> impl Iterator<Item = Self> {
+    #[must_use]
+    pub fn all(config: &Config) -> Vec<Self> {
         let plain = [
             Self::Allowed,
             Self::CorsPreflight,
@@ -71,7 +72,27 @@ impl Metric {
             .providers
             .iter()
             .flat_map(|(provider, _)| JwksMetric::ALL.map(|metric| Self::Jwks(provider, metric)));
-        plain.into_iter().chain(denied).chain(reported).chain(jwks)
+        plain.into_iter().chain(denied).chain(reported).chain(jwks).collect()
+    }
+
+    /// Its place in [`Self::all`].
+    pub(crate) fn index(self) -> usize {
+        match self {
+            Self::Allowed => 0,
+            Self::CorsPreflight => 1,
+            Self::Paused => 2,
+            Self::Public => 3,
+            Self::SignatureHost => 4,
+            Self::SignatureWasm => 5,
+            Self::TokenCacheHit => 6,
+            Self::TokenCacheMiss => 7,
+            Self::Denied(reason) => DENIED.saturating_add(reason as usize),
+            Self::Reported(reason) => REPORTED.saturating_add(reason as usize),
+            Self::Jwks(provider, metric) => {
+                let before = provider.index().saturating_mul(JwksMetric::ALL.len());
+                JWKS.saturating_add(before).saturating_add(metric as usize)
+            }
+        }
     }
 
     /// The counter that a verdict adds to.
@@ -158,4 +179,29 @@ impl JwksMetric {
         Self::MissSuppressed,
         Self::StaleServed,
     ];
+}
+
+// Where the places of metrics with a part begin.
+const DENIED: usize = 8;
+const REPORTED: usize = DENIED + Reason::ALL.len();
+const JWKS: usize = REPORTED + Reason::ALL.len();
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_at_its_place() {
+        let config = Config::parse(
+            br#"{"providers": [
+                {"issuer": "https://a.example.com", "jwksUri": "https://a.example.com/jwks"},
+                {"issuer": "https://b.example.com", "jwksUri": "https://b.example.com/jwks"}
+            ]}"#,
+        )
+        .expect("a good configuration");
+
+        for (place, metric) in Metric::all(&config).into_iter().enumerate() {
+            assert_eq!(metric.index(), place, "{metric:?}");
+        }
+    }
 }

@@ -9,6 +9,13 @@ use std::ops::{Index, IndexMut};
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub struct ProviderId(usize);
 
+impl ProviderId {
+    /// Its place in the order of the configuration.
+    pub(crate) fn index(self) -> usize {
+        self.0
+    }
+}
+
 /// A value for each provider, in the order of the configuration.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct PerProvider<T>(Vec<T>);

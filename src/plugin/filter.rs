@@ -122,6 +122,14 @@ impl Filter {
     }
 }
 
+/// No timer wakes the filter any more, and whoever drops it is the last that counts: the root context,
+/// or a stream that outlives it.
+impl Drop for Filter {
+    fn drop(&mut self) {
+        self.driver.tell(&mut self.proxy);
+    }
+}
+
 struct OwnedResponse {
     status: u16,
     cache_control: Option<String>,

@@ -4,6 +4,7 @@ use super::headers::Headers;
 use super::stats::Stats;
 use super::{host, withheld};
 use crate::config::{Config, FilterStateDetail};
+use crate::counters::Counters;
 use crate::driver::Host;
 use crate::engine::Fetch;
 use crate::event::{Event, Level};
@@ -113,7 +114,6 @@ impl Proxy {
     }
 
     fn report_verdict(&self, verdict: &Verdict) {
-        self.stats.count_verdict(verdict);
         let provider = verdict.provider().map(|provider| self.names[provider].as_str());
         let code = verdict.code();
         if self.sets_filter_state
@@ -193,13 +193,16 @@ impl Host for Proxy {
     }
 
     fn report(&mut self, event: &Event, config: &Config) {
-        self.stats.count_event(event);
         match event.log_line(config) {
             Some((Level::Debug, line)) => debug!("mesh-jwt: {line}"),
             Some((Level::Info, line)) => info!("mesh-jwt: {line}"),
             Some((Level::Warn, line)) => warn!("mesh-jwt: {line}"),
             None => {}
         }
+    }
+
+    fn tell(&mut self, counters: &mut Counters) {
+        self.stats.tell(counters);
     }
 
     fn set_timer(&mut self, delay: Duration) {

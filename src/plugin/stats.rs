@@ -2,49 +2,57 @@
 
 use super::{host, withheld};
 use crate::config::Config;
+use crate::counters::Counters;
 use crate::engine::Engine;
-use crate::event::Event;
 use crate::metrics::{JwksMetric, Metric};
 use crate::per_provider::PerProvider;
-use crate::sorted_map::SortedMap;
 use crate::time::Timestamp;
-use crate::verdict::Verdict;
 use log::error;
 
 pub(super) struct Stats {
-    ids: SortedMap<Metric, u32>,
+    ids: Ids,
     /// The gauges as they were last reported.
     reported_paused: usize,
     reported_keys: PerProvider<usize>,
 }
 
+/// The host's id of each metric that can be updated, at its [`Metric::index`].
+struct Ids(Vec<Option<u32>>);
+
+impl Ids {
+    fn get(&self, metric: Metric) -> Option<u32> {
+        self.0.get(metric.index()).copied().flatten()
+    }
+
+    fn add(&self, metric: Metric, offset: i64) -> Result<(), u32> {
+        self.get(metric).map_or(Ok(()), |id| host::increment_metric(id, offset))
+    }
+}
+
 impl Stats {
     pub(super) fn define(config: &Config) -> Self {
-        let mut ids = SortedMap::new();
+        let mut ids = Vec::new();
         // A metric that cannot be updated is not defined: it would stay at zero, and each update
         // would log an error in the host.
         let (can_count, can_record) = (withheld::can_count(), withheld::can_record());
         let can_tell = |metric: &Metric| if is_recorded(*metric) { can_record } else { can_count };
-        for metric in Metric::all(config).filter(can_tell) {
-            match host::define_metric(metric.is_gauge(), &metric.name(config)) {
-                Ok(id) => _ = ids.insert(metric, id),
+        for metric in Metric::all(config) {
+            let define = || host::define_metric(metric.is_gauge(), &metric.name(config));
+            match can_tell(&metric).then(define).transpose() {
+                Ok(id) => ids.push(id),
                 Err(status) => {
                     error!("mesh-jwt: the host refused metrics: status {status}");
                     break;
                 }
             }
         }
-        Self { ids, reported_paused: 0, reported_keys: config.providers.map(|_, _| 0) }
+        Self { ids: Ids(ids), reported_paused: 0, reported_keys: config.providers.map(|_, _| 0) }
     }
 
-    pub(super) fn count_verdict(&self, verdict: &Verdict) {
-        self.add(Metric::of_verdict(verdict), 1);
-    }
-
-    pub(super) fn count_event(&self, event: &Event) {
-        if let Some(metric) = Metric::of_event(event) {
-            self.add(metric, 1);
-        }
+    /// Adds what was counted. All that the host refuses is one line in its log.
+    pub(super) fn tell(&self, counters: &mut Counters) {
+        let add = |metric, count| self.ids.add(metric, i64::try_from(count).unwrap_or(i64::MAX));
+        log_refusal(counters.tell(add));
     }
 
     /// Workers share gauges. Each adds its own paused requests, while all of them hold the same
@@ -53,26 +61,25 @@ impl Stats {
         let paused = engine.paused();
         if paused != self.reported_paused {
             let (is, was) = (i64::try_from(paused), i64::try_from(self.reported_paused));
-            self.add(Metric::Paused, is.unwrap_or(0).saturating_sub(was.unwrap_or(0)));
+            let offset = is.unwrap_or(0).saturating_sub(was.unwrap_or(0));
+            log_refusal(self.ids.add(Metric::Paused, offset));
             self.reported_paused = paused;
         }
         for (provider, reported) in self.reported_keys.iter_mut() {
             let keys = engine.trusted_keys(provider, now);
             if keys != *reported
-                && let Some(id) = self.ids.get(&Metric::Jwks(provider, JwksMetric::Keys))
-                && host::record_metric(*id, u64::try_from(keys).unwrap_or(u64::MAX)).is_ok()
+                && let Some(id) = self.ids.get(Metric::Jwks(provider, JwksMetric::Keys))
+                && host::record_metric(id, u64::try_from(keys).unwrap_or(u64::MAX)).is_ok()
             {
                 *reported = keys;
             }
         }
     }
+}
 
-    fn add(&self, metric: Metric, offset: i64) {
-        if let Some(id) = self.ids.get(&metric)
-            && let Err(status) = host::increment_metric(*id, offset)
-        {
-            error!("mesh-jwt: the host refused to count: status {status}");
-        }
+fn log_refusal(told: Result<(), u32>) {
+    if let Err(status) = told {
+        error!("mesh-jwt: the host refused to count: status {status}");
     }
 }
 

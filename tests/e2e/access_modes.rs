@@ -23,8 +23,8 @@ fn public_path_leaves_any_token_alone() {
         assert_eq!(seen.header("x-user-id"), None);
         assert_eq!(sidecar.code(&response), "public");
     }
-    assert_eq!(sidecar.stat("public"), 2);
-    assert_eq!(sidecar.stat("allowed"), 0);
+    assert_eq!(sidecar.counted("public"), 2);
+    assert_eq!(sidecar.counted("allowed"), 0);
 }
 
 #[test]
@@ -40,8 +40,8 @@ fn optional_path_takes_no_token_or_a_good_one() {
     assert_eq!(sidecar.code(&signed_in), "allowed");
     assert_eq!(sidecar.decide(&get()), "200 public");
     assert_eq!(sidecar.decide(&get().bearer(&expired)), "401 token_expired");
-    assert_eq!(sidecar.stat("public"), 1);
-    assert_eq!(sidecar.stat("allowed"), 1);
+    assert_eq!(sidecar.counted("public"), 1);
+    assert_eq!(sidecar.counted("allowed"), 1);
 }
 
 #[test]
@@ -58,8 +58,8 @@ fn report_mode_counts_what_it_would_have_denied() {
     assert_eq!(sidecar.code(&denied), "token_expired");
     assert_eq!(sidecar.code(&missing), "token_missing");
     for code in ["token_expired", "token_missing"] {
-        assert_eq!(sidecar.stat(&format!("reported.{code}")), 1, "{code}");
-        assert_eq!(sidecar.stat(&format!("denied.{code}")), 0, "{code}");
+        assert_eq!(sidecar.counted(&format!("reported.{code}")), 1, "{code}");
+        assert_eq!(sidecar.counted(&format!("denied.{code}")), 0, "{code}");
     }
 }
 
@@ -74,7 +74,7 @@ fn report_mode_sets_identity_headers_beside_the_token() {
     assert_eq!(seen.header("authorization"), Some(format!("Bearer {good}").as_str()));
     assert_eq!(seen.header("x-user-id"), Some("user-4711"));
     assert_eq!(sidecar.code(&response), "allowed");
-    assert_eq!(sidecar.stat("allowed"), 1);
+    assert_eq!(sidecar.counted("allowed"), 1);
 }
 
 #[test]
@@ -85,5 +85,5 @@ fn report_mode_forwards_without_keys_too() {
     let response = sidecar.send(&Request::get("/").bearer(&Token::good().compact()));
 
     assert_eq!(received(&response).header("x-user-id"), None);
-    assert_eq!(sidecar.stat("reported.jwks_unavailable"), 1);
+    assert_eq!(sidecar.counted("reported.jwks_unavailable"), 1);
 }

@@ -60,7 +60,7 @@ fn decisions_are_told_as_far_as_configured() {
         assert_eq!(sidecar.code(&allowed), code, "{detail}");
         assert_eq!(sidecar.provider(&allowed), provider, "{detail}");
         assert_eq!(sidecar.code(&refused) == "token_missing", detail != "none", "{detail}");
-        assert_eq!(sidecar.stat("allowed"), 1, "{detail}");
+        assert_eq!(sidecar.counted("allowed"), 1, "{detail}");
     }
 }
 

@@ -246,6 +246,8 @@ fn assert_denied(sidecar: &Sidecar, request: &Request, code: &str) -> Response {
         }
     }
     assert_quotes_nothing(&response);
+    let is_counted = || sidecar.stat(&counter) > counted;
+    wait::until("the denial is counted", COUNT_LIMIT, || is_counted().then_some(()));
     assert_eq!(sidecar.stat(&counter), counted + 1, "{counter}");
     assert_eq!(sidecar.upstream.requests(), forwarded, "the request went through");
     response
@@ -305,3 +307,4 @@ fn not_canonical(token: &str) -> String {
 }
 
 const PAUSE_LIMIT: Duration = Duration::from_secs(3);
+const COUNT_LIMIT: Duration = Duration::from_secs(3);

@@ -26,7 +26,7 @@ fn verified_token_becomes_identity_headers() {
     assert_eq!(seen.header("authorization"), None);
     assert_eq!(sidecar.code(&response), "allowed");
     assert_eq!(sidecar.provider(&response), "wealist");
-    assert_eq!(sidecar.stat("allowed"), 1);
+    assert_eq!(sidecar.counted("allowed"), 1);
 }
 
 #[test]

@@ -1,5 +1,8 @@
 //! How often the module calls the host for one request: each call costs time, so none is to come
 //! in unseen. When there are fewer, take the new list from the failure.
+//!
+//! Each of these requests is the first for some time, and so the one that has the timer come within
+//! half a second: what requests count is told then.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,8 +26,8 @@ fn public_request() {
         &[
             ("proxy_get_current_time_nanoseconds", 1),
             ("proxy_get_header_map_pairs", 1),
-            ("proxy_increment_metric", 1),
             ("proxy_set_property", 1),
+            ("proxy_set_tick_period_milliseconds", 1),
         ],
     );
 }
@@ -40,9 +43,9 @@ fn token_missing() {
         &[
             ("proxy_get_current_time_nanoseconds", 1),
             ("proxy_get_header_map_pairs", 1),
-            ("proxy_increment_metric", 1),
             ("proxy_send_local_response", 1),
             ("proxy_set_property", 1),
+            ("proxy_set_tick_period_milliseconds", 1),
         ],
     );
 }
@@ -60,10 +63,10 @@ fn token_that_is_new() {
             ("proxy_call_foreign_function", 1),
             ("proxy_get_current_time_nanoseconds", 1),
             ("proxy_get_header_map_pairs", 1),
-            ("proxy_increment_metric", 3),
             ("proxy_remove_header_map_value", 1),
             ("proxy_replace_header_map_value", 4),
             ("proxy_set_property", 2),
+            ("proxy_set_tick_period_milliseconds", 1),
         ],
     );
 }
@@ -72,7 +75,9 @@ fn token_that_is_new() {
 fn token_that_comes_again() {
     let sidecar = start();
     let request = Request::get("/").bearer(&Token::good().compact());
+    let before = sidecar.envoy_log().len();
     calls(&sidecar, &request, "200 allowed");
+    wait_for_ticks(&sidecar, before, 1);
 
     let calls = calls(&sidecar, &request, "200 allowed");
 
@@ -81,10 +86,10 @@ fn token_that_comes_again() {
         &[
             ("proxy_get_current_time_nanoseconds", 1),
             ("proxy_get_header_map_pairs", 1),
-            ("proxy_increment_metric", 2),
             ("proxy_remove_header_map_value", 1),
             ("proxy_replace_header_map_value", 4),
             ("proxy_set_property", 2),
+            ("proxy_set_tick_period_milliseconds", 1),
         ],
     );
 }
@@ -115,9 +120,9 @@ fn token_with_a_bad_signature() {
             ("proxy_call_foreign_function", 1),
             ("proxy_get_current_time_nanoseconds", 1),
             ("proxy_get_header_map_pairs", 1),
-            ("proxy_increment_metric", 3),
             ("proxy_send_local_response", 1),
             ("proxy_set_property", 2),
+            ("proxy_set_tick_period_milliseconds", 1),
         ],
     );
 }
@@ -130,6 +135,50 @@ fn port_that_rules_ask_for() {
     let calls = calls(&sidecar, &Request::get("/"), "401 token_missing");
 
     assert_eq!(calls.get("proxy_get_property"), Some(&1));
+}
+
+#[test]
+fn tick_after_requests() {
+    let sidecar = start();
+    let request = Request::get("/").bearer(&Token::good().compact());
+    let before = sidecar.envoy_log().len();
+    calls(&sidecar, &request, "200 allowed");
+
+    let log = wait_for_ticks(&sidecar, before, 1);
+
+    assert_calls(
+        &calls_in(&log, OF_TICKS),
+        &[
+            ("proxy_get_current_time_nanoseconds", 1),
+            ("proxy_get_log_level", 1),
+            // The request is allowed, its token was not remembered, and the host checked it.
+            ("proxy_increment_metric", 3),
+            // The gauge of keys, which the first tick sets.
+            ("proxy_record_metric", 1),
+            ("proxy_set_tick_period_milliseconds", 1),
+        ],
+    );
+}
+
+#[test]
+fn requests_in_a_row() {
+    let sidecar = start();
+    let request = Request::get("/healthz");
+    let before = sidecar.envoy_log().len();
+
+    let mut requests: usize = 0;
+    let log = wait::until("the timer has ticked three times", LOG_LIMIT, || {
+        assert_eq!(sidecar.send(&request).status, 200);
+        requests += 1;
+        let log = sidecar.envoy_log().split_off(before);
+        (ticks(&log) >= 3).then_some(log)
+    });
+
+    let (of_requests, of_ticks) = (calls_in(&log, !OF_TICKS), calls_in(&log, OF_TICKS));
+    let timers = of_requests["proxy_set_tick_period_milliseconds"];
+    assert!((3..=4).contains(&timers), "{timers} of {requests} requests set the timer");
+    let told = of_ticks["proxy_increment_metric"];
+    assert!((3..=4).contains(&told), "{told} times, {requests} requests were told");
 }
 
 /// One worker with Envoy's usual log level, so that the module logs what it does in production, and
@@ -163,9 +212,35 @@ fn calls_of(sidecar: &Sidecar, send: impl FnOnce()) -> BTreeMap<String, usize> {
         let log = sidecar.envoy_log().split_off(before);
         log.contains("[host<-vm] proxy_on_delete ").then_some(log)
     });
+    calls_in(&log, !OF_TICKS)
+}
+
+/// Envoy's log from there on, once the timer has ticked so often.
+fn wait_for_ticks(sidecar: &Sidecar, from: usize, number: usize) -> String {
+    wait::until("the timer ticks", LOG_LIMIT, || {
+        let log = sidecar.envoy_log().split_off(from);
+        (ticks(&log) >= number).then_some(log)
+    })
+}
+
+fn ticks(log: &str) -> usize {
+    log.matches(TICK_ENDS).count()
+}
+
+/// What the module calls when its timer ticks, or else in all other callbacks, and how often.
+fn calls_in(log: &str, of_ticks: bool) -> BTreeMap<String, usize> {
     let mut calls = BTreeMap::new();
-    for name in log.lines().filter_map(called) {
-        *calls.entry(name.to_owned()).or_default() += 1;
+    let mut is_in_tick = false;
+    for line in log.lines() {
+        if line.contains(TICK_BEGINS) {
+            is_in_tick = true;
+        } else if line.contains(TICK_ENDS) {
+            is_in_tick = false;
+        } else if let Some(name) = called(line)
+            && is_in_tick == of_ticks
+        {
+            *calls.entry(name.to_owned()).or_default() += 1;
+        }
     }
     calls
 }
@@ -185,4 +260,7 @@ fn assert_calls(calls: &BTreeMap<String, usize>, expected: &[(&str, usize)]) {
     assert!(is_expected, "the calls are now\n{list}");
 }
 
+const OF_TICKS: bool = true;
+const TICK_BEGINS: &str = "[host->vm] proxy_on_tick(";
+const TICK_ENDS: &str = "[host<-vm] proxy_on_tick ";
 const LOG_LIMIT: Duration = Duration::from_secs(5);

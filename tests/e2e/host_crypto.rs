@@ -19,8 +19,8 @@ fn host_crypto_verifies_where_envoy_offers_it() {
 
     sidecar.assert_good_token_passes();
 
-    assert_eq!(sidecar.stat("signature.host"), 1);
-    assert_eq!(sidecar.stat("signature.wasm"), 0);
+    assert_eq!(sidecar.counted("signature.host"), 1);
+    assert_eq!(sidecar.counted("signature.wasm"), 0);
 }
 
 #[test]
@@ -31,8 +31,8 @@ fn same_verdicts_without_host_crypto() {
     sidecar.assert_good_token_passes();
     assert_eq!(sidecar.decide(&Request::get("/").bearer(&forged)), "401 signature_invalid");
 
-    assert!(sidecar.stat("signature.wasm") >= 2);
-    assert_eq!(sidecar.stat("signature.host"), 0);
+    assert!(sidecar.counted("signature.wasm") >= 2);
+    assert_eq!(sidecar.counted("signature.host"), 0);
 }
 
 #[test]
@@ -125,7 +125,7 @@ fn judge(sidecar: &Sidecar, cases: &[Case]) -> BTreeMap<String, Outcome> {
     });
     let outcomes: BTreeMap<_, _> = outcomes.collect();
     assert_eq!(outcomes.len(), cases.len(), "two cases have the same name");
-    assert_eq!(sidecar.stat("token_cache.hit"), 0);
+    assert_eq!(sidecar.counted("token_cache.hit"), 0);
     outcomes
 }
 
@@ -149,7 +149,7 @@ fn errors(sidecar: &Sidecar) -> Vec<String> {
 
 /// How many signatures the host checked, and how many the module did.
 fn checked(sidecar: &Sidecar) -> [u64; 2] {
-    ["signature.host", "signature.wasm"].map(|name| sidecar.stat(name))
+    ["signature.host", "signature.wasm"].map(|name| sidecar.counted(name))
 }
 
 fn published() -> Vec<Value> {

@@ -48,7 +48,7 @@ fn rotated_key_is_fetched_when_it_is_first_used() {
     // One finds it. The old key is gone at once, which could also mean that there are two pods:
     // five more tell.
     assert!((1..=6).contains(&caused), "{caused} fetches");
-    assert!(sidecar.stat("jwks.wealist.miss") >= 1);
+    assert!(sidecar.counted("jwks.wealist.miss") >= 1);
     assert_eq!(sidecar.stat("jwks.wealist.inconsistent"), 0);
     // Tokens of the old key live on until its time is up.
     sidecar.assert_good_token_passes();
@@ -90,7 +90,7 @@ fn junk_kids_cause_a_bounded_number_of_fetches() {
     let caused = sidecar.issuer.fetches().len() - fetches;
     // The burst, four a second while five such waits last, and the probes after the start.
     assert!((18..=30 + 4 * 15 + 4).contains(&caused), "{caused} fetches");
-    assert!(sidecar.stat("jwks.wealist.miss_suppressed") >= 1);
+    assert!(sidecar.counted("jwks.wealist.miss_suppressed") >= 1);
 }
 
 #[test]

@@ -18,6 +18,7 @@ mod claim_routing;
 mod claims_for_logs;
 mod configuration;
 mod costs;
+mod counting;
 mod denials;
 mod discovery;
 mod fail_strategies;

@@ -10,7 +10,7 @@ fn preflight_passes_without_a_token() {
 
     assert_eq!(sidecar.decide(&preflight()), "200 cors_preflight");
 
-    assert_eq!(sidecar.stat("cors_preflight"), 1);
+    assert_eq!(sidecar.counted("cors_preflight"), 1);
 }
 
 #[test]

@@ -222,5 +222,5 @@ fn rules_ask_for_audiences_beside_the_providers() {
     assert_eq!(refused.json()["code"], "audience_not_allowed");
     let challenge = refused.header("www-authenticate").expect("a challenge");
     assert!(challenge.contains(r#"error="invalid_token""#), "{challenge}");
-    assert_eq!(sidecar.stat("jwks.wealist.miss"), 0);
+    assert_eq!(sidecar.counted("jwks.wealist.miss"), 0);
 }

@@ -23,7 +23,7 @@ fn token_that_comes_again_is_not_verified_again() {
     }
 
     assert_eq!(hits_and_misses(&sidecar), [2, 1]);
-    assert_eq!(sidecar.stat("signature.host"), 1);
+    assert_eq!(sidecar.counted("signature.host"), 1);
 }
 
 #[test]
@@ -37,7 +37,7 @@ fn token_cache_can_be_switched_off() {
     }
 
     assert_eq!(hits_and_misses(&sidecar), [0, 0]);
-    assert_eq!(sidecar.stat("signature.host"), 2);
+    assert_eq!(sidecar.counted("signature.host"), 2);
 }
 
 #[test]
@@ -85,8 +85,8 @@ fn cached_token_meets_the_rule_of_each_path() {
         assert_eq!(at("/partner/users"), "403 provider_not_allowed");
         assert_eq!(at("/"), "200 allowed");
     }
-    assert_eq!(sidecar.stat("token_cache.miss"), 1);
-    assert_eq!(sidecar.stat("signature.host"), 1);
+    assert_eq!(sidecar.counted("token_cache.miss"), 1);
+    assert_eq!(sidecar.counted("signature.host"), 1);
 }
 
 #[test]
@@ -132,7 +132,7 @@ fn cached_token_is_refused_once_its_key_is_withdrawn() {
     });
     assert_eq!(sidecar.decide(&request), "401 key_unknown");
     // Being used until the last moment did not help it.
-    assert!(sidecar.stat("token_cache.hit") >= 2);
+    assert!(sidecar.counted("token_cache.hit") >= 2);
     sidecar.assert_passes(&Token::good().signed_by(Key::beta()));
 }
 
@@ -183,9 +183,9 @@ fn what_differs_from_a_cached_token_in_one_character_is_refused() {
         assert!(decision.starts_with("401 "), "{decision} for {other}");
     }
 
-    assert_eq!(sidecar.stat("token_cache.hit"), 0);
+    assert_eq!(sidecar.counted("token_cache.hit"), 0);
     assert_eq!(decide(&token), "200 allowed");
-    assert_eq!(sidecar.stat("token_cache.hit"), 1);
+    assert_eq!(sidecar.counted("token_cache.hit"), 1);
 }
 
 #[test]
@@ -267,11 +267,11 @@ fn full_cache_changes_no_verdict() {
 
     let [hits, misses] = hits_and_misses(&sidecar);
     assert_eq!(hits + misses, 3 * ROUNDS);
-    assert_eq!(sidecar.stat("signature.host"), misses);
+    assert_eq!(sidecar.counted("signature.host"), misses);
 }
 
 fn hits_and_misses(sidecar: &Sidecar) -> [u64; 2] {
-    ["token_cache.hit", "token_cache.miss"].map(|name| sidecar.stat(name))
+    ["token_cache.hit", "token_cache.miss"].map(|name| sidecar.counted(name))
 }
 
 const EXPIRY_LIMIT: Duration = Duration::from_secs(8);

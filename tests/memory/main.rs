@@ -16,6 +16,7 @@ use lab::token;
 use dhat::{HeapStats, Profiler};
 use hostile::{Hostile, requests, tenants, thorough};
 use mesh_jwt::config::Config;
+use mesh_jwt::counters::Counters;
 use mesh_jwt::driver::{Driver, Host};
 use mesh_jwt::engine::{Disposition, Fetch};
 use mesh_jwt::event::Event;
@@ -126,6 +127,8 @@ impl Host for Nothing {
     fn settle(&mut self, _: StreamId, _: &Verdict) {}
 
     fn report(&mut self, _: &Event, _: &Config) {}
+
+    fn tell(&mut self, _: &mut Counters) {}
 
     fn set_timer(&mut self, _: Duration) {}
 }

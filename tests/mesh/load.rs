@@ -15,6 +15,7 @@ use lab::token;
 mod shared_store;
 
 use mesh_jwt::config::Config;
+use mesh_jwt::counters::Counters;
 use mesh_jwt::driver::{Driver, Host};
 use mesh_jwt::engine::{Disposition, Fetch};
 use mesh_jwt::event::Event;
@@ -230,6 +231,8 @@ impl Host for View<'_, '_> {
     }
 
     fn report(&mut self, _: &Event, _: &Config) {}
+
+    fn tell(&mut self, _: &mut Counters) {}
 
     fn set_timer(&mut self, delay: Duration) {
         let wakes_at = self.around.now.saturating_add(delay.max(MIN_TICK));

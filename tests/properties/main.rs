@@ -430,6 +430,25 @@ fn nothing_that_is_printed_holds_a_part_of_a_token() {
 }
 
 #[test]
+fn counters_show_every_verdict_within_half_a_second() {
+    check(100, story(Extent::EVERYTHING), |story| {
+        let mut world = World::after(story);
+        world.pass(MAX_TIMEOUT);
+
+        let mut verdicts = 0;
+        for (_, fact) in world.facts() {
+            match fact {
+                Fact::Decided { .. } => verdicts += 1,
+                Fact::Told { after } => prop_assert!(*after <= TELL_WITHIN, "{after:?}"),
+                _ => {}
+            }
+        }
+        prop_assert_eq!(world.verdicts_counted(), verdicts);
+        Ok(())
+    });
+}
+
+#[test]
 fn whatever_happened_all_keys_are_there_soon_after_it_ends() {
     check(24, story(Extent::EVERYTHING), |story| {
         let mut world = World::after(story);
@@ -550,3 +569,6 @@ fn a_vm_trusts_exactly_the_keys_that_the_model_trusts() {
         Ok(())
     });
 }
+
+/// Half a second, and the shortest timer: what was to come with one tick may come with the next.
+const TELL_WITHIN: Duration = Duration::from_millis(501);

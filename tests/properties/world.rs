@@ -7,16 +7,19 @@ use crate::inputs::{Balancer, Corruption, End, Issuer, Reply, Settings, Step, St
 use crate::shared_store::SharedStore;
 use crate::tokens::{KEYS, Token, issuer, jwk_set, members};
 use mesh_jwt::config::Config;
+use mesh_jwt::counters::Counters;
 use mesh_jwt::driver::{Driver, Host};
 use mesh_jwt::engine::{Disposition, Fetch};
 use mesh_jwt::event::Event;
 use mesh_jwt::jose::Crypto;
 use mesh_jwt::jwks::{FetchError, JwksResponse, Written};
+use mesh_jwt::metrics::Metric;
 use mesh_jwt::request::StreamId;
 use mesh_jwt::time::Timestamp;
 use mesh_jwt::verdict::Verdict;
 use serde_json::json;
 use std::collections::BTreeMap;
+use std::convert::Infallible;
 use std::fmt::Debug;
 use std::time::Duration;
 
@@ -60,6 +63,10 @@ pub(crate) enum Fact {
         request: u32,
         provider: usize,
         token: Token,
+    },
+    /// What was counted has been told, this long after the first of it.
+    Told {
+        after: Duration,
     },
     VerdictForNobody,
     VmStarted,
@@ -107,6 +114,8 @@ struct Around {
     ahead: Duration,
     behind: Duration,
     facts: Vec<(Duration, Fact)>,
+    /// How many verdicts the counters show.
+    verdicts_counted: u64,
     printed: String,
 }
 
@@ -122,6 +131,8 @@ struct Own {
     calls: u32,
     in_flight: Vec<Call>,
     paused: Vec<u32>,
+    /// When the first request came of which the counters show nothing yet.
+    untold_since: Option<Duration>,
 }
 
 struct Call {
@@ -189,6 +200,19 @@ impl Host for View<'_> {
         self.around.print(&event.log_line(config));
     }
 
+    fn tell(&mut self, counters: &mut Counters) {
+        let told = counters.tell(|metric, count| {
+            if matches!(metric, Metric::Allowed | Metric::Denied(_)) {
+                self.around.verdicts_counted += count;
+            }
+            Ok::<_, Infallible>(())
+        });
+        assert!(told.is_ok());
+        if let Some(since) = self.own.untold_since.take() {
+            self.around.note(Fact::Told { after: self.around.real - since });
+        }
+    }
+
     fn set_timer(&mut self, delay: Duration) {
         self.own.timer = self.around.real + delay.max(MIN_TICK);
     }
@@ -235,6 +259,7 @@ impl World {
                 ahead: Duration::ZERO,
                 behind: Duration::ZERO,
                 facts: Vec::new(),
+                verdicts_counted: 0,
                 printed: String::new(),
             },
         };
@@ -278,6 +303,11 @@ impl World {
         &self.around.printed
     }
 
+    /// How many verdicts the counters show.
+    pub(crate) fn verdicts_counted(&self) -> u64 {
+        self.around.verdicts_counted
+    }
+
     pub(crate) fn vms(&self) -> usize {
         self.vms.len()
     }
@@ -307,7 +337,8 @@ impl World {
             Step::Restart { vm } => {
                 let index = vm % vms;
                 let vm = self.start_vm();
-                let old = std::mem::replace(&mut self.vms[index], vm);
+                let mut old = std::mem::replace(&mut self.vms[index], vm);
+                old.driver.tell(&mut View { around: &mut self.around, own: &mut old.own });
                 for request in old.own.paused {
                     self.around.note(Fact::Closed { request });
                 }
@@ -342,6 +373,7 @@ impl World {
         let head = headers.into_iter().map(|(name, value)| (name, value.as_bytes())).collect();
         let now = self.around.now();
         let Vm { driver, own } = &mut self.vms[index];
+        own.untold_since.get_or_insert(self.around.real);
         let mut view = View { around: &mut self.around, own };
         let disposition = driver.handle_request(StreamId(request), &head, &mut view, now);
         self.around.print(&disposition);
@@ -482,7 +514,14 @@ impl World {
         self.around.note(Fact::VmStarted);
         let now = self.around.now();
         let timer = self.around.real;
-        let mut own = Own { number, timer, calls: 0, in_flight: Vec::new(), paused: Vec::new() };
+        let mut own = Own {
+            number,
+            timer,
+            calls: 0,
+            in_flight: Vec::new(),
+            paused: Vec::new(),
+            untold_since: None,
+        };
         let mut view = View { around: &mut self.around, own: &mut own };
         let driver = Driver::new(config, Crypto::Module, u64::from(number), &mut view, now);
         Vm { driver, own }

@@ -4,6 +4,7 @@ use crate::issuer::{IssuerPods, PodId};
 use crate::keys::crypto;
 use crate::shared_store::SharedStore;
 use mesh_jwt::config::Config;
+use mesh_jwt::counters::Counters;
 use mesh_jwt::driver::{Driver, Host};
 use mesh_jwt::engine::{Disposition, Fetch};
 use mesh_jwt::event::Event;
@@ -113,6 +114,8 @@ impl Host for View<'_> {
     }
 
     fn report(&mut self, _: &Event, _: &Config) {}
+
+    fn tell(&mut self, _: &mut Counters) {}
 
     fn set_timer(&mut self, delay: Duration) {
         // Timers of an event loop are a little late.

@@ -13,6 +13,7 @@ use lab::token;
 #[path = "../support/shared_store.rs"]
 mod shared_store;
 
+mod counting;
 mod decisions;
 mod discovery;
 mod fetching;

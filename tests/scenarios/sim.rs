@@ -3,11 +3,13 @@
 use crate::shared_store::SharedStore;
 use crate::token::{Key, Token};
 use mesh_jwt::config::Config;
+use mesh_jwt::counters::Counters;
 use mesh_jwt::driver::{Driver, Host};
 use mesh_jwt::engine::{Disposition, Engine, Fetch};
 use mesh_jwt::event::Event;
 use mesh_jwt::jose::Crypto;
 use mesh_jwt::jwks::{FetchError, JwksResponse, Written};
+use mesh_jwt::metrics::Metric;
 use mesh_jwt::request::{RequestHead, StreamId};
 use mesh_jwt::time::Timestamp;
 use mesh_jwt::verdict::Verdict;
@@ -54,6 +56,12 @@ pub(crate) struct World {
     /// In which order they came, and when.
     pub(crate) settled: Vec<(Duration, u32)>,
     pub(crate) events: Vec<Event>,
+    /// What was added to counters, and when.
+    pub(crate) told: Vec<(Duration, Metric, u64)>,
+    /// Whether the host refuses to count.
+    pub(crate) refuses_counts: bool,
+    /// How often the timer was set.
+    pub(crate) timers_set: u32,
     /// Everything that the engine handed out, as it prints itself.
     pub(crate) printed: String,
 }
@@ -99,7 +107,20 @@ impl Host for World {
         self.events.push(event.clone());
     }
 
+    fn tell(&mut self, counters: &mut Counters) {
+        let refuses = self.refuses_counts;
+        let told = counters.tell(|metric, count| {
+            if refuses {
+                return Err(());
+            }
+            self.told.push((elapsed(self.now), metric, count));
+            Ok(())
+        });
+        assert!(refuses || told.is_ok());
+    }
+
     fn set_timer(&mut self, delay: Duration) {
+        self.timers_set += 1;
         self.wakes_at = self.now.saturating_add(delay.max(MIN_TICK));
     }
 }
@@ -144,6 +165,9 @@ impl Sim {
             verdicts: BTreeMap::new(),
             settled: Vec::new(),
             events: Vec::new(),
+            told: Vec::new(),
+            refuses_counts: false,
+            timers_set: 0,
             printed: String::new(),
         };
         let driver = Driver::new(config, Crypto::Module, seed, &mut world, now);
@@ -292,6 +316,12 @@ impl Sim {
     /// The same, but the timer runs in its own time.
     pub(crate) fn close_quietly(&mut self, stream: u32) {
         self.driver.handle_stream_closed(StreamId(stream));
+    }
+
+    /// The VM goes away.
+    pub(crate) fn end(&mut self) {
+        self.world.now = self.now;
+        self.driver.tell(&mut self.world);
     }
 
     pub(crate) fn elapsed(&self) -> Duration {

@@ -78,7 +78,11 @@ fn roll_out_by_its_stages() {
         }
         let counter = if stage == 0 { "reported" } else { "denied" };
         let name = format!("wasmcustom.mesh_jwt.{counter}.token_missing");
-        assert_eq!(proxy.envoy.stat(&name), if stage == 0 { 2 } else { 1 }, "stage {stage}");
+        assert_eq!(
+            proxy.envoy.settled_stat(&name),
+            if stage == 0 { 2 } else { 1 },
+            "stage {stage}"
+        );
     }
 }
 

@@ -21,7 +21,9 @@ fn reply_without_detail_has_a_status_and_a_challenge() {
         assert_eq!(response.header("www-authenticate"), Some("Bearer realm=\"e2e\""), "{code}");
         // The operator is told as ever.
         assert_eq!(sidecar.code(&response), code);
-        assert_eq!(sidecar.stat(&format!("denied.{code}")), 1);
+    }
+    for (_, _, code) in refused() {
+        assert_eq!(sidecar.counted(&format!("denied.{code}")), 1);
     }
 }
 

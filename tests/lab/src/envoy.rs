@@ -3,6 +3,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::Duration;
@@ -20,6 +21,8 @@ pub struct Envoy {
     proxy: Proxy,
     directory: Directory,
     listener: SocketAddr,
+    /// How many requests there were when the filter had last told all counts.
+    settled_at: Mutex<u64>,
 }
 
 impl Envoy {
@@ -31,7 +34,7 @@ impl Envoy {
         let proxy = proxy.expect("Envoy serves");
         let listeners = proxy.listeners().expect("Envoy tells where its listener is");
         let listener = listeners.into_values().next().expect("one listener");
-        Self { proxy, directory, listener }
+        Self { proxy, directory, listener, settled_at: Mutex::new(0) }
     }
 
     /// Starts Envoy with a bootstrap that it must refuse, and returns what it logged.
@@ -90,6 +93,20 @@ impl Envoy {
     /// The value of a counter or gauge; one that was never touched may not exist yet and is zero.
     pub fn stat(&self, name: &str) -> u64 {
         self.sum_of_stats(|other| other == name)
+    }
+
+    /// The same, once the filter has told all that it has counted so far: it adds up what requests
+    /// count, and lets the counters know twice a second. What comes with a tick or with an answer of
+    /// the issuer, it tells at once.
+    pub fn settled_stat(&self, name: &str) -> u64 {
+        let requests = self.stat("http.e2e.downstream_rq_total");
+        let mut settled_at = self.settled_at.lock().expect("nobody panics here");
+        assert!(requests > 0, "no request was sent");
+        if *settled_at != requests {
+            thread::sleep(TOLD_WITHIN);
+            *settled_at = requests;
+        }
+        self.stat(name)
     }
 
     /// The sum of all counters and gauges with such a name.
@@ -207,6 +224,8 @@ impl Drop for Directory {
     }
 }
 
+/// Half a second, and what a busy machine takes.
+const TOLD_WITHIN: Duration = Duration::from_millis(800);
 const START_LIMIT: Duration = Duration::from_secs(20);
 const ACCESS_LOG_LIMIT: Duration = Duration::from_secs(5);
 const LOG_TAIL_LINES: usize = 80;

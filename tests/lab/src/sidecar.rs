@@ -92,9 +92,14 @@ impl Sidecar {
         self.logged(response, "provider")
     }
 
-    /// The value of `mesh_jwt.<name>`.
+    /// The value of `mesh_jwt.<name>` at this moment.
     pub fn stat(&self, name: &str) -> u64 {
         self.envoy.stat(&format!("wasmcustom.mesh_jwt.{name}"))
+    }
+
+    /// What requests have counted so far: [`Envoy::settled_stat`].
+    pub fn counted(&self, name: &str) -> u64 {
+        self.envoy.settled_stat(&format!("wasmcustom.mesh_jwt.{name}"))
     }
 
     /// [`Envoy::assert_untrapped`].
