@@ -88,22 +88,23 @@ impl Judge<'_> {
         token: Token,
         patience: &mut Patience,
     ) -> Result<VerifiedToken, Box<Token>> {
-        let kid = token.kid().map(str::to_owned);
-        let mut is_kid_known = kid.is_none();
-        let mut candidates: Vec<_> = self
-            .keys
-            .candidates(kid.as_deref(), self.now)
-            .inspect(|key| is_kid_known |= key.kid() == kid.as_deref())
-            .collect();
         let mut tried = patience.miss.take().map(|miss| miss.tried).unwrap_or_default();
-        candidates.retain(|key| !tried.contains(&key.fingerprint()));
-        tried.extend(candidates.iter().map(|key| key.fingerprint()));
-        let kid = kid.as_deref().map(kid_fingerprint);
-        patience.miss = Some(Miss { kid, is_kid_known, tried });
+        let kid = token.kid();
+        let mut is_kid_known = kid.is_none();
+        let candidates: Vec<_> = self
+            .keys
+            .candidates(kid, self.now)
+            .inspect(|key| is_kid_known |= key.kid() == kid)
+            .filter(|key| !tried.contains(&key.fingerprint()))
+            .collect();
 
         let by_host = matches!(self.crypto, Crypto::Host(_));
         let attempted = || self.events.push_back(Event::SignatureChecked { by_host });
-        token.verify(candidates.into_iter(), self.crypto, attempted)
+        token.verify(candidates.iter().copied(), self.crypto, attempted).inspect_err(|token| {
+            tried.extend(candidates.iter().map(|key| key.fingerprint()));
+            let kid = token.kid().map(kid_fingerprint);
+            patience.miss = Some(Miss { kid, is_kid_known, tried });
+        })
     }
 
     /// Decides whether a verified token grants what the rule requires.
