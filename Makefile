@@ -18,7 +18,7 @@ LAB := $(TARGET_DIR)/tools/lab
 need = @command -v $(1) >/dev/null || { echo "$(1) is missing; install it with: $(2)" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help build services static envoy kubectl run demo compose-up compose-down test bench image lint clean \
+.PHONY: help build services static envoy kubectl run demo compose-up compose-down test bench profile image lint clean \
   programs cargo wasm-target musl-target python wrk
 
 help: ## Show this help
@@ -62,6 +62,9 @@ test: build services envoy kubectl ## Run all tests, with the real module in a r
 
 bench: wrk build envoy ## Measure what a check costs, beside Envoy's own jwt_authn
 	@$(LAB) bench $(BENCH)
+
+profile: wrk build envoy ## Measure what each call of the host costs
+	@$(LAB) profile
 
 image: build ## Pack the filter for Istio: dist/image, an OCI image layout
 	@cargo run --locked --profile tools --quiet -p mesh-jwt-lab -- image $(MODULE) dist/image

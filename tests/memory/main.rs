@@ -1,5 +1,5 @@
-//! How much memory a request can make the filter take, counted by the allocator. Pointers are twice as
-//! long here as in the module.
+//! How much memory a request can make the filter take, and how often it takes some, counted by the
+//! allocator. Pointers are twice as long here as in the module.
 
 #![allow(
     clippy::arithmetic_side_effects,
@@ -34,7 +34,7 @@ static ALLOCATOR: dhat::Alloc = dhat::Alloc;
 
 // One test, since it counts what all threads allocate.
 #[test]
-fn is_bounded_whatever_a_client_sends() {
+fn is_bounded() {
     let requests = requests(|header, payload| sign_parts(header, payload, Key::alpha()));
     let keys: Vec<_> = Key::pods().iter().take(7).chain([Key::alpha()]).map(Key::jwk).collect();
     let (top, provider) = thorough(&keys);
@@ -48,6 +48,42 @@ fn is_bounded_whatever_a_client_sends() {
         println!("{kept:>9} bytes while it waits, beside its token: {}", request.name);
         assert!(kept <= MAX_KEPT, "{}: {kept} bytes", request.name);
     }
+    let allocations = allocations_for_a_repeated_token();
+    println!("{allocations:>9} allocations for a token that comes again");
+    assert!(allocations <= MAX_ALLOCATIONS, "{allocations} allocations");
+}
+
+/// How often memory is allocated to read and to decide a request that is allowed, and whose token is
+/// remembered.
+fn allocations_for_a_repeated_token() -> u64 {
+    let keys = [Key::alpha().jwk()];
+    let provider = json!({
+        "jwks": { "keys": keys },
+        "outputClaimToHeaders": [{ "header": "X-User-Id", "claim": "sub" }],
+    });
+    let rules = json!([{ "match": { "paths": ["/orders/*/items", "/orders/**"] } }]);
+    let mut host = Nothing;
+    let mut driver = driver(&json!({ "rules": rules }), &provider, &mut host);
+    let claims = json!({ "iss": ISSUER, "sub": "user-4711", "exp": NOW.as_nanos() / NANOS + 60 });
+    let token =
+        sign_parts(&json!({ "alg": "RS256" }).to_string(), &claims.to_string(), Key::alpha());
+    let headers = [
+        (":method", "GET"),
+        (":authority", "api.example.com"),
+        (":path", "/orders/7/items?page=2"),
+        ("authorization", &format!("Bearer {token}")),
+        ("accept", "*/*"),
+    ];
+    let mut decide = |stream| {
+        let disposition = driver.handle_request(StreamId(stream), &head(&headers), &mut host, NOW);
+        assert!(matches!(disposition, Disposition::Decided(Verdict::Allow(_))));
+    };
+    decide(1);
+    let profiler = Profiler::builder().testing().build();
+    decide(2);
+    let allocations = HeapStats::get().total_blocks;
+    drop(profiler);
+    allocations
 }
 
 /// The most memory that is in use at any time while a request is decided.
@@ -137,3 +173,6 @@ const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 const WAITING: u32 = 100;
 const MAX_PEAK: usize = 1024 * 1024;
 const MAX_KEPT: usize = 2048;
+/// The headers of the request, and the edits.
+const MAX_ALLOCATIONS: u64 = 2;
+const NANOS: u64 = 1_000_000_000;

@@ -8,9 +8,10 @@ use std::path::Path;
 use wasm_encoder::Module;
 use wasm_encoder::reencode::{Error, Reencode, utils};
 use wasm_encoder::{BlockType, CodeSection, ExportKind, ExportSection, Function, FunctionSection};
-use wasmparser::{CodeSectionReader, Export, FunctionSectionReader, Parser, Payload, TypeRef};
+use wasmparser::{CodeSectionReader, Export, FunctionSectionReader, Parser};
 
 use crate::checkout;
+use crate::module::Parts;
 
 /// No request of a test has as many without meaning it.
 pub const HEADERS: i32 = 100;
@@ -24,7 +25,7 @@ pub fn write(path: &Path) {
     fs::write(path, faulty.finish()).expect("a writable directory");
 }
 
-/// What is put in front of the callback: a function of the same type.
+/// A function that is put in front of the callback.
 struct Fault {
     callback: u32,
     type_index: u32,
@@ -33,28 +34,9 @@ struct Fault {
 
 impl Fault {
     fn of(module: &[u8]) -> Self {
-        let (mut imported, mut types, mut callback) = (0, Vec::new(), None);
-        for payload in Parser::new(0).parse_all(module) {
-            match payload.expect("a valid module") {
-                Payload::ImportSection(imports) => {
-                    let imports = imports.into_imports().map(|import| import.expect("an import"));
-                    let functions = imports.filter(|import| matches!(import.ty, TypeRef::Func(_)));
-                    imported = u32::try_from(functions.count()).expect("few imports");
-                }
-                Payload::FunctionSection(functions) => {
-                    types = functions.into_iter().map(|index| index.expect("a type")).collect();
-                }
-                Payload::ExportSection(exports) => {
-                    let mut exports = exports.into_iter().map(|export| export.expect("an export"));
-                    callback = exports.find(|export| export.name == CALLBACK);
-                }
-                _ => {}
-            }
-        }
-        let callback = callback.expect("the callback").index;
-        let defined = u32::try_from(types.len()).expect("few functions");
-        let of_callback = usize::try_from(callback - imported).expect("an index");
-        Self { callback, type_index: types[of_callback], index: imported + defined }
+        let parts = Parts::of(module).expect("a valid module");
+        let callback = parts.export(CALLBACK).expect("the callback");
+        Self { callback, type_index: parts.type_index(callback), index: parts.first_added() }
     }
 
     /// Of the callback's parameters the second is the number of headers.

@@ -1,9 +1,10 @@
 //! What the module and its host call each other by.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use wasmparser::{ExternalKind, Parser, Payload};
+use anyhow::{Context as _, Result};
+use wasmparser::{ExternalKind, FuncType, Parser, Payload, TypeRef};
 
 use crate::checkout;
 
@@ -25,7 +26,6 @@ pub const CALLBACKS: [&str; 12] = [
 ];
 
 /// The names of the functions that the module imports or exports.
-#[derive(Default)]
 pub struct Functions {
     pub imports: BTreeSet<String>,
     pub exports: BTreeSet<String>,
@@ -34,22 +34,99 @@ pub struct Functions {
 impl Functions {
     pub fn of_module() -> Self {
         let module = fs::read(checkout::module()).expect("a readable module");
-        let mut functions = Self::default();
-        for payload in Parser::new(0).parse_all(&module) {
-            match payload.expect("a valid module") {
-                Payload::ImportSection(imports) => {
-                    let imports =
-                        imports.into_imports().map(|import| import.expect("a valid import"));
-                    functions.imports.extend(imports.map(|import| import.name.to_owned()));
+        let Parts { imports, exports, .. } = Parts::of(&module).expect("a valid module");
+        Self {
+            imports: imports.into_iter().map(|(name, _)| name).collect(),
+            exports: exports.into_keys().collect(),
+        }
+    }
+}
+
+/// What a module is made of, for those who change it.
+#[derive(Default)]
+pub struct Parts {
+    types: Vec<FuncType>,
+    /// The host's functions, with the indices of their types.
+    imports: Vec<(String, u32)>,
+    /// The types of its own functions.
+    functions: Vec<u32>,
+    pub globals: u32,
+    /// The functions that the host can call, by name.
+    exports: BTreeMap<String, u32>,
+}
+
+impl Parts {
+    /// # Errors
+    ///
+    /// If it is no module.
+    pub fn of(module: &[u8]) -> Result<Self> {
+        let mut parts = Self::default();
+        for payload in Parser::new(0).parse_all(module) {
+            match payload? {
+                Payload::TypeSection(types) => {
+                    let types = types.into_iter_err_on_gc_types();
+                    parts.types = types.collect::<Result<_, _>>()?;
                 }
+                Payload::ImportSection(imports) => {
+                    for import in imports.into_imports() {
+                        let import = import?;
+                        if let TypeRef::Func(kind) = import.ty {
+                            parts.imports.push((import.name.to_owned(), kind));
+                        }
+                    }
+                }
+                Payload::FunctionSection(functions) => {
+                    parts.functions = functions.into_iter().collect::<Result<_, _>>()?;
+                }
+                Payload::GlobalSection(globals) => parts.globals = globals.count(),
                 Payload::ExportSection(exports) => {
-                    let exports = exports.into_iter().map(|export| export.expect("a valid export"));
-                    let exports = exports.filter(|export| export.kind == ExternalKind::Func);
-                    functions.exports.extend(exports.map(|export| export.name.to_owned()));
+                    for export in exports {
+                        let export = export?;
+                        if export.kind == ExternalKind::Func {
+                            parts.exports.insert(export.name.to_owned(), export.index);
+                        }
+                    }
                 }
                 _ => {}
             }
         }
-        functions
+        Ok(parts)
+    }
+
+    /// The index of one of the host's functions.
+    ///
+    /// # Errors
+    ///
+    /// If the module does not import it.
+    pub fn import(&self, name: &str) -> Result<u32> {
+        let found = (0..).zip(&self.imports).find(|(_, (import, _))| import == name);
+        found.map(|(index, _)| index).with_context(|| format!("the module does not import {name}"))
+    }
+
+    /// The index of a function that the host can call.
+    ///
+    /// # Errors
+    ///
+    /// If the module does not export it.
+    pub fn export(&self, name: &str) -> Result<u32> {
+        let found = self.exports.get(name).copied();
+        found.with_context(|| format!("the module does not export {name}"))
+    }
+
+    /// The index of the type of a function, which is one that the module has.
+    pub fn type_index(&self, function: u32) -> u32 {
+        let imported = self.imports.iter().map(|(_, kind)| *kind);
+        let mut types = imported.chain(self.functions.iter().copied());
+        types.nth(function as usize).expect("one of the functions")
+    }
+
+    /// How many parameters a function has.
+    pub fn parameters(&self, function: u32) -> u32 {
+        self.types[self.type_index(function) as usize].params().len() as u32
+    }
+
+    /// The index of the first function that is added to the module.
+    pub fn first_added(&self) -> u32 {
+        (self.imports.len() + self.functions.len()) as u32
     }
 }

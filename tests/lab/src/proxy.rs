@@ -147,6 +147,7 @@ fn admin_address(directory: &Path) -> PathBuf {
     directory.join("admin-address")
 }
 
-const START_LIMIT: Duration = Duration::from_secs(20);
+/// With many modules to compile, on a machine that has other things to do as well.
+const START_LIMIT: Duration = Duration::from_secs(60);
 /// Of the kernel's clock: a hundredth of a second, on every architecture that Envoy runs on.
 const TICK: Duration = Duration::from_millis(10);

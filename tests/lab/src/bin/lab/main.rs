@@ -34,6 +34,7 @@ enum Command {
     #[cfg(feature = "image")]
     Image(image::Arguments),
     Module(module::Arguments),
+    Profile(bench::profile::Arguments),
     Run(run::Arguments),
 }
 
@@ -45,6 +46,7 @@ fn main() -> ExitCode {
         #[cfg(feature = "image")]
         Command::Image(arguments) => ("image", arguments.execute()),
         Command::Module(arguments) => ("module", arguments.execute()),
+        Command::Profile(arguments) => ("profile", watched(|| arguments.execute())),
         Command::Run(arguments) => ("run", watched(|| arguments.execute())),
     };
     result.unwrap_or_else(|error| {

@@ -13,8 +13,9 @@ use super::cpus::Cpus;
 use super::measure::Memory;
 use super::scaling::Point;
 use super::startup::Starts;
-use super::systems::{CROWD, JWT_AUTHN, JWT_AUTHN_CACHE, MESH_JWT, MESH_JWT_NO_CACHE, PLAIN};
-use super::tokens;
+use super::systems::{
+    CROWD, JWT_AUTHN, JWT_AUTHN_CACHE, MESH_JWT, MESH_JWT_NO_CACHE, MESH_JWT_UNTOLD, PLAIN,
+};
 use super::{Plan, Record};
 
 /// All that is told of one benchmark.
@@ -217,7 +218,7 @@ impl Measured<'_> {
     fn scaled(&self, point: &Point) -> Vec<Scaled> {
         let scaled = |kind: &&'static str| {
             let baseline = self.added_cpu("scaling", kind, MESH_JWT);
-            let load = tokens::load_name(kind, point.token_bytes);
+            let load = point.load_name(kind);
             let enlarged = self.added_cpu("scaling", &load, &point.system.name);
             Scaled {
                 dimension: point.dimension,
@@ -284,9 +285,13 @@ impl<T: Serialize> Serialize for Table<T> {
 
 pub(super) const LOADS: [&str; 3] = ["cold", "hot", "rejected"];
 /// By load, what of Envoy's own comes nearest to which of ours.
-const RIVALS: [(&str, &str, &str); 4] = [
+const RIVALS: [(&str, &str, &str); 7] = [
     ("cold", JWT_AUTHN, MESH_JWT),
+    ("cold", JWT_AUTHN, MESH_JWT_UNTOLD),
     ("cold", JWT_AUTHN, MESH_JWT_NO_CACHE),
+    // Istio's RequestAuthentication has no cache.
+    ("hot", JWT_AUTHN, MESH_JWT),
+    ("hot", JWT_AUTHN, MESH_JWT_UNTOLD),
     ("hot", JWT_AUTHN_CACHE, MESH_JWT),
     ("rejected", JWT_AUTHN, MESH_JWT),
 ];

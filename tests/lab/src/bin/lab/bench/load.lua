@@ -1,5 +1,6 @@
 -- What wrk sends: the arguments are a file of tokens, the path, the status that every answer has to
--- have, how many tokens to skip, and the longest pause before a request in ms, 0 for none.
+-- have, how many tokens to skip, the longest pause before a request in ms, 0 for none, and how many
+-- headers there are besides.
 
 local threads = {}
 local requests = {}
@@ -10,9 +11,14 @@ function setup(thread)
 end
 
 function init(arguments)
-  local tokens, path, expected, first, pause = unpack(arguments)
+  local tokens, path, expected, first, pause, more = unpack(arguments)
+  local headers = {}
+  for number = 1, tonumber(more) do
+    headers["X-Header-" .. number] = "a value of some length"
+  end
   for token in io.lines(tokens) do
-    requests[#requests + 1] = wrk.format("GET", path, { Authorization = "Bearer " .. token })
+    headers.Authorization = "Bearer " .. token
+    requests[#requests + 1] = wrk.format("GET", path, headers)
   end
   status = tonumber(expected)
   wrong = 0

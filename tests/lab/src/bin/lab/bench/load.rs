@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::path::PathBuf;
-use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -23,6 +22,8 @@ pub(super) struct Load {
     pub(super) tokens: PathBuf,
     pub(super) path: String,
     pub(super) status: u16,
+    /// Besides those that every request has.
+    pub(super) headers: usize,
 }
 
 /// How fast requests follow each other.
@@ -47,67 +48,59 @@ pub(super) struct Sample {
     pub(super) p99_ms: f64,
 }
 
-/// Waits until all have answered once: mesh-jwt lets the first bad signature in a while wait for some
-/// seconds, in case that there is a new key.
-pub(super) fn prime(targets: &[&Target], load: &Load) -> Result<()> {
-    thread::scope(|scope| {
-        let ask = |target| scope.spawn(move || ask(target, load));
-        let clients: Vec<_> = targets.iter().copied().map(ask).collect();
-        for (target, client) in targets.iter().zip(clients) {
-            let Ok(answer) = client.join() else { bail!("a client has panicked") };
-            let status = answer.with_context(|| target.told(load))?;
-            ensure!(
-                status == load.status,
-                "{} was {status}, not {}",
-                target.told(load),
-                load.status
-            );
-        }
-        Ok(())
-    })
+/// Fails unless one request is answered as all are to be.
+fn prime(target: &Target, system: &str, load: &Load) -> Result<()> {
+    let told = || target.told(system, load);
+    let status = ask(target, system, load).with_context(told)?;
+    ensure!(status == load.status, "{} was {status}, not {}", told(), load.status);
+    Ok(())
 }
 
 /// The status of one answer.
-pub(super) fn ask(target: &Target, load: &Load) -> Result<u16> {
+pub(super) fn ask(target: &Target, system: &str, load: &Load) -> Result<u16> {
     let mut token = String::new();
     BufReader::new(File::open(&load.tokens)?).read_line(&mut token)?;
     let request = Request::get(&load.path).bearer(token.trim_end());
-    Ok(Exchange::start(target.address, &request)?.finish()?.status)
+    Ok(Exchange::start(target.address(system)?, &request)?.finish()?.status)
 }
 
 /// V8 compiles again what has run often.
-pub(super) fn warm_up(target: &mut Target, load: &Load, cpus: &Cpus) -> Result<()> {
-    prime(&[target], load)?;
+pub(super) fn warm_up(target: &mut Target, system: &str, load: &Load, cpus: &Cpus) -> Result<()> {
+    prime(target, system, load)?;
     let mut requests = 0;
     while requests < WARM_UP_REQUESTS {
-        requests += run(target, load, WARM_UP_SECONDS, Pace::Saturated, cpus)?.requests;
+        requests += run(target, system, load, WARM_UP_SECONDS, Pace::Saturated, cpus)?.requests;
     }
     Ok(())
 }
 
 pub(super) fn run(
     target: &mut Target,
+    system: &str,
     load: &Load,
     seconds: f64,
     pace: Pace,
     cpus: &Cpus,
 ) -> Result<Sample> {
-    let first = target.sent.get(&load.tokens).copied().unwrap_or(0);
+    let seen = (system.to_owned(), load.tokens.clone());
+    let first = target.sent.get(&seen).copied().unwrap_or(0);
+    let address = target.address(system)?;
     let before = Account::of(target, cpus)?;
     let duration = Duration::from_secs_f64(seconds);
     let result = cpus
-        .start_beside(|| wrk::Run::start(target.address, load, duration, first, pace))?
+        .start_beside(|| wrk::Run::start(address, load, duration, first, pace))?
         .finish(duration)?;
     target.ensure_runs()?;
     let after = Account::of(target, cpus)?;
     if result.wrong_status != 0 {
-        bail!("{} was {}, not {}", target.told(load), result.wrong_status, load.status);
+        let told = target.told(system, load);
+        bail!("{told} was {}, not {}", result.wrong_status, load.status);
     }
     let (requests, errors) = (result.requests, result.errors);
     if errors != 0 || requests == 0 {
-        bail!("{} came {requests} times, and {errors} requests failed", target.told(load));
+        bail!("{} came {requests} times, and {errors} requests failed", target.told(system, load));
     }
-    target.sent.insert(load.tokens.clone(), first + requests);
+    target.sent.insert(seen, first + requests);
     let own = (after.own - before.own).as_secs_f64();
     let everybody = (after.everybody - before.everybody).as_secs_f64();
     Ok(Sample {

@@ -1,12 +1,15 @@
 //! What a check costs, beside Envoy's own jwt_authn and beside no check at all.
 //!
-//! All systems run at the same time, each in an Envoy of its own, and take turns under load, so that
-//! what else happens on the machine happens to all of them. Linux only, for its accounting of CPU time.
+//! All systems run in one Envoy, each with a listener and a VM of its own, and take turns under load: so
+//! they share a layout of memory, and what else happens on the machine happens to all of them. Linux
+//! only, for its accounting of CPU time.
 
 mod cpus;
 mod figures;
 mod load;
 mod measure;
+pub(crate) mod profile;
+mod replay;
 mod report;
 mod scaling;
 mod startup;
@@ -97,38 +100,42 @@ fn bench(plan: &Plan) -> Result<()> {
     let logs = directory.join("logs");
     let upstream = Upstream::start(&logs, &cpus)?;
     say("starting Envoy")?;
-    let start = |system: &System, workers| Target::start(&logs, system, &upstream, workers, &cpus);
+    let start =
+        |system: &System, workers| Target::start(&logs, [system], &upstream, workers, &cpus);
     let starts = startup::measure(plan.starts, &compared, &tokens, start)?;
+    let memory = measure_memory(&compared, &tokens, &cpus, start)?;
+    say("starting Envoy with all of them")?;
     let all = compared.iter().chain(points.iter().map(|point| &point.system));
-    let mut targets = BTreeMap::new();
-    for system in all {
-        targets.insert(system.name.clone(), start(system, 1)?);
-    }
-    let records = take_turns(plan, &mut targets, &compared, &points, &tokens, &cpus)?;
-    let mut memory = Vec::new();
-    say("starting Envoy with more workers")?;
-    for system in &compared {
-        let alone = targets.get(&system.name).context("every system runs")?.memory()?;
-        let crowd = if systems::CROWDED.contains(&system.name.as_str()) {
-            Some(crowd(start(system, systems::CROWD)?, &tokens, &cpus)?)
-        } else {
-            None
-        };
-        memory.push((system.name.clone(), alone, crowd));
-    }
-    drop(targets);
+    let mut target = Target::start(&logs, all, &upstream, 1, &cpus)?;
+    let records = take_turns(plan, &mut target, &compared, &points, &tokens, &cpus)?;
+    drop(target);
     let about = About::of(plan, &records, &cpus)?;
     let results = Results::of(about, records, &points, &memory, &starts);
     publish(&results, &directory)
 }
 
-/// The memory of a process with several workers, all of which have been under load.
-fn crowd(mut target: Target, tokens: &Tokens, cpus: &Cpus) -> Result<Memory> {
+/// What a process of each system takes that has been under load: with one worker, and with several.
+fn measure_memory(
+    compared: &[System],
+    tokens: &Tokens,
+    cpus: &Cpus,
+    start: impl Fn(&System, u32) -> Result<Target>,
+) -> Result<Vec<(String, Memory, Option<Memory>)>> {
     let cold = tokens.cold();
-    load::prime(&[&target], &cold)?;
-    // Enough for each worker to have seen more tokens than it remembers.
-    load::run(&mut target, &cold, 1.0, Pace::Saturated, cpus)?;
-    target.memory()
+    let loaded = |system: &System, workers: u32| {
+        let mut target = start(system, workers)?;
+        // Enough for each worker to have seen more tokens than it remembers.
+        let seconds = 0.3 + 0.2 * f64::from(workers);
+        load::warm_up(&mut target, &system.name, &cold, cpus)?;
+        load::run(&mut target, &system.name, &cold, seconds, Pace::Saturated, cpus)?;
+        target.memory()
+    };
+    let of = |system: &System| {
+        let is_crowded = systems::CROWDED.contains(&system.name.as_str());
+        let crowd = is_crowded.then(|| loaded(system, systems::CROWD)).transpose()?;
+        Ok((system.name.clone(), loaded(system, 1)?, crowd))
+    };
+    compared.iter().map(of).collect()
 }
 
 fn publish(results: &Results, directory: &Path) -> Result<()> {
@@ -167,7 +174,7 @@ struct Phase<'a> {
 /// One record for each run, with the runs of all systems interleaved.
 fn take_turns(
     plan: &Plan,
-    targets: &mut BTreeMap<String, Target>,
+    target: &mut Target,
     compared: &[System],
     points: &[Point],
     tokens: &Tokens,
@@ -181,7 +188,7 @@ fn take_turns(
     let both: BTreeMap<_, _> =
         matrix.iter().chain(&scaled).map(|(system, load)| ((system, &load.name), load)).collect();
     for ((system, _), load) in both {
-        load::warm_up(target(targets, system)?, load, cpus)?;
+        load::warm_up(target, system, load, cpus)?;
     }
     let (saturated, paced) = (plan.saturated_seconds, plan.paced_seconds);
     let phases = [
@@ -193,7 +200,7 @@ fn take_turns(
     for round in 1..=plan.rounds {
         say(&format!("round {round} of {}", plan.rounds))?;
         for phase in &phases {
-            phase.play(round, targets, cpus, &mut records)?;
+            phase.play(round, target, cpus, &mut records)?;
         }
     }
     Ok(records)
@@ -203,27 +210,17 @@ impl Phase<'_> {
     fn play(
         &self,
         round: u32,
-        targets: &mut BTreeMap<String, Target>,
+        target: &mut Target,
         cpus: &Cpus,
         records: &mut Vec<Record>,
     ) -> Result<()> {
-        for turns in self.runs.chunk_by(|(_, load), (_, next)| load == next) {
-            let Some((_, load)) = turns.first() else { continue };
-            let primed = turns.iter().filter_map(|(system, _)| targets.get(system));
-            load::prime(&primed.collect::<Vec<_>>(), load)?;
-            for (system, _) in turns {
-                let target = target(targets, system)?;
-                let sample = load::run(target, load, self.seconds, self.pace, cpus)?;
-                let (load, system) = (load.name.clone(), system.clone());
-                records.push(Record { round, phase: self.name, load, system, sample });
-            }
+        for (system, load) in self.runs {
+            let sample = load::run(target, system, load, self.seconds, self.pace, cpus)?;
+            let (load, system) = (load.name.clone(), system.clone());
+            records.push(Record { round, phase: self.name, load, system, sample });
         }
         Ok(())
     }
-}
-
-fn target<'a>(targets: &'a mut BTreeMap<String, Target>, system: &str) -> Result<&'a mut Target> {
-    targets.get_mut(system).with_context(|| format!("{system} does not run"))
 }
 
 fn say(what: &str) -> Result<()> {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::Mode;
 use super::load::Load;
 use super::systems::{self, MESH_JWT, PLAIN, System};
-use super::tokens::{PATH, SMALL, Tokens};
+use super::tokens::{self, PATH, SMALL, Tokens};
 
 /// mesh-jwt with one thing enlarged.
 pub(super) struct Point {
@@ -18,6 +18,7 @@ pub(super) struct Point {
     pub(super) system: System,
     path: String,
     pub(super) token_bytes: usize,
+    headers: usize,
 }
 
 impl Point {
@@ -28,7 +29,19 @@ impl Point {
         filter: Value,
     ) -> Self {
         let system = System::new(format!("{dimension} {size}"), filter);
-        Self { dimension, size, kinds, system, path: PATH.to_owned(), token_bytes: SMALL }
+        let (path, token_bytes) = (PATH.to_owned(), SMALL);
+        Self { dimension, size, kinds, system, path, token_bytes, headers: 0 }
+    }
+
+    fn load(&self, kind: &str, tokens: &Tokens) -> Load {
+        let load = tokens.good(kind, self.token_bytes, &self.path);
+        Load { name: self.load_name(kind), headers: self.headers, ..load }
+    }
+
+    /// Those that differ cost another sum without any check.
+    pub(super) fn load_name(&self, kind: &str) -> String {
+        let name = tokens::load_name(kind, self.token_bytes);
+        if self.headers == 0 { name } else { format!("{name}, {} headers more", self.headers) }
     }
 }
 
@@ -37,7 +50,8 @@ pub(super) fn points(mode: Mode) -> Result<Vec<Point>> {
     let providers = chosen(&PROVIDERS, mode).iter().map(|count| providers(*count));
     let keys = chosen(&KEYS, mode).iter().map(|count| keys(*count));
     let tokens = chosen(&TOKEN_BYTES, mode).iter().map(|bytes| longer_token(*bytes));
-    rules.chain(providers).chain(keys).chain(tokens).collect()
+    let headers = chosen(&HEADERS, mode).iter().map(|count| headers(*count));
+    rules.chain(providers).chain(keys).chain(headers).chain(tokens).collect()
 }
 
 /// Of all tokens that are sent.
@@ -76,6 +90,11 @@ fn keys(count: usize) -> Result<Point> {
     Ok(Point::new("keys", count, &["cold"], filter))
 }
 
+fn headers(count: usize) -> Result<Point> {
+    let filter = systems::mesh_jwt(&[systems::provider(1)], 1, json!({}))?;
+    Ok(Point { headers: count, ..Point::new("headers more", count, &["hot"], filter) })
+}
+
 fn longer_token(bytes: usize) -> Result<Point> {
     let options = json!({ "maxTokenBytes": 2 * bytes });
     let filter = systems::mesh_jwt(&[systems::provider(1)], 1, options)?;
@@ -91,8 +110,8 @@ pub(super) fn runs(points: &[Point], tokens: &Tokens) -> Vec<(String, Load)> {
         runs.push((PLAIN.to_owned(), small.clone()));
         runs.push((MESH_JWT.to_owned(), small));
         for point in points.iter().filter(|point| point.kinds.contains(&kind)) {
-            let load = tokens.good(kind, point.token_bytes, &point.path);
-            if point.token_bytes != SMALL {
+            let load = point.load(kind, tokens);
+            if load.name != kind {
                 runs.push((PLAIN.to_owned(), load.clone()));
             }
             runs.push((point.system.name.clone(), load));
@@ -104,4 +123,5 @@ pub(super) fn runs(points: &[Point], tokens: &Tokens) -> Vec<(String, Load)> {
 const RULES: [usize; 3] = [10, 100, 1000];
 const PROVIDERS: [usize; 2] = [10, 100];
 const KEYS: [usize; 2] = [10, 50];
+const HEADERS: [usize; 2] = [10, 50];
 const TOKEN_BYTES: [usize; 2] = [2048, 8192];

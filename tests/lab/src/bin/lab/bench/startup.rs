@@ -32,7 +32,9 @@ pub(super) fn measure(
             let target = start(system, 1)?;
             starts.ready.push(started_at.elapsed());
             wait::try_until("a token is verified", VERIFIED_LIMIT, || {
-                Ok(load::ask(&target, &hot).is_ok_and(|status| status == hot.status).then_some(()))
+                Ok(load::ask(&target, &system.name, &hot)
+                    .is_ok_and(|status| status == hot.status)
+                    .then_some(()))
             })?;
             starts.verified.push(started_at.elapsed());
         }

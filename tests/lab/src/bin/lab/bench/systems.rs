@@ -26,43 +26,60 @@ pub(super) struct System {
 
 impl System {
     pub(super) fn new(name: impl Into<String>, filter: impl Into<Option<Value>>) -> Self {
-        Self { name: name.into(), filter: filter.into() }
+        let (name, mut filter) = (name.into(), filter.into());
+        // None shares its VM with another.
+        if let Some(id) = filter.as_mut().and_then(|filter| filter.pointer_mut(VM_ID)) {
+            *id = json!(name);
+        }
+        Self { name, filter }
     }
 
-    fn bootstrap(&self, upstream: SocketAddr) -> Value {
+    fn listener(&self) -> Value {
         let routes = [
             direct(&json!({ "path": REJECTED_PATH }), 401, "rejected"),
             resources::route_to(UPSTREAM),
         ];
         let manager = json!({ "route_config": resources::route_config(&routes) });
-        let listener = resources::listener(LISTENER, self.filter.as_slice(), &manager);
-        let cluster = resources::cluster(UPSTREAM, &[upstream], Balancer::RoundRobin);
-        resources::bootstrap(&[listener], &[cluster])
+        resources::listener(&self.name, self.filter.as_slice(), &manager)
     }
 }
 
-/// One system that runs, whose workers are under load.
+/// An Envoy under load, with a listener for each of its systems.
 pub(super) struct Target {
-    name: String,
     envoy: Proxy,
     directory: PathBuf,
-    pub(super) address: SocketAddr,
-    /// How many tokens of each file it has seen, since the next run goes on from there.
-    pub(super) sent: BTreeMap<PathBuf, u64>,
+    addresses: BTreeMap<String, SocketAddr>,
+    /// How many tokens of each file each system has seen, since the next run goes on from there.
+    pub(super) sent: BTreeMap<(String, PathBuf), u64>,
 }
 
 impl Target {
-    pub(super) fn start(
+    pub(super) fn start<'s>(
         logs: &Path,
-        system: &System,
+        systems: impl IntoIterator<Item = &'s System>,
         upstream: &Upstream,
         workers: u32,
         cpus: &Cpus,
     ) -> Result<Self> {
-        let directory = logs.join(system.name.replace(' ', "-").replace(':', ""));
-        let bootstrap = system.bootstrap(upstream.address);
-        let (envoy, address) = cpus.start_under_test(|| start(&directory, &bootstrap, workers))?;
-        Ok(Self { name: system.name.clone(), envoy, directory, address, sent: BTreeMap::new() })
+        let systems: Vec<_> = systems.into_iter().collect();
+        let directory = match *systems {
+            [alone] => logs.join(alone.name.replace(' ', "-").replace(':', "")),
+            _ => logs.join("together"),
+        };
+        let listeners: Vec<_> = systems.iter().map(|system| system.listener()).collect();
+        let cluster = resources::cluster(UPSTREAM, &[upstream.address], Balancer::RoundRobin);
+        let bootstrap = resources::bootstrap(&listeners, &[cluster]);
+        let envoy = cpus.start_under_test(|| start(&directory, &bootstrap, workers))?;
+        let addresses = envoy.listeners()?.into_iter().collect();
+        Ok(Self { envoy, directory, addresses, sent: BTreeMap::new() })
+    }
+
+    pub(super) fn systems(&self) -> impl Iterator<Item = &str> {
+        self.addresses.keys().map(String::as_str)
+    }
+
+    pub(super) fn address(&self, system: &str) -> Result<SocketAddr> {
+        self.addresses.get(system).copied().with_context(|| format!("{system} does not run"))
     }
 
     pub(super) fn ensure_runs(&mut self) -> Result<()> {
@@ -77,10 +94,10 @@ impl Target {
         Memory::of(&self.envoy)
     }
 
-    /// How an error about its answers begins.
-    pub(super) fn told(&self, load: &Load) -> String {
+    /// How an error about an answer begins.
+    pub(super) fn told(&self, system: &str, load: &Load) -> String {
         let log = proxy::log(&self.directory);
-        format!("{}, {} (see {}): the answer", self.name, load.name, log.display())
+        format!("{system}, {} (see {}): the answer", load.name, log.display())
     }
 }
 
@@ -101,16 +118,15 @@ impl Upstream {
         let listener = resources::listener(LISTENER, &[], &manager);
         let bootstrap = resources::bootstrap(&[listener], &[]);
         let directory = logs.join(UPSTREAM);
-        let (envoy, address) = cpus.start_beside(|| start(&directory, &bootstrap, 1))?;
-        Ok(Self { _envoy: envoy, address })
+        let envoy = cpus.start_beside(|| start(&directory, &bootstrap, 1))?;
+        let address = envoy.listeners()?.get(LISTENER).copied();
+        Ok(Self { address: address.context("Envoy has no listener")?, _envoy: envoy })
     }
 }
 
-fn start(directory: &Path, bootstrap: &Value, workers: u32) -> Result<(Proxy, SocketAddr)> {
+fn start(directory: &Path, bootstrap: &Value, workers: u32) -> Result<Proxy> {
     fs::create_dir_all(directory).with_context(|| directory.display().to_string())?;
-    let envoy = Proxy::start(directory, bootstrap, &["--concurrency", &workers.to_string()])?;
-    let address = envoy.listeners()?.get(LISTENER).copied();
-    Ok((envoy, address.context("Envoy has no listener")?))
+    Proxy::start(directory, bootstrap, &["--concurrency", &workers.to_string()])
 }
 
 fn direct(matched: &Value, status: u16, body: &str) -> Value {
@@ -130,6 +146,10 @@ pub(super) fn compared() -> Result<Vec<System>> {
         System::new(JWT_AUTHN_CACHE, jwt_authn(&cache)),
         System::new(MESH_JWT, mesh_jwt(&[provider(1)], 1, json!({}))?),
         System::new(
+            MESH_JWT_UNTOLD,
+            mesh_jwt(&[provider(1)], 1, json!({ "filterState": "none" }))?,
+        ),
+        System::new(
             MESH_JWT_NO_CACHE,
             mesh_jwt(&[provider(1)], 1, json!({ "tokenCache": { "maxEntries": 0 } }))?,
         ),
@@ -138,14 +158,14 @@ pub(super) fn compared() -> Result<Vec<System>> {
 }
 
 /// What any wasm filter costs: a module that is told of each request, and does nothing.
-fn empty_wasm() -> Result<Value> {
+pub(super) fn empty_wasm() -> Result<Value> {
     let mut filter = mesh_jwt(&[], 1, json!({}))?;
     let code = filter.pointer_mut("/typed_config/config/vm_config/code");
     *code.context("a filter has code")? = json!({ "local": { "inline_bytes": EMPTY_MODULE } });
     Ok(filter)
 }
 
-fn jwt_authn(options: &Value) -> Value {
+pub(super) fn jwt_authn(options: &Value) -> Value {
     let headers =
         CLAIMS.map(|(header, claim)| json!({ "header_name": header, "claim_name": claim }));
     let mut provider = json!({
@@ -174,11 +194,21 @@ fn jwt_authn(options: &Value) -> Value {
 
 /// With rules for so many services, of which the last is asked for.
 pub(super) fn mesh_jwt(providers: &[Value], rules: usize, options: Value) -> Result<Value> {
+    Ok(mesh_jwt_of(&checkout::find_module()?, providers, rules, &options))
+}
+
+/// The same with another module.
+pub(super) fn mesh_jwt_of(
+    module: &Path,
+    providers: &[Value],
+    rules: usize,
+    options: &Value,
+) -> Value {
     let rule = |number| json!({ "match": { "paths": [format!("/service-{number}/**")] } });
     let rules: Vec<_> = (1..=rules).map(rule).collect();
     let mut configuration = json!({ "providers": providers, "rules": rules });
-    extend(&mut configuration, &options);
-    Ok(resources::recommended_filter(MESH_JWT, &checkout::find_module()?, &configuration))
+    extend(&mut configuration, options);
+    resources::recommended_filter(MESH_JWT, module, &configuration)
 }
 
 /// The issuer of the tokens, with so many keys.
@@ -207,10 +237,11 @@ fn extend(object: &mut Value, options: &Value) {
 }
 
 pub(super) const PLAIN: &str = "plain";
-const EMPTY_WASM: &str = "empty wasm";
+pub(super) const EMPTY_WASM: &str = "empty wasm";
 pub(super) const JWT_AUTHN: &str = "jwt_authn";
 pub(super) const JWT_AUTHN_CACHE: &str = "jwt_authn + cache";
 pub(super) const MESH_JWT: &str = "mesh-jwt";
+pub(super) const MESH_JWT_UNTOLD: &str = "mesh-jwt, filterState: none";
 pub(super) const MESH_JWT_NO_CACHE: &str = "mesh-jwt, no cache";
 const MESH_JWT_NO_HOST: &str = "mesh-jwt, hostCrypto: off";
 const CACHED_TOKENS: u32 = 1000;
@@ -220,6 +251,8 @@ pub(super) const CROWDED: [&str; 3] = [EMPTY_WASM, JWT_AUTHN_CACHE, MESH_JWT];
 pub(super) const CLAIMS: [(&str, &str); 3] =
     [("X-User-Id", "sub"), ("X-Scopes", "scope"), ("X-Tenant", "tenant")];
 const UPSTREAM: &str = "upstream";
+/// Where a wasm filter has it.
+const VM_ID: &str = "/typed_config/config/vm_config/vm_id";
 const LISTENER: &str = "listener";
 /// ```wat
 /// (memory (export "memory") 1)

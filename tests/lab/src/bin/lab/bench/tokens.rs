@@ -42,6 +42,7 @@ impl Tokens {
             tokens: self.file("rejected", SMALL),
             path: REJECTED_PATH.to_owned(),
             status: 401,
+            headers: 0,
         };
         [self.cold(), self.hot(), rejected]
     }
@@ -58,7 +59,7 @@ impl Tokens {
 
     pub(super) fn good(&self, kind: &str, bytes: usize, path: &str) -> Load {
         let (name, path) = (load_name(kind, bytes), path.to_owned());
-        Load { name, tokens: self.file(kind, bytes), path, status: 200 }
+        Load { name, tokens: self.file(kind, bytes), path, status: 200, headers: 0 }
     }
 
     fn write(&self, kind: &str, bytes: usize, tokens: &[String]) -> Result<()> {

@@ -55,7 +55,7 @@ impl Run {
             .args([&format!("http://{address}"), "--"])
             .arg(&load.tokens)
             .args([&load.path, &load.status.to_string(), &skipped.to_string()])
-            .arg(longest_pause_ms.to_string())
+            .args([longest_pause_ms.to_string(), load.headers.to_string()])
             .stdin(Stdio::null())
             .stdout(writer.try_clone()?)
             .stderr(writer)
