@@ -39,9 +39,8 @@ pub(crate) fn is_host(text: &str) -> bool {
 /// (source/common/http/header_utility.cc, `getPortStart`). The port need not be a number.
 pub(crate) fn split_port(authority: &str) -> (&str, Option<&str>) {
     let colon = authority.bytes().rposition(|byte| byte == b':');
-    match colon.and_then(|colon| Some((authority.get(..colon)?, authority.get(colon..)?.get(1..)?)))
-    {
-        Some((host, port)) if !port.contains(']') => (host, Some(port)),
+    match colon.and_then(|colon| authority.split_at_checked(colon)) {
+        Some((host, port)) if !port.contains(']') => (host, port.get(1..)),
         _ => (authority, None),
     }
 }

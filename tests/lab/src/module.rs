@@ -1,10 +1,19 @@
 //! What the module and its host call each other by.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::fs;
 
-use anyhow::{Context as _, Result};
-use wasmparser::{ExternalKind, FuncType, Parser, Payload, TypeRef};
+use anyhow::{Context as _, Result, anyhow};
+use wasm_encoder::reencode::{Error, Reencode, utils};
+use wasm_encoder::{
+    CodeSection, ConstExpr, ExportKind, ExportSection, Function, FunctionSection, GlobalSection,
+    GlobalType, Module, ValType,
+};
+use wasmparser::{
+    CodeSectionReader, Export, ExternalKind, FuncType, FunctionSectionReader, GlobalSectionReader,
+    Parser, Payload, TypeRef,
+};
 
 use crate::checkout;
 
@@ -128,5 +137,91 @@ impl Parts {
     /// The index of the first function that is added to the module.
     pub fn first_added(&self) -> u32 {
         (self.imports.len() + self.functions.len()) as u32
+    }
+}
+
+/// What comes to a module: functions, after its own, that stand in for others.
+#[derive(Default)]
+pub struct Additions {
+    /// Bodies, with the indices of their types.
+    pub functions: Vec<(u32, Function)>,
+    /// How many variables of 64 bits there are for them, after the module's own.
+    pub globals: u32,
+    /// What is called in the place of which function, by indices.
+    pub calls: BTreeMap<u32, u32>,
+    /// What the host calls under which name.
+    pub exports: BTreeMap<&'static str, u32>,
+}
+
+impl Additions {
+    /// The module with all that.
+    ///
+    /// # Errors
+    ///
+    /// If it is no module.
+    pub fn add_to(mut self, module: &[u8]) -> Result<Vec<u8>> {
+        let mut changed = Module::new();
+        self.parse_core_module(&mut changed, Parser::new(0), module)
+            .map_err(|error| anyhow!("{error}"))?;
+        Ok(changed.finish())
+    }
+}
+
+impl Reencode for Additions {
+    type Error = Infallible;
+
+    fn function_index(&mut self, function: u32) -> Result<u32, Error> {
+        Ok(self.calls.get(&function).copied().unwrap_or(function))
+    }
+
+    fn parse_function_section(
+        &mut self,
+        functions: &mut FunctionSection,
+        section: FunctionSectionReader<'_>,
+    ) -> Result<(), Error> {
+        utils::parse_function_section(self, functions, section)?;
+        for (kind, _) in &self.functions {
+            functions.function(*kind);
+        }
+        Ok(())
+    }
+
+    fn parse_global_section(
+        &mut self,
+        globals: &mut GlobalSection,
+        section: GlobalSectionReader<'_>,
+    ) -> Result<(), Error> {
+        utils::parse_global_section(self, globals, section)?;
+        for _ in 0..self.globals {
+            let kind = GlobalType { val_type: ValType::I64, mutable: true, shared: false };
+            globals.global(kind, &ConstExpr::i64_const(0));
+        }
+        Ok(())
+    }
+
+    fn parse_export(
+        &mut self,
+        exports: &mut ExportSection,
+        export: Export<'_>,
+    ) -> Result<(), Error> {
+        match self.exports.get(export.name) {
+            Some(function) => {
+                exports.export(export.name, ExportKind::Func, *function);
+                Ok(())
+            }
+            None => utils::parse_export(self, exports, export),
+        }
+    }
+
+    fn parse_code_section(
+        &mut self,
+        code: &mut CodeSection,
+        section: CodeSectionReader<'_>,
+    ) -> Result<(), Error> {
+        utils::parse_code_section(self, code, section)?;
+        for (_, body) in &self.functions {
+            code.function(body);
+        }
+        Ok(())
     }
 }

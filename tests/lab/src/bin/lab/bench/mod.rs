@@ -52,7 +52,7 @@ pub(crate) struct Arguments {
 #[derive(Clone, Copy, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 enum Mode {
-    /// Over within a minute.
+    /// Over in a minute and a half.
     Short,
     /// For figures to publish.
     Full,

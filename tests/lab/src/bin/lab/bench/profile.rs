@@ -2,8 +2,8 @@
 //!
 //! Every part of the filter is left out once, of the very module that is shipped, and once made many
 //! times over. All those modules run in one Envoy, so that they differ in nothing else, and take turns
-//! under load. What is left out is missed in caches as cold as a request leaves them. What is repeated finds
-//! them warm, and a header or a value that is there already or no more.
+//! under load. What is left out is missed in caches as cold as a request leaves them. What is repeated
+//! finds them warm, and a header or a value that is there already or no more.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -70,8 +70,8 @@ impl Arguments {
         Ok(ExitCode::SUCCESS)
     }
 
-    /// No filter, an empty one, Envoy's own, the one that is shipped, that without each of its parts and with more of
-    /// each, and others.
+    /// No filter, an empty one, Envoy's own, the one that is shipped, that without each of its parts and
+    /// with more of each, and others.
     fn systems(&self, directory: &Path) -> Result<Vec<System>> {
         let shipped = checkout::find_module()?;
         let module = fs::read(&shipped).with_context(|| shipped.display().to_string())?;

@@ -1,15 +1,8 @@
 //! Modules that make some of their calls of the host in another way, to see what those cost.
 
-use std::convert::Infallible;
-
 use anyhow::Result;
-use lab::module::Parts;
-use wasm_encoder::reencode::{Error, Reencode, utils};
-use wasm_encoder::{
-    BlockType, CodeSection, ConstExpr, Function, FunctionSection, GlobalSection, GlobalType,
-    InstructionSink, MemArg, MemArgTarget, Module, ValType,
-};
-use wasmparser::{CodeSectionReader, FunctionSectionReader, GlobalSectionReader, Parser};
+use lab::module::{Additions, Parts};
+use wasm_encoder::{BlockType, Function, InstructionSink, MemArg, MemArgTarget, ValType};
 
 /// A function of the host, and what comes in the place of its calls.
 #[derive(Clone, Copy)]
@@ -38,15 +31,17 @@ pub(super) enum Instead {
 /// The module with these calls changed wherever they are made.
 pub(super) fn changed(module: &[u8], calls: &[Call]) -> Result<Vec<u8>> {
     let parts = Parts::of(module)?;
-    let stubs = calls.iter().zip(0..).map(|(call, number)| {
-        let globals = Globals::of_stub(&parts, number);
-        Ok(Stub { instead: call.instead, import: parts.import(call.name)?, globals })
-    });
-    let stubs = stubs.collect::<Result<Vec<_>>>()?;
     let allocate = parts.export(ALLOCATE)?;
-    let mut changed = Module::new();
-    Replay { parts, allocate, stubs }.parse_core_module(&mut changed, Parser::new(0), module)?;
-    Ok(changed.finish())
+    let mut additions = Additions::default();
+    for (call, stub) in calls.iter().zip(parts.first_added()..) {
+        let import = parts.import(call.name)?;
+        let globals = Globals::from(parts.globals + additions.globals);
+        let body = Stub { instead: call.instead, import, globals }.body(&parts, allocate);
+        additions.functions.push((parts.type_index(import), body));
+        additions.globals += Globals::COUNT;
+        additions.calls.insert(import, stub);
+    }
+    additions.add_to(module)
 }
 
 /// What stands in for a function of the host.
@@ -67,8 +62,7 @@ struct Globals {
 }
 
 impl Globals {
-    fn of_stub(parts: &Parts, number: u32) -> Self {
-        let first = parts.globals + Self::COUNT * number;
+    fn from(first: u32) -> Self {
         Self { calls: first, value: first + 1, size: first + 2 }
     }
 
@@ -85,10 +79,8 @@ impl Stub {
             Instead::Nothing => _ = code.i32_const(OK),
             Instead::Calls(times) => {
                 code.i32_const(times).local_set(place).loop_(BlockType::Empty);
-                for parameter in 0..parameters {
-                    code.local_get(parameter);
-                }
-                code.call(self.import).local_set(status);
+                self.call(code, parameters);
+                code.local_set(status);
                 code.local_get(place).i32_const(1).i32_sub().local_tee(place).br_if(0).end();
                 code.local_get(status);
             }
@@ -123,6 +115,13 @@ impl Stub {
         function
     }
 
+    fn call(&self, code: &mut InstructionSink<'_>, parameters: u32) {
+        for parameter in 0..parameters {
+            code.local_get(parameter);
+        }
+        code.call(self.import);
+    }
+
     /// Gives what came back before, once there were so many calls.
     fn replay(
         &self,
@@ -145,67 +144,12 @@ impl Stub {
         remember: impl FnOnce(&mut InstructionSink<'_>, Globals),
     ) {
         let calls = self.globals.calls;
-        for parameter in 0..parameters {
-            code.local_get(parameter);
-        }
-        code.call(self.import).local_tee(status).i32_eqz().if_(BlockType::Empty);
+        self.call(code, parameters);
+        code.local_tee(status).i32_eqz().if_(BlockType::Empty);
         code.global_get(calls).i64_const(1).i64_add().global_set(calls);
         code.global_get(calls).i64_const(of_call).i64_eq().if_(BlockType::Empty);
         remember(code, self.globals);
         code.end().end().local_get(status);
-    }
-}
-
-struct Replay {
-    parts: Parts,
-    /// The function that gives the host memory.
-    allocate: u32,
-    stubs: Vec<Stub>,
-}
-
-impl Reencode for Replay {
-    type Error = Infallible;
-
-    fn function_index(&mut self, function: u32) -> Result<u32, Error> {
-        let stub = self.stubs.iter().position(|stub| stub.import == function);
-        Ok(stub.map_or(function, |stub| self.parts.first_added() + stub as u32))
-    }
-
-    fn parse_function_section(
-        &mut self,
-        functions: &mut FunctionSection,
-        section: FunctionSectionReader<'_>,
-    ) -> Result<(), Error> {
-        utils::parse_function_section(self, functions, section)?;
-        for stub in &self.stubs {
-            functions.function(self.parts.type_index(stub.import));
-        }
-        Ok(())
-    }
-
-    fn parse_global_section(
-        &mut self,
-        globals: &mut GlobalSection,
-        section: GlobalSectionReader<'_>,
-    ) -> Result<(), Error> {
-        utils::parse_global_section(self, globals, section)?;
-        for _ in 0..Globals::COUNT * self.stubs.len() as u32 {
-            let kind = GlobalType { val_type: ValType::I64, mutable: true, shared: false };
-            globals.global(kind, &ConstExpr::i64_const(0));
-        }
-        Ok(())
-    }
-
-    fn parse_code_section(
-        &mut self,
-        code: &mut CodeSection,
-        section: CodeSectionReader<'_>,
-    ) -> Result<(), Error> {
-        utils::parse_code_section(self, code, section)?;
-        for stub in &self.stubs {
-            code.function(&stub.body(&self.parts, self.allocate));
-        }
-        Ok(())
     }
 }
 
