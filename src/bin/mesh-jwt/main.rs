@@ -1,0 +1,59 @@
+//! `mesh-jwt`: what an operator does around the filter, by the filter's own core.
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory as _, Parser, Subcommand};
+use clap_complete::Shell;
+
+mod deny_codes;
+mod format;
+mod place;
+mod source;
+mod tree;
+mod why;
+
+use format::Format;
+
+/// Checks configurations of mesh-jwt, explains its decisions, finds out what an issuer publishes, and
+/// converts what it replaces.
+#[derive(Parser)]
+#[command(name = "mesh-jwt", version, disable_help_subcommand = true)]
+struct Cli {
+    /// Print JSON, for programs
+    #[arg(long, global = true)]
+    json: bool,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    Why(why::Args),
+    /// Print the completions for a shell
+    #[command(after_help = "Example: mesh-jwt completions bash > /etc/bash_completion.d/mesh-jwt")]
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+fn main() -> ExitCode {
+    let Cli { json, command } = Cli::parse();
+    let format = if json { Format::Json } else { Format::Text };
+    let outcome = match command {
+        Command::Why(args) => why::run(&args, format),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "mesh-jwt", &mut std::io::stdout());
+            Ok(ExitCode::SUCCESS)
+        }
+    };
+    outcome.unwrap_or_else(|error| {
+        anstream::eprintln!("{ERROR}error:{ERROR:#} {error:#}", ERROR = format::ERROR);
+        ExitCode::from(CANNOT)
+    })
+}
+
+/// The exit code for what could not be done at all, as of clap for a wrong command line; 1 is for
+/// findings.
+const CANNOT: u8 = 2;

@@ -1,0 +1,217 @@
+//! A YAML or JSON value that knows where each of its parts stands.
+
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_json::Value;
+use serde_saphyr::{Location, Spanned};
+
+use crate::place::Place;
+
+/// A value and its place.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    place: Place,
+    tree: Tree,
+}
+
+#[derive(Clone, Debug)]
+enum Tree {
+    Scalar(Value),
+    List(Vec<Node>),
+    Map(Vec<(Key, Node)>),
+}
+
+#[derive(Clone, Debug)]
+struct Key {
+    name: String,
+    place: Place,
+}
+
+impl Node {
+    pub(crate) fn place(&self) -> Place {
+        self.place
+    }
+
+    /// The member of this name.
+    pub(crate) fn get(&self, name: &str) -> Option<&Self> {
+        self.members().find_map(|(member, _, node)| (member == name).then_some(node))
+    }
+
+    /// Goes down by the names of members.
+    pub(crate) fn find(&self, names: &[&str]) -> Option<&Self> {
+        names.iter().try_fold(self, |node, name| node.get(name))
+    }
+
+    pub(crate) fn text(&self) -> Option<&str> {
+        match &self.tree {
+            Tree::Scalar(Value::String(text)) => Some(text),
+            Tree::Scalar(_) | Tree::List(_) | Tree::Map(_) => None,
+        }
+    }
+
+    pub(crate) fn items(&self) -> &[Self] {
+        match &self.tree {
+            Tree::List(items) => items,
+            Tree::Scalar(_) | Tree::Map(_) => &[],
+        }
+    }
+
+    /// The members: name, place of the name, and value.
+    pub(crate) fn members(&self) -> impl Iterator<Item = (&str, Place, &Self)> {
+        let members: &[_] = match &self.tree {
+            Tree::Map(members) => members,
+            Tree::Scalar(_) | Tree::List(_) => &[],
+        };
+        members.iter().map(|(key, node)| (key.name.as_str(), key.place, node))
+    }
+
+    pub(crate) fn is_map(&self) -> bool {
+        matches!(self.tree, Tree::Map(_))
+    }
+
+    /// The same without places.
+    pub(crate) fn to_json(&self) -> Value {
+        match &self.tree {
+            Tree::Scalar(value) => value.clone(),
+            Tree::List(items) => Value::Array(items.iter().map(Self::to_json).collect()),
+            Tree::Map(members) => Value::Object(
+                members.iter().map(|(key, node)| (key.name.clone(), node.to_json())).collect(),
+            ),
+        }
+    }
+
+    /// Where something stands that an error calls `path`, such as `providers[0].issuer`; if there is
+    /// no such thing, what should hold it.
+    pub(crate) fn place_of(&self, path: &str) -> Place {
+        let mut place = self.place;
+        let mut node = self;
+        for step in steps(path) {
+            let next = match step {
+                Step::Item(index) => node.items().get(index).map(|item| (item.place, item)),
+                Step::Member(name) => node
+                    .members()
+                    .find_map(|(member, place, value)| (member == name).then_some((place, value))),
+            };
+            let Some(next) = next else { break };
+            (place, node) = next;
+        }
+        place
+    }
+
+    /// Every node, each before what it holds.
+    pub(crate) fn walk<'n>(&'n self, visit: &mut impl FnMut(&'n Self)) {
+        visit(self);
+        match &self.tree {
+            Tree::Scalar(_) => {}
+            Tree::List(items) => items.iter().for_each(|item| item.walk(visit)),
+            Tree::Map(members) => members.iter().for_each(|(_, member)| member.walk(visit)),
+        }
+    }
+
+    /// Moves every place by that of the text in which this was found.
+    pub(crate) fn shift(&mut self, by: &impl Fn(Place) -> Place) {
+        self.place = by(self.place);
+        match &mut self.tree {
+            Tree::Scalar(_) => {}
+            Tree::List(items) => items.iter_mut().for_each(|item| item.shift(by)),
+            Tree::Map(members) => members.iter_mut().for_each(|(key, member)| {
+                key.place = by(key.place);
+                member.shift(by);
+            }),
+        }
+    }
+}
+
+enum Step<'p> {
+    Item(usize),
+    Member(&'p str),
+}
+
+/// The steps of a path as [`mesh_jwt::config::ConfigError::path`] writes it.
+fn steps(path: &str) -> impl Iterator<Item = Step<'_>> {
+    path.split(['.', '[']).filter(|step| !step.is_empty()).map(|step| {
+        let index = step.strip_suffix(']').and_then(|index| index.parse().ok());
+        index.map_or(Step::Member(step), Step::Item)
+    })
+}
+
+impl From<Spanned<Tree>> for Node {
+    fn from(Spanned { value: tree, referenced, .. }: Spanned<Tree>) -> Self {
+        Self { place: referenced.into(), tree }
+    }
+}
+
+impl From<Location> for Place {
+    fn from(location: Location) -> Self {
+        Self { line: location.line(), column: location.column() }
+    }
+}
+
+impl<'de> Deserialize<'de> for Node {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Spanned::<Tree>::deserialize(deserializer).map(Self::from)
+    }
+}
+
+impl<'de> Deserialize<'de> for Tree {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(TreeVisitor)
+    }
+}
+
+struct TreeVisitor;
+
+impl<'de> Visitor<'de> for TreeVisitor {
+    type Value = Tree;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Tree, E> {
+        Ok(Tree::Scalar(Value::Null))
+    }
+
+    fn visit_none<E>(self) -> Result<Tree, E> {
+        Ok(Tree::Scalar(Value::Null))
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Tree, E> {
+        Ok(Tree::Scalar(value.into()))
+    }
+
+    fn visit_i64<E>(self, value: i64) -> Result<Tree, E> {
+        Ok(Tree::Scalar(value.into()))
+    }
+
+    fn visit_u64<E>(self, value: u64) -> Result<Tree, E> {
+        Ok(Tree::Scalar(value.into()))
+    }
+
+    fn visit_f64<E>(self, value: f64) -> Result<Tree, E> {
+        Ok(Tree::Scalar(value.into()))
+    }
+
+    fn visit_str<E>(self, value: &str) -> Result<Tree, E> {
+        Ok(Tree::Scalar(value.into()))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Tree, A::Error> {
+        let mut list = Vec::new();
+        while let Some(item) = items.next_element()? {
+            list.push(item);
+        }
+        Ok(Tree::List(list))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Tree, A::Error> {
+        let mut map = Vec::new();
+        while let Some((Spanned { value: name, referenced, .. }, node)) =
+            members.next_entry::<Spanned<String>, _>()?
+        {
+            map.push((Key { name, place: referenced.into() }, node));
+        }
+        Ok(Tree::Map(map))
+    }
+}
