@@ -61,6 +61,8 @@
 //! | [`event`], [`metrics`] | what the operator sees |
 //! | [`counters`], `timer` | what was counted and not told yet, and when the host wakes the driver |
 //! | [`request`], `grammar`, `header_name` | heads of requests, HTTP grammar, owned headers |
+//! | `advice` | what is allowed in a configuration, but risky |
+//! | `explain` | the way to a decision, step by step, for people |
 //! | `string_match` | Istio's `StringMatch`: exact, prefix or regex |
 //! | [`per_provider`], `sorted_map`, [`time`] | tables by provider, small maps, the wall clock |
 
@@ -98,5 +100,10 @@ mod timer;
 mod token_cache;
 mod waiting;
 
+// What only the command line needs: see `src/bin/mesh-jwt`.
+#[cfg(not(target_arch = "wasm32"))]
+pub mod advice;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod explain;
 #[cfg(target_arch = "wasm32")]
 mod plugin;

@@ -168,7 +168,7 @@ fn admit(
 
 /// The first place that holds a token. The places of accepted providers come first, so a token that
 /// the rule does not accept neither hides one that it does, nor goes unseen.
-fn find_token<'c, 'r>(
+pub(crate) fn find_token<'c, 'r>(
     config: &'c Config,
     requirement: &Requirement,
     request: &RequestHead<'r>,

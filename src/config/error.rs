@@ -19,6 +19,12 @@ impl ConfigError {
     pub fn path(&self) -> &str {
         &self.path.0
     }
+
+    /// What is wrong, and what to write instead.
+    #[must_use]
+    pub fn problem(&self) -> &str {
+        &self.problem
+    }
 }
 
 impl fmt::Display for ConfigError {

@@ -34,7 +34,7 @@ use crate::jose::parse_json;
 use crate::location::Location;
 use crate::per_provider::{PerProvider, ProviderId};
 use crate::reply::Replies;
-use crate::rules::Rules;
+use crate::rules::{Rule, Rules};
 use crate::sorted_map::SortedMap;
 use error::Path;
 use std::rc::Rc;
@@ -145,11 +145,7 @@ impl Config {
             }
         }
         let ignore_path_case = object.bool("caseInsensitivePaths", false)?;
-        let rules = object
-            .objects("rules")?
-            .into_iter()
-            .map(|rule| rule::read(rule, &providers, ignore_path_case))
-            .collect::<Result<_, _>>()?;
+        let rules = read_rules(&mut object, &providers, ignore_path_case)?;
         let realm = object.string("realm")?;
         if realm.as_ref().is_some_and(|realm| !realm.bytes().all(is_visible_ascii)) {
             return Err(object.error("realm", "may hold printable ASCII characters only"));
@@ -204,6 +200,17 @@ impl Config {
     }
 }
 
+#[cfg(not(target_arch = "wasm32"))]
+impl Config {
+    /// The rules as they were written in the `document` that this was parsed from.
+    pub(crate) fn written_rules(&self, document: &serde_json::Value) -> Vec<Rule> {
+        let ignore_path_case = document.get("caseInsensitivePaths") == Some(&true.into());
+        Object::new(document.clone(), Path::default())
+            .and_then(|mut object| read_rules(&mut object, &self.providers, ignore_path_case))
+            .unwrap_or_default()
+    }
+}
+
 impl Config {
     /// The provider that takes tokens with this exact `iss`, and the tenant if it has several.
     pub(crate) fn provider_of<'i>(&self, issuer: &'i str) -> Option<(ProviderId, Option<&'i str>)> {
@@ -216,6 +223,15 @@ impl Config {
             Some((id, Some(tenant)))
         })
     }
+}
+
+fn read_rules(
+    object: &mut Object,
+    providers: &PerProvider<Rc<Provider>>,
+    ignore_path_case: bool,
+) -> Result<Vec<Rule>, ConfigError> {
+    let rules = object.objects("rules")?.into_iter();
+    rules.map(|rule| rule::read(rule, providers, ignore_path_case)).collect()
 }
 
 fn token_cache_entries(object: &mut Object) -> Result<usize, ConfigError> {

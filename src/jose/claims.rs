@@ -64,6 +64,12 @@ impl Claims {
         )
     }
 
+    /// A claim at the top level.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn member(&self, name: &str) -> Option<&Value> {
+        self.members.get(name)
+    }
+
     /// About how much memory the claims take, in bytes.
     pub(crate) fn size(&self) -> usize {
         size_of_members(&self.members)

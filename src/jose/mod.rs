@@ -13,7 +13,11 @@ mod rs256;
 
 pub use claims::ClaimName;
 pub(crate) use claims::Claims;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use header::Header;
 pub(crate) use json::parse as parse_json;
+#[cfg(not(target_arch = "wasm32"))]
+pub(crate) use json::parse_object;
 pub use jwk::{JwkSetError, MAX_JWKS_BYTES, SkippedKey, VerifyingKey};
 pub(crate) use jwk::{KeySet, MAX_KEYS, Shown, kid_fingerprint, shown_kid};
 pub use public_key::PublicKey;
@@ -22,6 +26,7 @@ pub use rs256::{Crypto, Verifier};
 use crate::reason::Reason;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+#[cfg(target_arch = "wasm32")]
 use header::Header;
 use std::fmt;
 use std::ops::Range;
@@ -134,7 +139,7 @@ impl VerifiedToken {
 }
 
 /// Decodes canonical base64url without padding (RFC 7515 §2). No part of a token is empty.
-fn decode(part: &str) -> Result<Vec<u8>, Reason> {
+pub(crate) fn decode(part: &str) -> Result<Vec<u8>, Reason> {
     match URL_SAFE_NO_PAD.decode(part) {
         Ok(bytes) if !bytes.is_empty() => Ok(bytes),
         _ => Err(Reason::TokenMalformed),

@@ -76,6 +76,23 @@ impl HostPattern {
     }
 }
 
+#[cfg(not(target_arch = "wasm32"))]
+impl HostPattern {
+    /// Whether it matches all that `other` matches.
+    pub(super) fn covers(&self, other: &Self) -> bool {
+        let is_host = match (&self.host, &other.host) {
+            (Name::Any, _) => true,
+            (Name::Exact(own), Name::Exact(other)) => own == other,
+            (Name::Suffix(own), Name::Exact(other)) => {
+                other.len() > own.len() && other.ends_with(own)
+            }
+            (Name::Suffix(own), Name::Suffix(other)) => other.ends_with(own),
+            (Name::Exact(_) | Name::Suffix(_), _) => false,
+        };
+        is_host && (self.port == Port::Any || self.port == other.port)
+    }
+}
+
 /// One way to read the authority of a request.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) struct Authority<'a> {

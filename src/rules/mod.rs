@@ -1,5 +1,7 @@
 //! Rules: which requests need a token, and what the token must grant.
 
+#[cfg(not(target_arch = "wasm32"))]
+mod cover;
 mod host;
 mod index;
 mod method;
@@ -64,9 +66,27 @@ impl Rules {
     /// if nobody knows which port its connection came to. Access is loosened only if the first
     /// matching rule of every reading loosens it, and never for an ambiguous path. Otherwise the
     /// request must meet the strict rules of all readings.
-    pub(crate) fn access<'s>(&'s self, request: &RequestHead<'_>) -> Access {
+    pub(crate) fn access(&self, request: &RequestHead<'_>) -> Access {
+        match self.select(request) {
+            Selected::One(access) => access.clone(),
+            Selected::Several(accesses) => all_of(accesses.into_iter()),
+        }
+    }
+
+    /// The numbers of the rules that [`Self::access`] goes by; `None` stands for no rule at all.
+    #[cfg(not(target_arch = "wasm32"))]
+    pub(crate) fn deciding(&self, request: &RequestHead<'_>) -> Vec<Option<usize>> {
+        let number =
+            |access: &Access| self.rules.iter().position(|rule| std::ptr::eq(&rule.access, access));
+        match self.select(request) {
+            Selected::One(access) => vec![number(access)],
+            Selected::Several(accesses) => accesses.into_iter().map(number).collect(),
+        }
+    }
+
+    fn select<'s>(&'s self, request: &RequestHead<'_>) -> Selected<'s> {
         if self.rules.is_empty() {
-            return self.default.clone();
+            return Selected::One(&self.default);
         }
         let authority = match self.has_hosts {
             true => request.authority().to_ascii_lowercase(),
@@ -109,7 +129,7 @@ impl Rules {
         let mut first: Option<&Access> = None;
         let mut is_first = |access| std::ptr::eq(*first.get_or_insert(access), access);
         if all(path.is_ambiguous(), &mut is_first) {
-            return first.unwrap_or(&self.default).clone();
+            return Selected::One(first.unwrap_or(&self.default));
         }
         let is_loose = all(path.is_ambiguous(), &mut |access| access.is_loose());
         let mut selected: Vec<&Access> = Vec::new();
@@ -119,14 +139,18 @@ impl Rules {
             }
             true
         });
-        all_of(selected.into_iter())
+        Selected::Several(selected)
     }
 
-    /// What all strict rules for any of these readings require together, whatever the path.
-    fn of_any_path<'r, R: Iterator<Item = Reading<'r>>>(&self, readings: impl Fn() -> R) -> Access {
+    /// All strict rules for any of these readings, whatever the path.
+    fn of_any_path<'r, R: Iterator<Item = Reading<'r>>>(
+        &self,
+        readings: impl Fn() -> R,
+    ) -> Selected<'_> {
         let is_for = |rule: &&Indexed| readings().any(|reading| rule.matches(&reading));
         let strict = self.rules.iter().filter(is_for).map(|rule| &rule.access);
-        all_of(strict.filter(|access| !access.is_loose()).chain([&self.default]))
+        let strict = strict.filter(|access| !access.is_loose()).chain([&self.default]);
+        Selected::Several(strict.collect())
     }
 
     fn names_method(&self, method: &[u8]) -> bool {
@@ -143,6 +167,13 @@ impl Rules {
             .and_then(|rule| self.rules.get(rule))
             .map_or(&self.default, |rule| &rule.access)
     }
+}
+
+/// What the rules that decide on a request say.
+enum Selected<'s> {
+    One(&'s Access),
+    /// Its readings meet different rules, of which the request must meet all.
+    Several(Vec<&'s Access>),
 }
 
 /// The strictest access of these, with the requirements of all.

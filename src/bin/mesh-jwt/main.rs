@@ -5,7 +5,10 @@ use std::process::ExitCode;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
+mod check;
+mod configurations;
 mod deny_codes;
+mod explain;
 mod format;
 mod place;
 mod source;
@@ -29,6 +32,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    Check(check::Args),
+    Explain(explain::Args),
     Why(why::Args),
     /// Print the completions for a shell
     #[command(after_help = "Example: mesh-jwt completions bash > /etc/bash_completion.d/mesh-jwt")]
@@ -42,6 +47,8 @@ fn main() -> ExitCode {
     let Cli { json, command } = Cli::parse();
     let format = if json { Format::Json } else { Format::Text };
     let outcome = match command {
+        Command::Check(args) => check::run(&args, format),
+        Command::Explain(args) => explain::run(&args, format),
         Command::Why(args) => why::run(&args, format),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "mesh-jwt", &mut std::io::stdout());

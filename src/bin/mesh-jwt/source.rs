@@ -36,10 +36,6 @@ impl Source {
         self.name.display()
     }
 
-    pub(crate) fn text(&self) -> &str {
-        &self.text
-    }
-
     /// Its documents, of which YAML may have several. JSON is read as the YAML that it is.
     ///
     /// # Errors

@@ -66,10 +66,6 @@ impl Node {
         members.iter().map(|(key, node)| (key.name.as_str(), key.place, node))
     }
 
-    pub(crate) fn is_map(&self) -> bool {
-        matches!(self.tree, Tree::Map(_))
-    }
-
     /// The same without places.
     pub(crate) fn to_json(&self) -> Value {
         match &self.tree {
@@ -99,13 +95,22 @@ impl Node {
         place
     }
 
-    /// Every node, each before what it holds.
-    pub(crate) fn walk<'n>(&'n self, visit: &mut impl FnMut(&'n Self)) {
-        visit(self);
+    /// Every node with its path below `path`, each before what it holds.
+    pub(crate) fn walk<'n>(&'n self, path: &str, visit: &mut impl FnMut(&str, &'n Self)) {
+        visit(path, self);
         match &self.tree {
             Tree::Scalar(_) => {}
-            Tree::List(items) => items.iter().for_each(|item| item.walk(visit)),
-            Tree::Map(members) => members.iter().for_each(|(_, member)| member.walk(visit)),
+            Tree::List(items) => {
+                for (index, item) in items.iter().enumerate() {
+                    item.walk(&format!("{path}[{index}]"), visit);
+                }
+            }
+            Tree::Map(members) => {
+                for (key, member) in members {
+                    let dot = if path.is_empty() { "" } else { "." };
+                    member.walk(&format!("{path}{dot}{}", key.name), visit);
+                }
+            }
         }
     }
 

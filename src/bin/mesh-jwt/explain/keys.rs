@@ -1,0 +1,68 @@
+//! The JWK Sets that issuers publish, from files or URLs.
+
+use std::convert::Infallible;
+use std::str::FromStr;
+
+use anyhow::{Context as _, Result, bail};
+use mesh_jwt::explain::{Explainer, NoSuchProvider};
+
+/// `--jwks`: a JWK Set, and the provider that it is of.
+#[derive(Clone, Debug)]
+pub(crate) struct JwksArg {
+    provider: Option<String>,
+    place: String,
+}
+
+impl FromStr for JwksArg {
+    type Err = Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Infallible> {
+        let named = text.split_once('=').filter(|(name, _)| {
+            // Names of providers have these characters; an URL with a query has others before its `=`.
+            name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+        });
+        Ok(match named {
+            Some((name, place)) => {
+                Self { provider: Some(name.to_owned()), place: place.to_owned() }
+            }
+            None => Self { provider: None, place: text.to_owned() },
+        })
+    }
+}
+
+impl JwksArg {
+    /// Has the provider publish the set; without a name, the only one that fetches keys.
+    pub(crate) fn publish(&self, explainer: &mut Explainer) -> Result<()> {
+        let names: Vec<_> = explainer.fetched().map(|(name, _)| name.to_owned()).collect();
+        let names = names.join(", ");
+        if self.provider.is_none() && names.contains(", ") {
+            bail!(
+                "--jwks {}: several providers fetch keys: write NAME={0}, one of {names}",
+                self.place
+            );
+        }
+        let jwks = self.read()?;
+        let published = explainer.publish(self.provider.as_deref(), &jwks);
+        published.map_err(|NoSuchProvider| match names.as_str() {
+            "" => anyhow::anyhow!("--jwks: all keys are in the configuration; leave it out"),
+            names => anyhow::anyhow!(
+                "--jwks: no provider {:?} fetches its keys; those that do: {names}",
+                self.provider.as_deref().unwrap_or_default()
+            ),
+        })
+    }
+
+    fn read(&self) -> Result<Vec<u8>> {
+        if !self.place.starts_with("http://") && !self.place.starts_with("https://") {
+            return std::fs::read(&self.place)
+                .with_context(|| format!("--jwks: {} cannot be read", self.place));
+        }
+        let mut response = ureq::get(&self.place)
+            .config()
+            .max_redirects(0)
+            .build()
+            .call()
+            .with_context(|| format!("--jwks: {} cannot be fetched", self.place))?;
+        response.body_mut().read_to_vec().with_context(|| format!("--jwks: {}", self.place))
+    }
+}
