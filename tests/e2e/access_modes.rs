@@ -9,6 +9,8 @@ use lab::sidecar::Sidecar;
 use lab::token::{Token, now};
 use lab::upstream::received;
 
+use crate::explained::decide;
+
 #[test]
 fn public_path_leaves_any_token_alone() {
     let rules = json!([{ "match": { "paths": ["/public"] }, "access": "public" }]);
@@ -38,8 +40,8 @@ fn optional_path_takes_no_token_or_a_good_one() {
 
     assert_eq!(received(&signed_in).header("x-user-id"), Some("user-4711"));
     assert_eq!(sidecar.code(&signed_in), "allowed");
-    assert_eq!(sidecar.decide(&get()), "200 public");
-    assert_eq!(sidecar.decide(&get().bearer(&expired)), "401 token_expired");
+    assert_eq!(decide(&sidecar, &get()), "200 public");
+    assert_eq!(decide(&sidecar, &get().bearer(&expired)), "401 token_expired");
     assert_eq!(sidecar.counted("public"), 1);
     assert_eq!(sidecar.counted("allowed"), 1);
 }

@@ -12,6 +12,8 @@ use lab::sidecar::Sidecar;
 use lab::token::{Key, Token, now, sign_parts};
 use lab::wait;
 
+use crate::explained::assert_explained;
+
 #[test]
 fn request_without_a_usable_token_is_denied() {
     let sidecar = strict_sidecar();
@@ -246,6 +248,7 @@ fn assert_denied(sidecar: &Sidecar, request: &Request, code: &str) -> Response {
         }
     }
     assert_quotes_nothing(&response);
+    assert_explained(sidecar, request, code);
     let is_counted = || sidecar.stat(&counter) > counted;
     wait::until("the denial is counted", COUNT_LIMIT, || is_counted().then_some(()));
     assert_eq!(sidecar.stat(&counter), counted + 1, "{counter}");

@@ -10,6 +10,8 @@ use lab::sidecar::Sidecar;
 use lab::token::{Key, Token, payload_part};
 use lab::upstream::received;
 
+use crate::explained::decide;
+
 #[test]
 fn verified_token_becomes_identity_headers() {
     let sidecar = Sidecar::start(&Config::new());
@@ -113,5 +115,5 @@ fn token_is_checked_against_the_provider_of_its_issuer() {
     assert_eq!(sidecar.provider(&response), "partner");
     // The first provider's key is no key of the second.
     let by_alpha = of_partner.header("kid", "beta").compact();
-    assert_eq!(sidecar.decide(&Request::get("/").bearer(&by_alpha)), "401 signature_invalid");
+    assert_eq!(decide(&sidecar, &Request::get("/").bearer(&by_alpha)), "401 signature_invalid");
 }

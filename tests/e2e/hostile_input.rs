@@ -7,6 +7,8 @@ use lab::http::Request;
 use lab::sidecar::Sidecar;
 use lab::token::{Key, Token, sign_parts};
 
+use crate::explained::decide;
+
 #[test]
 fn bytes_outside_utf8_are_survived_in_any_header() {
     let sidecar = unbreakable();
@@ -153,7 +155,7 @@ fn unbreakable() -> Sidecar {
 
 /// Sends the request, and then proves that the only worker's VM is still at work.
 fn assert_survives(sidecar: &Sidecar, request: &Request, decision: &str, what: &str) {
-    assert_eq!(sidecar.decide(request), decision, "{what}");
+    assert_eq!(decide(sidecar, request), decision, "{what}");
 
     sidecar.assert_good_token_passes();
     sidecar.assert_untrapped(what);

@@ -16,6 +16,8 @@ use lab::token::{Key, Token};
 use lab::upstream::{Upstream, received};
 use lab::wait;
 
+use crate::explained::decide;
+
 #[test]
 fn see_no_forged_token_beside_a_good_one_or_none() {
     let rules = json!([{ "match": { "paths": ["/optional"] }, "access": "optional" }]);
@@ -102,7 +104,7 @@ fn get_no_credentials_with_a_preflight() {
 #[test]
 fn get_no_request_in_the_clothes_of_a_preflight() {
     let sidecar = Sidecar::start(&Config::new());
-    assert_eq!(sidecar.decide(&preflight("/ws")), "200 cors_preflight");
+    assert_eq!(decide(&sidecar, &preflight("/ws")), "200 cors_preflight");
     let upgrade = preflight("/ws").header("Connection", "Upgrade").header("Upgrade", "websocket");
     let others = [
         upgrade,
@@ -115,7 +117,7 @@ fn get_no_request_in_the_clothes_of_a_preflight() {
     ];
 
     for request in others {
-        assert_eq!(sidecar.decide(&request), "401 token_missing");
+        assert_eq!(decide(&sidecar, &request), "401 token_missing");
     }
 }
 
@@ -131,7 +133,7 @@ fn run_no_method_that_its_rule_did_not_see() {
     let upgrade =
         request("POST", "/ws").header("Connection", "Upgrade").header("Upgrade", "websocket");
 
-    assert_eq!(sidecar.decide(&request("POST", "/ws")), "200 allowed");
+    assert_eq!(decide(&sidecar, &request("POST", "/ws")), "200 allowed");
     for request in [
         request("DELETE", "/x"),
         request("POST", "/x").header("X-HTTP-Method-Override", "delete"),
@@ -141,7 +143,7 @@ fn run_no_method_that_its_rule_did_not_see() {
         request("POST", "/ws").header("X-HTTP-Method", "get"),
         upgrade,
     ] {
-        assert_eq!(sidecar.decide(&request), "403 scope_insufficient");
+        assert_eq!(decide(&sidecar, &request), "403 scope_insufficient");
     }
 }
 
@@ -183,7 +185,7 @@ fn are_not_kept_from_the_identity() {
         .header("Connection", "Upgrade, X-User-Id, x_scopes")
         .header("Upgrade", "websocket");
 
-    assert_eq!(sidecar.decide(&request), "200 allowed");
+    assert_eq!(decide(&sidecar, &request), "200 allowed");
 
     let seen = sidecar.upstream.latest();
     assert_eq!(seen.header("upgrade"), Some("websocket"));

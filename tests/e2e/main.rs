@@ -21,6 +21,7 @@ mod costs;
 mod counting;
 mod denials;
 mod discovery;
+mod explained;
 mod fail_strategies;
 mod filter_chain;
 mod forwarding;

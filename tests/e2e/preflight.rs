@@ -4,11 +4,13 @@ use lab::config::Config;
 use lab::http::Request;
 use lab::sidecar::Sidecar;
 
+use crate::explained::decide;
+
 #[test]
 fn preflight_passes_without_a_token() {
     let sidecar = Sidecar::start(&Config::new());
 
-    assert_eq!(sidecar.decide(&preflight()), "200 cors_preflight");
+    assert_eq!(decide(&sidecar, &preflight()), "200 cors_preflight");
 
     assert_eq!(sidecar.counted("cors_preflight"), 1);
 }
@@ -25,7 +27,7 @@ fn only_a_preflight_is_a_preflight() {
     ];
 
     for request in others {
-        assert_eq!(sidecar.decide(&request), "401 token_missing");
+        assert_eq!(decide(&sidecar, &request), "401 token_missing");
     }
 }
 
@@ -33,7 +35,7 @@ fn only_a_preflight_is_a_preflight() {
 fn preflight_needs_a_token_where_the_bypass_is_off() {
     let sidecar = Sidecar::start(&Config::new().set("bypassCorsPreflight", false));
 
-    assert_eq!(sidecar.decide(&preflight()), "401 token_missing");
+    assert_eq!(decide(&sidecar, &preflight()), "401 token_missing");
 }
 
 fn preflight() -> Request {

@@ -8,6 +8,8 @@ use lab::http::Request;
 use lab::sidecar::Sidecar;
 use lab::token::{Key, Token};
 
+use crate::explained::decide;
+
 #[test]
 fn rules_match_by_host_method_and_path() {
     let sidecar = Sidecar::start(&Config::new().set(
@@ -60,7 +62,7 @@ fn rules_match_by_host_method_and_path() {
 
     for (method, host, path, decision) in cases {
         let request = Request::new(method, path).host(host);
-        assert_eq!(sidecar.decide(&request), decision, "{method} {host}{path}");
+        assert_eq!(decide(&sidecar, &request), decision, "{method} {host}{path}");
     }
 }
 
@@ -83,11 +85,11 @@ fn rules_match_by_the_port_that_the_connection_came_to() {
         (9092, "/", "401 token_missing"),
     ] {
         let request = Request::get(target).going_to(port);
-        assert_eq!(sidecar.decide(&request), decision, "{port}{target}");
+        assert_eq!(decide(&sidecar, &request), decision, "{port}{target}");
     }
     for (port, decision) in [(8080, "403 scope_insufficient"), (9092, "200 allowed")] {
         let request = Request::get("/admin/x").bearer(&good).going_to(port);
-        assert_eq!(sidecar.decide(&request), decision, "{port}");
+        assert_eq!(decide(&sidecar, &request), decision, "{port}");
     }
     for (name, value) in [
         ("X-Forwarded-Port", "9090"),
@@ -96,10 +98,10 @@ fn rules_match_by_the_port_that_the_connection_came_to() {
         ("X-Envoy-Original-Dst-Host", "127.0.0.1:9090"),
     ] {
         let request = Request::get("/").going_to(8080).header(name, value);
-        assert_eq!(sidecar.decide(&request), "401 token_missing", "{name}");
+        assert_eq!(decide(&sidecar, &request), "401 token_missing", "{name}");
     }
     let request = Request::get("http://127.0.0.1:9090/").host("127.0.0.1:9090").going_to(8080);
-    assert_eq!(sidecar.decide(&request), "401 token_missing");
+    assert_eq!(decide(&sidecar, &request), "401 token_missing");
 }
 
 #[test]
@@ -126,8 +128,8 @@ fn first_matching_rule_decides() {
         ]),
     ));
 
-    assert_eq!(sidecar.decide(&Request::get("/docs/internal/x")), "401 token_missing");
-    assert_eq!(sidecar.decide(&Request::get("/docs/late/x")), "200 public");
+    assert_eq!(decide(&sidecar, &Request::get("/docs/internal/x")), "401 token_missing");
+    assert_eq!(decide(&sidecar, &Request::get("/docs/late/x")), "200 public");
 }
 
 #[test]
@@ -171,7 +173,7 @@ fn rules_ask_for_scopes_claims_and_providers() {
 
     for (path, token, decision) in cases {
         let request = Request::get(path).bearer(&token.compact());
-        assert_eq!(sidecar.decide(&request), decision, "{path} with {}", token.payload_text());
+        assert_eq!(decide(&sidecar, &request), decision, "{path} with {}", token.payload_text());
     }
 }
 
@@ -211,11 +213,11 @@ fn rules_ask_for_audiences_beside_the_providers() {
     for (path, audience, decision) in cases {
         let token = Token::good().claim("aud", audience.clone()).compact();
         let request = Request::get(path).bearer(&token);
-        assert_eq!(sidecar.decide(&request), decision, "{path} with {audience}");
+        assert_eq!(decide(&sidecar, &request), decision, "{path} with {audience}");
         // And again, when the token is remembered.
-        assert_eq!(sidecar.decide(&request), decision, "{path} with {audience} again");
+        assert_eq!(decide(&sidecar, &request), decision, "{path} with {audience} again");
     }
-    assert_eq!(sidecar.decide(&Request::get("/maybe")), "200 public");
+    assert_eq!(decide(&sidecar, &Request::get("/maybe")), "200 public");
     // Nobody asks the issuer for the key of a token that no key would help.
     let unknown = Token::good().header("kid", "unknown").compact();
     let refused = sidecar.send(&Request::get("/orders").bearer(&unknown));

@@ -21,8 +21,7 @@ pub struct Request {
     body: Option<Body>,
     /// Of a chunked body.
     trailers: Headers,
-    /// What comes before the request on its connection.
-    preface: String,
+    going_to: Option<u16>,
 }
 
 #[derive(Clone)]
@@ -39,15 +38,27 @@ impl Request {
             headers: Vec::new(),
             body: None,
             trailers: Vec::new(),
-            preface: String::new(),
+            going_to: None,
         }
     }
 
     /// Says in the PROXY protocol which port the connection was going to, where
     /// [`crate::inbound`] has Envoy heed that.
     pub fn going_to(mut self, port: u16) -> Self {
-        self.preface = going_to(port);
+        self.going_to = Some(port);
         self
+    }
+
+    /// The port of [`Self::going_to`].
+    pub fn destination_port(&self) -> Option<u16> {
+        self.going_to
+    }
+
+    /// The request line and the headers.
+    pub fn head(&self) -> Vec<u8> {
+        let bytes = Self { going_to: None, ..self.clone() }.encode();
+        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n");
+        bytes[..end.expect("a head")].to_vec()
     }
 
     pub fn get(target: &str) -> Self {
@@ -84,7 +95,7 @@ impl Request {
     }
 
     fn encode(&self) -> Vec<u8> {
-        let mut bytes = self.preface.clone().into_bytes();
+        let mut bytes = self.going_to.map(going_to).unwrap_or_default().into_bytes();
         for line in [&self.start_line, &format!("Host: {}", self.host), "Connection: close"] {
             push_line(&mut bytes, line);
         }

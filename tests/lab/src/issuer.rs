@@ -68,6 +68,14 @@ impl Issuer {
         self.shared.changed.notify_all();
     }
 
+    /// The JWK Set that it answers every fetch with, if it does.
+    pub fn jwk_set(&self) -> Option<Value> {
+        match &self.shared.lock().answer {
+            Answer::Keys(keys) => Some(json!({ "keys": keys })),
+            _ => None,
+        }
+    }
+
     /// Every fetch that arrived, in order.
     pub fn fetches(&self) -> Vec<Message> {
         self.shared.lock().fetches.clone()

@@ -15,6 +15,7 @@ pub struct Sidecar {
     envoy: Envoy,
     pub issuer: Issuer,
     pub upstream: Upstream,
+    configs: Vec<String>,
 }
 
 impl Sidecar {
@@ -46,7 +47,13 @@ impl Sidecar {
         let issuer = Issuer::start(answer);
         let upstream = Upstream::start();
         let bootstrap = adapt(bootstrap(configs, &issuer, &upstream));
-        Self { envoy: Envoy::start(&bootstrap, workers), issuer, upstream }
+        let configs = configs.iter().map(|config| config.render()).collect();
+        Self { envoy: Envoy::start(&bootstrap, workers), issuer, upstream, configs }
+    }
+
+    /// What each instance of the filter was started with.
+    pub fn configs(&self) -> &[String] {
+        &self.configs
     }
 
     /// Has Envoy take another configuration; it must have started with a replaceable bootstrap.
