@@ -55,7 +55,7 @@ impl Setup {
         match self.kids {
             Kids::Own => token,
             Kids::Shared => token.header("kid", SHARED),
-            Kids::None => token.without_kid(),
+            Kids::None => token.without_header("kid"),
         }
     }
 }

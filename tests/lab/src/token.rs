@@ -191,8 +191,8 @@ impl Token {
         self
     }
 
-    pub fn without_kid(mut self) -> Self {
-        remove(&mut self.header, "kid");
+    pub fn without_header(mut self, name: &str) -> Self {
+        remove(&mut self.header, name);
         self
     }
 
