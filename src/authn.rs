@@ -1,7 +1,7 @@
 //! Checks one token against its provider before the signature check; builds its identity after it.
 
 use crate::claim_text::claim_text;
-use crate::config::{ClaimHeader, Encoding, Provider};
+use crate::config::{ClaimHeader, Encoding, Provider, VerifiedMark};
 use crate::filter_state::{self, FilterState};
 use crate::grammar::is_header_value;
 use crate::jose::{Claims, Token, VerifiedToken};
@@ -66,7 +66,7 @@ fn lifetime(claims: &Claims, skew: Duration, now: Timestamp) -> Duration {
 pub(crate) struct Authenticated {
     pub(crate) provider: ProviderId,
     pub(crate) token: VerifiedToken,
-    /// The headers that tell the upstream who is calling.
+    /// The headers that tell the upstream that somebody verified the token, and who is calling.
     pub(crate) identity: Vec<HeaderEdit>,
     /// What access logs and traces are told.
     pub(crate) state: Vec<FilterState>,
@@ -74,7 +74,7 @@ pub(crate) struct Authenticated {
 
 impl Authenticated {
     pub(crate) fn new(id: ProviderId, provider: &Provider, token: VerifiedToken) -> Self {
-        let mut identity = Vec::new();
+        let mut identity: Vec<_> = provider.verified_mark.iter().map(VerifiedMark::edit).collect();
         if let Some(header) = &provider.payload_header {
             let payload = token.payload_segment().as_bytes();
             identity.push(HeaderEdit::Set(header.shared(), payload.into()));

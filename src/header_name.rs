@@ -41,13 +41,15 @@ pub(crate) struct OwnedHeaders {
 impl OwnedHeaders {
     pub(crate) fn new<'a>(names: impl Iterator<Item = &'a HeaderName>) -> Self {
         let mut owned = Self { names: Vec::new(), lengths: 0 };
-        for name in names {
-            owned.lengths |= bit_of_length(&name.0);
-            if let Err(at) = owned.find(&name.0) {
-                owned.names.insert(at, name.clone());
-            }
-        }
+        names.for_each(|name| owned.add(name));
         owned
+    }
+
+    pub(crate) fn add(&mut self, name: &HeaderName) {
+        self.lengths |= bit_of_length(&name.0);
+        if let Err(at) = self.find(&name.0) {
+            self.names.insert(at, name.clone());
+        }
     }
 
     /// Whether an upstream may take `other` for one of these.

@@ -14,6 +14,7 @@ mod state_output;
 mod string_match;
 mod tenants;
 mod uri;
+mod verified_header;
 
 #[cfg(test)]
 mod schema_tests;
@@ -27,6 +28,7 @@ pub(crate) use provider::{ClaimHeader, Encoding, KeySource};
 pub(crate) use remote::{Discovery, MAX_TIMEOUT, Source};
 pub use remote::{RemoteJwks, Target};
 pub(crate) use state_output::{StateOutput, StateSource};
+pub(crate) use verified_header::VerifiedMark;
 
 use crate::grammar::is_visible_ascii;
 use crate::header_name::OwnedHeaders;
@@ -39,6 +41,7 @@ use crate::sorted_map::SortedMap;
 use error::Path;
 use std::rc::Rc;
 use std::time::Duration;
+use verified_header::VerifiedHeader;
 
 /// A checked plugin configuration.
 #[derive(Clone, Debug)]
@@ -49,7 +52,7 @@ pub struct Config {
     pub providers: PerProvider<Rc<Provider>>,
     /// The providers by their exact `iss`.
     issuers: SortedMap<String, ProviderId>,
-    /// The headers that any provider sets.
+    /// The headers that the filter sets.
     pub(crate) owned_headers: OwnedHeaders,
     /// The locations of all providers, each once.
     pub(crate) locations: Vec<Location>,
@@ -132,11 +135,18 @@ impl Config {
         if providers.is_empty() {
             return Err(object.error("providers", "is missing or empty; name at least one issuer"));
         }
-        let providers = providers.into_iter().map(|provider| Provider::read(provider).map(Rc::new));
+        let verified_header = VerifiedHeader::read(&mut object)?;
+        let verified_header = verified_header.as_ref();
+        let providers = providers
+            .into_iter()
+            .map(|provider| Provider::read(provider, verified_header).map(Rc::new));
         let providers = PerProvider::new(providers.collect::<Result<_, _>>()?);
         check_distinct(&object, &providers)?;
         let output_headers = providers.values().flat_map(|provider| provider.output_headers());
-        let owned_headers = OwnedHeaders::new(output_headers);
+        let mut owned_headers = OwnedHeaders::new(output_headers);
+        if let Some(header) = verified_header {
+            header.join(&mut owned_headers, object.path())?;
+        }
         check_locations(&object, &providers, &owned_headers)?;
         let mut issuers = SortedMap::new();
         for (id, provider) in providers.iter() {

@@ -6,6 +6,7 @@ use super::remote::{self, RemoteJwks};
 use super::state_output::{self, StateOutput};
 use super::tenants::Tenants;
 use super::uri::HttpUri;
+use super::verified_header::{VerifiedHeader, VerifiedMark};
 use crate::grammar::{is_header_value, is_token, is_visible_ascii};
 use crate::header_name::HeaderName;
 use crate::jose::{ClaimName, KeySet};
@@ -37,6 +38,8 @@ pub struct Provider {
     pub(crate) payload_header: Option<HeaderName>,
     pub(crate) claim_headers: Vec<ClaimHeader>,
     pub(crate) state_outputs: Vec<StateOutput>,
+    /// What tells services that a request has a verified token of this provider.
+    pub(crate) verified_mark: Option<VerifiedMark>,
 }
 
 /// Where a provider's keys come from.
@@ -85,7 +88,7 @@ impl KeySource {
 }
 
 impl Provider {
-    /// Every header that this provider sets.
+    /// Every header that this provider sets by what its tokens hold.
     pub(crate) fn output_headers(&self) -> impl Iterator<Item = &HeaderName> {
         self.payload_header.iter().chain(self.claim_headers.iter().map(|output| &output.header))
     }
@@ -109,7 +112,10 @@ impl Provider {
         }
     }
 
-    pub(super) fn read(mut object: Object) -> Result<Self, ConfigError> {
+    pub(super) fn read(
+        mut object: Object,
+        verified_header: Option<&VerifiedHeader>,
+    ) -> Result<Self, ConfigError> {
         let (issuer, tenants) = issuer(&mut object)?;
         let name = match object.string("name")? {
             Some(name) if is_label(&name) => name,
@@ -122,6 +128,7 @@ impl Provider {
             (locations(&mut object)?, payload_header(&mut object)?, claim_headers(&mut object)?);
         let keys = key_source(&mut object, &issuer, tenants.is_some())?;
         let provider = Self {
+            verified_mark: verified_header.map(|header| header.mark(&name)),
             name,
             issuer,
             tenants,

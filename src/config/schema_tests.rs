@@ -40,6 +40,7 @@ fn it_has_the_fields_that_the_parser_knows() {
     for (pointer, level) in [
         ("", ""),
         ("/tokenCache", "tokenCache"),
+        ("/verifiedHeader", "verifiedHeader"),
         ("/providers/0", "providers[]"),
         ("/providers/0/issuers", "providers[].issuers"),
         ("/providers/0/fromHeaders/0", "providers[].fromHeaders[]"),

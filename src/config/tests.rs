@@ -4,7 +4,7 @@ use super::*;
 use crate::jose::KeySet;
 use crate::reason::Reason;
 use crate::reply::Detail;
-use crate::request::RequestHead;
+use crate::request::{HeaderEdit, RequestHead};
 use crate::rules::{Access, Requirement};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -100,7 +100,7 @@ fn unknown_fields_are_refused_with_the_one_that_was_meant() {
         ),
         (set("/rules/0/match/path", json!(["/"])), "rules[0].match.path", "\"paths\"?"),
         // An error is one line, whatever the name of the field.
-        (set("/a\nb", json!(1)), "a\\nb", "the fields here are providers, caseInsensitivePaths"),
+        (set("/a\nb", json!(1)), "a\\nb", "the fields here are providers, verifiedHeader"),
     ]);
 }
 
@@ -452,6 +452,39 @@ fn a_header_that_the_filter_sets_cannot_bring_a_token() {
 }
 
 #[test]
+fn the_header_of_verified_requests_has_no_other_use() {
+    let named = |name: &str| set("/verifiedHeader/name", json!(name));
+    let path = "verifiedHeader.name";
+    assert_refused(vec![
+        (vec![("/verifiedHeader/name", None)], path, "is missing; name a header"),
+        (named("X Mesh"), path, "is not a header name (RFC 9110 §5.1)"),
+        (named("Connection"), path, "has a meaning of its own; choose another"),
+        (named("x_user-id"), path, "is also the header of a claim or of the payload; choose"),
+        (named("X-Jwt-Payload"), path, "of a claim or of the payload"),
+        (named("X-TOKEN"), "providers[0].fromHeaders", "the header \"x-token\" is also an output"),
+        (set("/verifiedHeader/value", json!("x")), "verifiedHeader.value", "are name, secret"),
+    ]);
+}
+
+#[test]
+fn the_secret_of_verified_requests_is_hard_to_guess_and_needs_no_escapes() {
+    let secret = |secret: &str| set("/verifiedHeader/secret", json!(secret));
+    let mend = "write 16 characters or more of printable ASCII, without quotes and backslashes";
+    for text in [
+        "a-good-long-\"secret\"",
+        "a-good-long-\\secret",
+        "a-good-long-secrét",
+        "a-good-long-secret\n",
+        "long-of-fifteen",
+    ] {
+        assert_refused(vec![(secret(text), "verifiedHeader.secret", mend)]);
+        let error = refusal(&edited(secret(text))).unwrap().to_string();
+        assert!(!error.contains("long"), "{error}");
+    }
+    assert_eq!(refusal(&edited(secret("sixteen of them!"))), None);
+}
+
+#[test]
 fn a_place_that_can_hold_no_token_is_refused() {
     let prefix = |prefix: &str| set("/providers/0/fromHeaders/0/prefix", json!(prefix));
     let cookie = |name: &str| set("/providers/0/fromCookies", json!(["at", name]));
@@ -725,6 +758,11 @@ fn the_full_example_means_what_it_says() {
             ("mesh_jwt.claims.user_2", Some("sub"), true),
         ]
     );
+    assert_eq!(
+        verified_mark(provider).as_deref(),
+        Some("x-mesh-jwt: verified;provider=\"wealist\";secret=\"0123456789abcdef\"")
+    );
+    assert!(!format!("{config:?}").contains("0123456789abcdef"), "{config:?}");
     assert!(matches!(access(&config, "a.example.com", "/users/7/avatar"), Access::Public));
     let Access::Required(admin) = access(&config, "x", "/admin/users") else { panic!() };
     let (only, _) = config.providers.iter().next().unwrap();
@@ -786,6 +824,23 @@ fn what_is_left_out_has_its_default() {
     assert!(!provider.forward_original_token);
     assert_eq!((provider.payload_header.is_some(), outputs(provider).len()), (false, 0));
     assert_eq!(state_outputs(provider), []);
+    assert_eq!(verified_mark(provider), None);
+}
+
+#[test]
+fn verified_requests_are_marked_with_their_provider() {
+    let provider = |issuer: &str| json!({"issuer": issuer, "jwksUri": "https://i/"});
+    let document = json!({
+        "providers": [provider("https://auth.example.com"), provider("kubernetes/sa")],
+        "verifiedHeader": {"name": "X-Mesh-Jwt"},
+    });
+    let config = Config::parse(document.to_string().as_bytes()).unwrap();
+
+    let marks: Vec<_> = config.providers.values().filter_map(|of| verified_mark(of)).collect();
+
+    let expected = ["auth.example.com", "kubernetes_sa"]
+        .map(|name| format!("x-mesh-jwt: verified;provider=\"{name}\""));
+    assert_eq!(marks, expected);
 }
 
 /// An entry of `spec.jwtRules` of a `RequestAuthentication`, in JSON.
@@ -1178,6 +1233,7 @@ fn the_readme_names_the_fields_there_are_and_no_others() {
     for (pointer, level) in [
         ("", ""),
         ("/tokenCache", "tokenCache."),
+        ("/verifiedHeader", "verifiedHeader."),
         ("/providers/0", "providers[]."),
         ("/providers/0/fromHeaders/0", "providers[].fromHeaders[]."),
         ("/providers/0/outputClaimToHeaders/0", "providers[].outputClaimToHeaders[]."),
@@ -1418,6 +1474,7 @@ pub(super) fn full() -> Value {
         "filterState": "code",
         "hostCrypto": "off",
         "clearRouteCache": true,
+        "verifiedHeader": {"name": "X-Mesh-Jwt", "secret": "0123456789abcdef"},
     })
 }
 
@@ -1490,6 +1547,12 @@ fn state_outputs(provider: &Provider) -> Vec<(&str, Option<&str>, bool)> {
 }
 
 /// A usable public key without a private half.
+/// The header as it goes to the service.
+fn verified_mark(provider: &Provider) -> Option<String> {
+    let HeaderEdit::Set(name, value) = provider.verified_mark.as_ref()?.edit() else { panic!() };
+    Some(format!("{name}: {}", str::from_utf8(&value).unwrap()))
+}
+
 fn rsa_key() -> Value {
     json!({"kty": "RSA", "use": "sig", "alg": "RS256", "kid": "k1", "e": "AQAB",
         "n": URL_SAFE_NO_PAD.encode(odd(256))})
@@ -1505,6 +1568,8 @@ fn odd(octets: usize) -> Vec<u8> {
 
 pub(super) const STRINGS: &[(&str, &str)] = &[
     ("/realm", "realm"),
+    ("/verifiedHeader/name", "verifiedHeader.name"),
+    ("/verifiedHeader/secret", "verifiedHeader.secret"),
     ("/replies/resourceMetadata", "replies.resourceMetadata"),
     ("/replies/cors/allowOrigins/0/exact", "replies.cors.allowOrigins[0].exact"),
     ("/replies/cors/allowOrigins/1/prefix", "replies.cors.allowOrigins[1].prefix"),
@@ -1554,6 +1619,7 @@ pub(super) const OBJECTS: &[(&str, &str)] = &[
     ("/replies", "replies"),
     ("/replies/cors", "replies.cors"),
     ("/tokenCache", "tokenCache"),
+    ("/verifiedHeader", "verifiedHeader"),
     ("/rules/0/match", "rules[0].match"),
     ("/rules/1/claims", "rules[1].claims"),
     ("/rules/1/requires", "rules[1].requires"),

@@ -45,4 +45,5 @@ mod secrecy;
 mod tenants;
 mod token_cache;
 mod token_locations;
+mod verified_header;
 mod withheld;
