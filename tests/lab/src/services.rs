@@ -13,27 +13,34 @@ use crate::process::Process;
 use crate::resources::loopback;
 use crate::{checkout, wait};
 
+/// What a service is told, all that it can be told being unset otherwise.
+pub type Environment = Vec<(&'static str, String)>;
+
+/// What has user-service take identity from the headers of a filter with this secret.
+pub fn behind_filter(secret: String) -> Environment {
+    vec![("ISTIO_JWT_MODE", "true".to_owned()), ("VERIFIED_SECRET", secret)]
+}
+
 /// Starts one of the services on a port of loopback; on a free one if that is 0.
 ///
-/// `ISSUER` stays at its default, which Envoy's configuration trusts.
-pub fn spawn(
-    name: &str,
-    log: &Path,
-    port: u16,
-    adapt: impl FnOnce(&mut Command),
-) -> Result<Process> {
+/// `ISSUER` stays at its default, which Envoy's configuration trusts, unless the environment says
+/// otherwise.
+pub fn spawn(name: &str, log: &Path, port: u16, environment: &Environment) -> Result<Process> {
     let mut command = Command::new(checkout::service(name)?);
-    command.env("HOST", "127.0.0.1").env("PORT", port.to_string()).env_remove("ISSUER");
-    adapt(command.current_dir(checkout::root()));
-    Process::start(&mut command, log).with_context(|| format!("{name} cannot be executed"))
+    for variable in VARIABLES {
+        command.env_remove(variable);
+    }
+    command.env("HOST", "127.0.0.1").env("PORT", port.to_string());
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
+    Process::start(command.current_dir(checkout::root()), log)
+        .with_context(|| format!("{name} cannot be executed"))
 }
 
 /// A service that keeps its port over restarts.
 pub struct Service {
     name: &'static str,
     log: PathBuf,
-    /// What its keys are called; without it, each gets a name of its own.
-    key_id: Option<&'static str>,
+    environment: Environment,
     port: u16,
     process: Process,
 }
@@ -41,10 +48,10 @@ pub struct Service {
 impl Service {
     /// Starts it and waits until it listens.
     ///
-    /// Each replica of auth-service makes a key of its own when it starts.
-    pub fn start(name: &'static str, log: PathBuf, key_id: Option<&'static str>) -> Result<Self> {
-        let process = Self::spawn(name, &log, key_id, 0)?;
-        let mut service = Self { name, log, key_id, port: 0, process };
+    /// Each replica of auth-service makes a key of its own when it starts, unless it is told one.
+    pub fn start(name: &'static str, log: PathBuf, environment: Environment) -> Result<Self> {
+        let process = spawn(name, &log, 0, &environment)?;
+        let mut service = Self { name, log, environment, port: 0, process };
         service.port = service.announced_port()?;
         Ok(service)
     }
@@ -55,7 +62,7 @@ impl Service {
 
     /// Starts it again after its end.
     pub fn restart(&mut self) -> Result<()> {
-        self.process = Self::spawn(self.name, &self.log, self.key_id, self.port)?;
+        self.process = spawn(self.name, &self.log, self.port, &self.environment)?;
         self.announced_port()?;
         Ok(())
     }
@@ -64,12 +71,9 @@ impl Service {
         loopback(self.port)
     }
 
-    fn spawn(name: &str, log: &Path, key_id: Option<&'static str>, port: u16) -> Result<Process> {
-        spawn(name, log, port, |command| {
-            // What would have the replicas share a key.
-            command.env_remove("JWT_RSA_PRIVATE_KEY").env_remove("JWT_KEY_ID");
-            command.envs(key_id.map(|id| ("JWT_KEY_ID", id)));
-        })
+    /// What it has printed so far.
+    pub fn output(&self) -> String {
+        self.process.output()
     }
 
     fn announced_port(&mut self) -> Result<u16> {
@@ -111,4 +115,15 @@ fn send(address: SocketAddr, request: &Request) -> Result<Response> {
     Ok(Exchange::start(address, request)?.finish()?)
 }
 
+/// All that the services read from the environment, besides the address.
+const VARIABLES: [&str; 8] = [
+    "AUDIENCE",
+    "ISSUER",
+    "ISTIO_JWT_MODE",
+    "JWKS_URI",
+    "JWT_KEY_ID",
+    "JWT_RSA_PRIVATE_KEY",
+    "VERIFIED_HEADER",
+    "VERIFIED_SECRET",
+];
 const START_LIMIT: Duration = Duration::from_secs(20);

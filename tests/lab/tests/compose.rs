@@ -33,6 +33,17 @@ fn compose_file_pins_the_envoy_that_the_tests_run_with() {
     assert!(include_str!("../../../envoy/docker-compose.yaml").contains(&image), "{image}");
 }
 
+#[test]
+fn user_service_knows_the_secret_of_the_filter() {
+    let of_filter = Regex::new(r#""name": "X-Mesh-Jwt", "secret": "([^"]+)""#).unwrap();
+    let of_service = Regex::new(r"VERIFIED_SECRET: (\S+)\n").unwrap();
+
+    let told = of_service.captures(include_str!("../../../envoy/docker-compose.yaml")).unwrap();
+    let set = of_filter.captures(include_str!("../../../envoy/envoy.yaml")).unwrap();
+
+    assert_eq!(told[1], set[1]);
+}
+
 /// Two pods of auth-service publish different keys, and no good request fails, not even when one pod
 /// stops, or both. Leaves no container and no image.
 #[test]

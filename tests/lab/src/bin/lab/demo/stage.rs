@@ -29,10 +29,11 @@ impl Stage {
     pub(super) fn set(logs: &Path, scenario: &Scenario) -> Result<Self> {
         let pod = |number| {
             let log = logs.join(format!("pod-{number}.log"));
-            Service::start("auth-service", log, scenario.shared_kid)
+            let key_id = scenario.shared_kid.map(|kid| ("JWT_KEY_ID", kid.to_owned()));
+            Service::start("auth-service", log, key_id.into_iter().collect())
         };
         let pods = (1..=scenario.pods).map(pod).collect::<Result<Vec<_>>>()?;
-        let upstream = Service::start("user-service", logs.join("user-service.log"), None)?;
+        let upstream = Service::start("user-service", logs.join("user-service.log"), Vec::new())?;
         let tokens = login(&pods)?;
         let addresses: Vec<_> = pods.iter().map(Service::address).collect();
         let bootstrap = filters::bootstrap(&addresses, upstream.address(), CACHE_DURATION)?;

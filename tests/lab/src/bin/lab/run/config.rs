@@ -14,10 +14,17 @@ use super::Ports;
 /// Where Debian and the image of Envoy have them; so does envoy.yaml.
 pub(crate) const CA_CERTIFICATES: &str = "/etc/ssl/certs/ca-certificates.crt";
 
+/// What proves to user-service that the filter has verified a request.
+pub(super) fn verified_secret() -> Result<String> {
+    let config = read()?;
+    let secret = Regex::new(r#""secret": "([^"]+)""#)?.captures(&config);
+    let secret = secret.and_then(|found| Some(found.get(1)?.as_str().to_owned()));
+    secret.context("envoy.yaml lacks the secret of verifiedHeader, which user-service insists on")
+}
+
 /// envoy.yaml with every address of the demo on loopback, on these ports.
 pub(super) fn render(ports: &Ports) -> Result<String> {
-    let path = checkout::root().join("envoy/envoy.yaml");
-    let config = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let config = read()?;
     let chosen = ports.chosen();
     let mut missing: BTreeSet<_> = chosen.iter().map(|(default, _)| *default).collect();
     let socket_address = Regex::new(r"\{address: [\w.-]+, port_value: (\d+)\}")?;
@@ -39,6 +46,11 @@ pub(super) fn render(ports: &Ports) -> Result<String> {
         "envoy.yaml lacks {CA_CERTIFICATES}, which the demo changes"
     );
     Ok(config.replace(CA_CERTIFICATES, &ca_certificates()?.to_string_lossy()))
+}
+
+fn read() -> Result<String> {
+    let path = checkout::root().join("envoy/envoy.yaml");
+    fs::read_to_string(&path).with_context(|| path.display().to_string())
 }
 
 /// The certificates of this machine.

@@ -4,6 +4,7 @@ mod config;
 mod ports;
 pub(crate) mod requests;
 
+use std::env;
 use std::fs::{self, File};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::net::SocketAddr;
@@ -14,7 +15,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use lab::interrupt::{self, Interrupted};
 use lab::process::{self, Process};
-use lab::services::{self, has_keys, is_up};
+use lab::services::{self, Environment, has_keys, is_up};
 use lab::{checkout, proxy, wait};
 
 pub(crate) use config::{CA_CERTIFICATES, ca_certificates};
@@ -69,11 +70,15 @@ fn start(ports: &Ports, logs: &Path) -> Result<[Process; 3]> {
     fs::create_dir_all(logs).with_context(|| logs.display().to_string())?;
     let config = logs.join("envoy.yaml");
     fs::write(&config, config::render(ports)?).with_context(|| config.display().to_string())?;
-    let service = |name: &str, address: SocketAddr| {
-        services::spawn(name, &logs.join(name).with_extension("log"), address.port(), |_| ())
+    let service = |name: &str, address: SocketAddr, environment: &Environment| {
+        services::spawn(name, &logs.join(name).with_extension("log"), address.port(), environment)
     };
-    let auth_service = service("auth-service", ports.auth)?;
-    let user_service = service("user-service", ports.user)?;
+    // A key in the environment stays, for demos whose tokens outlive them.
+    let keys = ["JWT_RSA_PRIVATE_KEY", "JWT_KEY_ID"];
+    let keys = keys.into_iter().filter_map(|name| Some((name, env::var(name).ok()?)));
+    let auth_service = service("auth-service", ports.auth, &keys.collect())?;
+    let behind_filter = services::behind_filter(config::verified_secret()?);
+    let user_service = service("user-service", ports.user, &behind_filter)?;
     let mut command = Command::new(envoy);
     command.arg("--config-path").arg(config).arg("--disable-hot-restart");
     // Several workers, so that they have to share keys; the access log without its usual delay.

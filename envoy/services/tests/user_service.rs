@@ -1,0 +1,369 @@
+//! user-service as it runs, in both modes of `ISTIO_JWT_MODE`.
+// The helpers panic where the tests do; clippy knows only the latter for tests.
+#![allow(clippy::arithmetic_side_effects, clippy::indexing_slicing, clippy::unwrap_used)]
+
+use std::io::Read;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use mesh_jwt_demo::SigningKey;
+use serde_json::{Value, json};
+use support::http::Answer;
+use support::{ALPHA, BETA, Service, auth_service, user_service};
+
+mod support;
+
+#[test]
+fn it_verifies_tokens_itself_unless_it_is_told_otherwise() {
+    let (auth, user) = verifying();
+    let mut explicit = user_service();
+    explicit.env("ISTIO_JWT_MODE", "false").env("JWKS_URI", jwks_uri(&auth));
+    let explicit = Service::start(&mut explicit);
+    let login = auth.post_json("/api/login", &json!({"username": "alice", "tenant": "acme"}));
+    let token = login.json()["access_token"].as_str().unwrap().to_owned();
+    let request = format!("x-user-id: mallory\r\nx-tenant: other\r\n{}", bearer(&token));
+
+    for service in [&user, &explicit] {
+        let answer = service.get("/orders/7?access_token=secret", request.as_bytes());
+
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        let mut answer = answer.json();
+        assert_eq!(answer["identity"]["claims"].take()["sub"], "alice");
+        assert_eq!(
+            answer,
+            json!({
+                "service": "user-service",
+                "verification": "service",
+                "method": "GET",
+                "path": "/orders/7",
+                "authenticated": true,
+                "identity": {
+                    "x-user-id": "alice",
+                    "x-scopes": "orders:read",
+                    "x-tenant": "acme",
+                    "claims": null,
+                },
+                "authorization": true,
+            })
+        );
+    }
+}
+
+#[test]
+fn a_token_that_is_wrong_in_any_way_is_refused() {
+    let (_auth, user) = verifying();
+    let alpha = SigningKey::from_pem(ALPHA, None).unwrap();
+    // Under the name of the published key.
+    let forged = SigningKey::from_pem(BETA, Some(alpha.kid().to_owned())).unwrap();
+    let other = SigningKey::from_pem(BETA, Some("other".to_owned())).unwrap();
+    let sign = |key: &SigningKey, claims: &Value| bearer(&key.sign(claims).unwrap());
+    let with = |name: &str, value: Value| {
+        let mut claims = good_claims();
+        claims[name] = value;
+        sign(&alpha, &claims)
+    };
+    let without = |name: &str| {
+        let mut claims = good_claims();
+        claims.as_object_mut().unwrap().remove(name);
+        sign(&alpha, &claims)
+    };
+    let hs256 = {
+        let part = |json: Value| URL_SAFE_NO_PAD.encode(json.to_string());
+        let header = json!({"alg": "HS256", "kid": alpha.kid()});
+        bearer(&format!("{}.{}.c2ln", part(header), part(good_claims())))
+    };
+
+    for (headers, code) in [
+        (String::new(), "token_missing"),
+        ("x-user-id: admin\r\nx-mesh-jwt: verified\r\n".to_owned(), "token_missing"),
+        ("authorization: Basic YTpi\r\n".to_owned(), "token_missing"),
+        (bearer("a.b"), "token_malformed"),
+        (sign(&alpha, &good_claims()).repeat(2), "token_malformed"),
+        (with("exp", json!(now() - 121)), "token_expired"),
+        (with("nbf", json!(now() + 150)), "token_not_yet_valid"),
+        (with("aud", json!("another")), "audience_not_allowed"),
+        (with("iss", json!("http://another")), "issuer_unknown"),
+        (without("exp"), "expiration_missing"),
+        (without("aud"), "audience_not_allowed"),
+        (without("iss"), "issuer_unknown"),
+        (sign(&forged, &good_claims()), "signature_invalid"),
+        (sign(&other, &good_claims()), "key_unknown"),
+        (hs256, "alg_not_allowed"),
+    ] {
+        let answer = user.get("/orders", headers.as_bytes());
+
+        assert_eq!((answer.status, code_of(&answer).as_str()), (401, code), "{headers}");
+        assert!(answer.head.contains("www-authenticate: Bearer"), "{}", answer.head);
+        assert!(answer.head.contains("content-type: application/problem+json"), "{}", answer.head);
+    }
+    for headers in [
+        sign(&alpha, &good_claims()),
+        with("exp", json!(now() - 60)),
+        with("nbf", json!(now() + 60)),
+        with("aud", json!(["another", "wealist-api"])),
+    ] {
+        assert_eq!(user.get("/orders", headers.as_bytes()).status, 200, "{headers}");
+    }
+}
+
+#[test]
+fn keys_are_kept_and_asked_for_anew_when_one_is_unknown() {
+    let (mut auth, user) = verifying();
+    let first = login(&auth);
+    let ask = |token: &str| user.get("/orders", bearer(token).as_bytes()).status;
+
+    assert_eq!(ask(&first), 200);
+    auth.signal("TERM");
+    auth.process.wait().unwrap();
+    assert_eq!(ask(&first), 200, "the cached key is good while the issuer is away");
+    let port = auth.address.rsplit_once(':').unwrap().1.to_owned();
+    let auth = Service::start(auth_service().env("JWT_RSA_PRIVATE_KEY", BETA).env("PORT", port));
+    let second = login(&auth);
+
+    // Within a second of an earlier fetch there is no other.
+    let limit = Instant::now() + Duration::from_secs(20);
+    while ask(&second) != 200 {
+        assert!(Instant::now() < limit, "the new key is never asked for");
+    }
+}
+
+#[test]
+fn without_any_key_nobody_can_be_judged() {
+    let mut command = user_service();
+    let user = Service::start(command.env("JWKS_URI", "http://127.0.0.1:1/jwks"));
+    let token = SigningKey::from_pem(ALPHA, None).unwrap().sign(&good_claims()).unwrap();
+
+    let answer = user.get("/orders", bearer(&token).as_bytes());
+
+    assert_eq!((answer.status, code_of(&answer).as_str()), (503, "jwks_unavailable"));
+}
+
+#[test]
+fn behind_the_filter_it_takes_the_identity_that_it_is_handed() {
+    let user = Service::start(behind_filter().env("VERIFIED_SECRET", SECRET));
+    let payload = URL_SAFE_NO_PAD.encode(r#"{"sub":"alice"}"#);
+    let headers = format!(
+        "x-user-id: alice\r\nx-scopes: orders:read\r\nx-jwt-payload: {payload}\r\n{}\
+         authorization: Bearer not.a.token\r\n",
+        mark(SECRET)
+    );
+
+    let answer = user.get("/orders/7?access_token=secret", headers.as_bytes());
+
+    assert_eq!(
+        answer.json(),
+        json!({
+            "service": "user-service",
+            "verification": "sidecar",
+            "method": "GET",
+            "path": "/orders/7",
+            "authenticated": true,
+            "identity": {
+                "x-user-id": "alice",
+                "x-scopes": "orders:read",
+                "x-tenant": null,
+                "claims": {"sub": "alice"},
+            },
+            "authorization": true,
+        })
+    );
+}
+
+#[test]
+fn without_the_filter_it_refuses_whoever_needs_or_claims_an_identity() {
+    let user = Service::start(behind_filter().env("VERIFIED_SECRET", SECRET));
+    let forged = |mark: &str| format!("x-user-id: admin\r\n{mark}");
+    let long = format!("{SECRET}x");
+
+    for (path, headers) in [
+        ("/orders", String::new()),
+        ("/orders", forged("")),
+        ("/orders", forged("x-mesh-jwt: verified\r\n")),
+        ("/orders", forged(&mark("a-secret-of-another"))),
+        ("/orders", forged(&mark(&long))),
+        ("/orders", forged("x-mesh-jwt: verified;secret=5\r\n")),
+        ("/orders", forged(&mark(SECRET).replace("verified", "refused"))),
+        ("/orders", forged(&mark(SECRET).repeat(2))),
+        ("/orders", forged("x-mesh-jwt: \r\n")),
+        ("/orders", forged("x-mesh-jwt: \"verified\r\n")),
+        ("/orders", bearer("not.a.token")),
+        ("/public/hello", forged("")),
+        ("/public/hello", "x-mesh-jwt: verified\r\n".to_owned()),
+        ("/healthz/x", forged("")),
+    ] {
+        let answer = user.get(path, headers.as_bytes());
+
+        assert_eq!(
+            (answer.status, code_of(&answer).as_str()),
+            (503, "filter_missing"),
+            "{headers}"
+        );
+        assert_eq!(answer.json()["verification"], "sidecar");
+        assert!(answer.head.contains("content-type: application/problem+json"), "{}", answer.head);
+        assert!(!answer.body.contains(SECRET), "{}", answer.body);
+    }
+}
+
+#[test]
+fn without_the_filter_it_says_so_in_its_log_but_not_each_time() {
+    let mut user = Service::start(behind_filter().stderr(Stdio::piped()));
+
+    for _ in 0..100 {
+        assert_eq!(user.get("/orders", b"").status, 503);
+    }
+    let mut log = String::new();
+    user.signal("TERM");
+    user.process.stderr.take().unwrap().read_to_string(&mut log).unwrap();
+
+    assert!(log.starts_with("user-service: no filter stands before this service: "), "{log}");
+    assert!(log.contains("x-mesh-jwt is missing (64 requests refused so far)"), "{log}");
+    assert_eq!(log.lines().count(), 7, "{log}");
+}
+
+#[test]
+fn header_and_secret_are_those_of_the_filter() {
+    let user = Service::start(behind_filter().env("VERIFIED_HEADER", "X-Checked"));
+
+    assert_eq!(user.get("/", b"x-mesh-jwt: verified\r\n").status, 503);
+    // Without a secret, any caller who gets this far can write it.
+    for value in ["verified", "verified;provider=\"wealist\"", "verified;secret=\"any\""] {
+        assert_eq!(user.get("/", format!("x-checked: {value}\r\n").as_bytes()).status, 200);
+    }
+}
+
+#[test]
+fn public_paths_need_nobody() {
+    let (_auth, service) = verifying();
+    let sidecar = Service::start(&mut behind_filter());
+
+    for (user, verification) in [(service, "service"), (sidecar, "sidecar")] {
+        assert_eq!(user.get("/healthz", b"").json(), json!({"status": "UP"}));
+        for path in ["/public", "/public/hello"] {
+            let answer = user.get(path, b"authorization: Bearer not.a.token\r\n").json();
+
+            assert_eq!(answer["verification"], verification);
+            assert_eq!(
+                (&answer["authenticated"], &answer["identity"]["x-user-id"]),
+                (&json!(false), &Value::Null)
+            );
+        }
+        assert_ne!(user.get("/publicity", b"").status, 200);
+    }
+}
+
+#[test]
+fn header_bytes_that_are_not_utf8_and_a_second_value_are_seen() {
+    let user = Service::start(&mut behind_filter());
+
+    let answer =
+        user.get("/", b"x-mesh-jwt: verified\r\nx-user-id: \xff\r\nx-tenant: a\r\nx-tenant: b\r\n");
+
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.json()["identity"]["x-user-id"], "\u{fffd}");
+    assert_eq!(answer.json()["identity"]["x-tenant"], "a, b");
+}
+
+#[test]
+fn it_says_which_mode_it_is_in() {
+    for (mode, settings, said) in [
+        (None, vec![], "user-service verifies tokens itself (ISTIO_JWT_MODE=false)"),
+        (
+            Some("true"),
+            vec![("VERIFIED_SECRET", SECRET)],
+            "user-service verifies no token (ISTIO_JWT_MODE=true): identity headers count beside \
+             x-mesh-jwt, and its secret",
+        ),
+        (Some("true"), vec![], "beside x-mesh-jwt, which has no secret"),
+    ] {
+        let mut command = user_service();
+        command.envs(mode.map(|mode| ("ISTIO_JWT_MODE", mode))).envs(settings);
+        let mut user = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        let mut output = std::io::BufReader::new(user.stdout.take().unwrap());
+        std::io::BufRead::read_line(&mut output, &mut line).unwrap();
+        user.kill().unwrap();
+        user.wait().unwrap();
+
+        assert!(line.contains(said), "{line}");
+        assert!(!line.contains(SECRET), "{line}");
+    }
+}
+
+#[test]
+fn settings_that_cannot_be_meant_stop_the_start_and_name_the_mend() {
+    for (variables, mend) in [
+        (
+            vec![("ISTIO_JWT_MODE", "TRUE")],
+            "ISTIO_JWT_MODE=\"TRUE\": write \"true\" where the filter stands before this service",
+        ),
+        (vec![("ISTIO_JWT_MODE", "")], "ISTIO_JWT_MODE=\"\": write \"true\""),
+        (
+            vec![("JWKS_URI", "https://idp/jwks")],
+            "JWKS_URI=\"https://idp/jwks\": write a URI with http://",
+        ),
+        (vec![("JWKS_URI", "auth-service")], "JWKS_URI=\"auth-service\": write a URI"),
+        (
+            vec![("ISTIO_JWT_MODE", "true"), ("VERIFIED_HEADER", "X Mesh")],
+            "VERIFIED_HEADER=\"X Mesh\": write the name in verifiedHeader of the filter",
+        ),
+        (
+            vec![("ISTIO_JWT_MODE", "true"), ("VERIFIED_SECRET", "")],
+            "VERIFIED_SECRET: has less than 16 characters; write the secret in verifiedHeader",
+        ),
+    ] {
+        let output = user_service().envs(variables).output().unwrap();
+
+        assert!(!output.status.success());
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.starts_with(&format!("user-service: {mend}")), "{stderr}");
+        assert_eq!(stderr.lines().count(), 1, "{stderr}");
+    }
+}
+
+/// An auth-service with `ALPHA`, and a user-service that verifies its tokens.
+fn verifying() -> (Service, Service) {
+    let auth = Service::start(auth_service().env("JWT_RSA_PRIVATE_KEY", ALPHA));
+    let user = Service::start(user_service().env("JWKS_URI", jwks_uri(&auth)));
+    (auth, user)
+}
+
+fn behind_filter() -> Command {
+    let mut command = user_service();
+    command.env("ISTIO_JWT_MODE", "true");
+    command
+}
+
+fn jwks_uri(auth: &Service) -> String {
+    format!("http://{}/actuator/jwks", auth.address)
+}
+
+fn login(auth: &Service) -> String {
+    let login = auth.post_json("/api/login", &json!({"username": "alice"}));
+    login.json()["access_token"].as_str().unwrap().to_owned()
+}
+
+fn good_claims() -> Value {
+    let issuer = "http://auth-service:9001";
+    json!({"iss": issuer, "sub": "alice", "aud": "wealist-api", "exp": now() + 600})
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+fn bearer(token: &str) -> String {
+    format!("authorization: Bearer {token}\r\n")
+}
+
+/// What the filter sets.
+fn mark(secret: &str) -> String {
+    format!("x-mesh-jwt: verified;provider=\"wealist\";secret=\"{secret}\"\r\n")
+}
+
+fn code_of(answer: &Answer) -> String {
+    answer.json()["code"].as_str().unwrap().to_owned()
+}
+
+const SECRET: &str = "0123456789abcdef";
