@@ -1,7 +1,14 @@
-//! What the two demo services share: the signing key of `auth-service`, and how both are served.
+//! What the two demo services share: the keys of `auth-service`, and how both are served.
 
+mod issuer_keys;
+mod key_error;
+mod pem;
+mod public_key;
 mod server;
 mod signing_key;
 
+pub use issuer_keys::{IssuerKeys, KeySettingsError};
+pub use key_error::KeyError;
+pub use public_key::PublicKey;
 pub use server::serve;
-pub use signing_key::{KeyError, SigningKey};
+pub use signing_key::SigningKey;

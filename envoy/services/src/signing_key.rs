@@ -1,34 +1,24 @@
-use std::error::Error;
-use std::fmt;
-
-use jsonwebtoken::jwk::{Jwk, JwkSet, PublicKeyUse, ThumbprintHash};
 use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use rsa::RsaPrivateKey;
-use rsa::pkcs1::{DecodeRsaPrivateKey, EncodeRsaPrivateKey};
-use rsa::pkcs8::DecodePrivateKey;
+use rsa::pkcs1::EncodeRsaPrivateKey;
 use rsa::rand_core::OsRng;
-use rsa::traits::PublicKeyParts;
 use serde::Serialize;
 
-/// An RSA key that signs tokens with RS256, and the JWK under which others find its public half.
+use crate::key_error::{KeyError, MIN_MODULUS_BITS};
+use crate::pem;
+use crate::public_key::{PublicKey, private_key};
+
+/// An RSA key that signs tokens with RS256, and the public half that verifies them.
 #[derive(Debug)]
 pub struct SigningKey {
     private: EncodingKey,
-    public: Jwk,
-    kid: String,
+    public: PublicKey,
 }
 
 impl SigningKey {
-    /// Reads a PKCS#8 or PKCS#1 key in PEM form.
-    ///
-    /// A literal `\n` counts as a line break: that is how keys arrive through `.env` files and
-    /// manifests that can only hold one line.
+    /// Reads a PKCS#8 or PKCS#1 key in PEM form, whose line breaks may be written as `\n`.
     pub fn from_pem(pem: &str, kid: Option<String>) -> Result<Self, KeyError> {
-        let pem = pem.replace("\\n", "\n");
-        let pem = pem.trim();
-        let key = RsaPrivateKey::from_pkcs8_pem(pem)
-            .or_else(|_| RsaPrivateKey::from_pkcs1_pem(pem))
-            .map_err(|_| KeyError::Unreadable)?;
+        let key = private_key(&pem::with_line_breaks(pem)).ok_or(KeyError::NoPrivateKey)?;
 
         Self::new(&key, kid)
     }
@@ -42,82 +32,31 @@ impl SigningKey {
     }
 
     fn new(key: &RsaPrivateKey, kid: Option<String>) -> Result<Self, KeyError> {
-        let bits = key.n().bits();
-        if bits < MIN_MODULUS_BITS {
-            return Err(KeyError::TooShort(bits));
-        }
-
+        let public = PublicKey::new(&key.to_public_key(), kid)?;
         let der = key.to_pkcs1_der().map_err(|error| KeyError::Unusable(error.to_string()))?;
-        let private = EncodingKey::from_rsa_der(der.as_bytes());
-        let mut public = Jwk::from_encoding_key(&private, Algorithm::RS256)
-            .map_err(|error| KeyError::Unusable(error.to_string()))?;
-        let kid = match kid {
-            Some(kid) => kid,
-            None => public
-                .thumbprint(ThumbprintHash::SHA256)
-                .map_err(|error| KeyError::Unusable(error.to_string()))?,
-        };
-        public.common.key_id = Some(kid.clone());
-        public.common.public_key_use = Some(PublicKeyUse::Signature);
 
-        Ok(Self { private, public, kid })
+        Ok(Self { private: EncodingKey::from_rsa_der(der.as_bytes()), public })
     }
 
     /// Signs `claims` into a compact JWT.
     pub fn sign(&self, claims: &impl Serialize) -> jsonwebtoken::errors::Result<String> {
         let mut header = Header::new(Algorithm::RS256);
-        header.kid = Some(self.kid.clone());
+        header.kid = Some(self.public.kid().to_owned());
 
         jsonwebtoken::encode(&header, claims, &self.private)
     }
 
-    /// The `kid` of the tokens and of the published key.
-    pub fn kid(&self) -> &str {
-        &self.kid
-    }
-
-    /// The JWK Set to publish.
-    pub fn jwk_set(&self) -> JwkSet {
-        JwkSet { keys: vec![self.public.clone()] }
+    /// What verifies its tokens, under the `kid` that they name.
+    pub fn public(&self) -> &PublicKey {
+        &self.public
     }
 }
-
-/// Why a key cannot sign tokens.
-#[derive(Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum KeyError {
-    /// The modulus has only this many bits.
-    TooShort(usize),
-    /// Not a PEM document with an RSA private key.
-    Unreadable,
-    /// The key was read or made, but the signing library does not take it.
-    Unusable(String),
-}
-
-impl fmt::Display for KeyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooShort(bits) => {
-                write!(f, "the RSA key has {bits} bits, RS256 needs at least {MIN_MODULUS_BITS}")
-            }
-            Self::Unreadable => {
-                f.write_str("not an unencrypted RSA private key in PEM form (PKCS#8 or PKCS#1)")
-            }
-            Self::Unusable(reason) => write!(f, "the RSA key cannot be used: {reason}"),
-        }
-    }
-}
-
-impl Error for KeyError {}
-
-/// RFC 7518 §3.3.
-const MIN_MODULUS_BITS: usize = 2048;
 
 #[cfg(test)]
 mod tests {
     use jsonwebtoken::{DecodingKey, Validation, decode, decode_header};
     use rsa::pkcs1::LineEnding;
-    use rsa::pkcs8::EncodePrivateKey;
+    use rsa::pkcs8::{DecodePrivateKey, EncodePrivateKey};
     use serde_json::{Value, json};
 
     use super::*;
@@ -130,11 +69,10 @@ mod tests {
 
         let header = decode_header(&token).unwrap();
         assert_eq!(header.typ.as_deref(), Some("JWT"));
-        let set = key.jwk_set();
-        let jwk = set.find(&header.kid.unwrap()).unwrap();
+        assert_eq!(header.kid.as_deref(), Some(key.public().kid()));
         let claims = decode::<Value>(
             &token,
-            &DecodingKey::from_jwk(jwk).unwrap(),
+            &DecodingKey::from_jwk(key.public().jwk()).unwrap(),
             &Validation::new(Algorithm::RS256),
         )
         .unwrap()
@@ -143,17 +81,13 @@ mod tests {
     }
 
     #[test]
-    fn published_key_holds_public_members_only() {
+    fn kid_may_be_given() {
         let key = SigningKey::from_pem(ALPHA, Some("k1".to_owned())).unwrap();
 
-        let mut set = serde_json::to_value(key.jwk_set()).unwrap();
+        let token = key.sign(&json!({})).unwrap();
 
-        let jwk = set["keys"][0].as_object_mut().unwrap();
-        assert!(jwk.remove("n").is_some());
-        assert_eq!(
-            Value::from(jwk.clone()),
-            json!({"kty": "RSA", "use": "sig", "alg": "RS256", "kid": "k1", "e": "AQAB"})
-        );
+        assert_eq!(decode_header(&token).unwrap().kid.as_deref(), Some("k1"));
+        assert_eq!(key.public().jwk().common.key_id.as_deref(), Some("k1"));
     }
 
     #[test]
@@ -161,8 +95,8 @@ mod tests {
         let one = SigningKey::from_pem(ALPHA, None).unwrap();
         let other = SigningKey::from_pem(ALPHA, None).unwrap();
 
-        assert_eq!(one.kid(), other.kid());
-        assert_eq!(one.kid(), ALPHA_THUMBPRINT);
+        assert_eq!(one.public().kid(), other.public().kid());
+        assert_eq!(one.public().kid(), ALPHA_THUMBPRINT);
     }
 
     #[test]
@@ -170,7 +104,7 @@ mod tests {
         let one = SigningKey::generate(None).unwrap();
         let other = SigningKey::generate(None).unwrap();
 
-        assert_ne!(one.kid(), other.kid());
+        assert_ne!(one.public().kid(), other.public().kid());
     }
 
     #[test]
@@ -179,14 +113,14 @@ mod tests {
 
         let key = SigningKey::from_pem(&pem.unwrap(), None).unwrap();
 
-        assert_eq!(key.kid(), ALPHA_THUMBPRINT);
+        assert_eq!(key.public().kid(), ALPHA_THUMBPRINT);
     }
 
     #[test]
     fn line_breaks_may_be_written_as_backslash_n() {
         let key = SigningKey::from_pem(&ALPHA.replace('\n', "\\n"), None).unwrap();
 
-        assert_eq!(key.kid(), ALPHA_THUMBPRINT);
+        assert_eq!(key.public().kid(), ALPHA_THUMBPRINT);
     }
 
     #[test]
@@ -201,7 +135,7 @@ mod tests {
     #[test]
     fn anything_else_is_refused() {
         for text in ["", "-----BEGIN PRIVATE KEY-----", "-----BEGIN PUBLIC KEY-----\nAAAA"] {
-            assert_eq!(SigningKey::from_pem(text, None).unwrap_err(), KeyError::Unreadable);
+            assert_eq!(SigningKey::from_pem(text, None).unwrap_err(), KeyError::NoPrivateKey);
         }
     }
 

@@ -64,13 +64,50 @@ fn without_a_key_one_is_made_and_the_danger_is_told() {
 }
 
 #[test]
-fn unusable_key_stops_the_start_and_names_the_mend() {
-    let output = auth_service().env("JWT_RSA_PRIVATE_KEY", "").output().unwrap();
+fn other_keys_are_published_beside_the_one_that_signs() {
+    let before = Service::start(auth_service().envs([
+        ("JWT_RSA_PRIVATE_KEY", ALPHA),
+        ("JWT_RSA_PUBLIC_KEYS", BETA),
+        ("TOKEN_LIFETIME_SECONDS", "60"),
+    ]));
+    let after = Service::start(
+        auth_service()
+            .env("JWT_RSA_PRIVATE_KEY", BETA.replace('\n', "\\n"))
+            .env("JWT_RSA_PUBLIC_KEYS", ALPHA.replace('\n', "\\n")),
+    );
 
-    assert!(!output.status.success());
-    let stderr = String::from_utf8(output.stderr).unwrap();
-    assert!(stderr.starts_with("auth-service: JWT_RSA_PRIVATE_KEY: not an"), "{stderr}");
-    assert!(stderr.contains("openssl genpkey"), "{stderr}");
+    // Whichever pod a token is of, and whichever pod a verifier asks.
+    for issuer in [&before, &after] {
+        let login = issuer.post_json("/api/login", &json!({"username": "alice"}));
+        for publisher in [&before, &after] {
+            let jwks = publisher.get("/actuator/jwks", b"");
+            assert_eq!(jwks.json()["keys"].as_array().unwrap().len(), 2);
+            assert_eq!(verify(&login, &jwks)["sub"], "alice");
+        }
+    }
+    let login = before.post_json("/api/login", &json!({"username": "alice"}));
+    assert_eq!(login.json()["expires_in"], 60);
+}
+
+#[test]
+fn unusable_variable_stops_the_start_and_names_the_mend() {
+    for (variable, value, problem, mend) in [
+        ("JWT_RSA_PRIVATE_KEY", "", "JWT_RSA_PRIVATE_KEY: not an", "`openssl genpkey"),
+        ("JWT_RSA_PUBLIC_KEYS", "null", "JWT_RSA_PUBLIC_KEYS: key 1: not an", "-pubout`"),
+        ("JWT_KEY_ID", "k1", "JWT_KEY_ID would name", "unset JWT_KEY_ID"),
+        ("TOKEN_LIFETIME_SECONDS", "1h", "TOKEN_LIFETIME_SECONDS is not", "unset it"),
+    ] {
+        let output = auth_service()
+            .envs([("JWT_RSA_PRIVATE_KEY", ALPHA), ("JWT_RSA_PUBLIC_KEYS", BETA)])
+            .env(variable, value)
+            .output()
+            .unwrap();
+
+        assert!(!output.status.success(), "{variable}");
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert!(stderr.starts_with(&format!("auth-service: {problem}")), "{stderr}");
+        assert!(stderr.contains(mend), "{stderr}");
+    }
 }
 
 #[test]
@@ -94,3 +131,5 @@ fn verify(login: &Answer, jwks: &Answer) -> Value {
 
     decode(&token, &DecodingKey::from_jwk(key).unwrap(), &validation).unwrap().claims
 }
+
+const BETA: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/keys/beta.pem"));

@@ -1,4 +1,4 @@
-//! Issues RS256 tokens to the demo's users and publishes the key that verifies them.
+//! Issues RS256 tokens to the demo's users and publishes the keys that verify them.
 
 use std::env;
 use std::error::Error;
@@ -15,7 +15,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use mesh_jwt_demo::{SigningKey, serve};
+use mesh_jwt_demo::{IssuerKeys, serve};
 use rsa::rand_core::{OsRng, RngCore};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -32,44 +32,43 @@ async fn main() -> ExitCode {
 }
 
 async fn run() -> Result<(), Box<dyn Error>> {
-    let key = signing_key()?;
+    let keys = IssuerKeys::from_env()?;
+    if keys.is_generated() {
+        eprintln!("{GENERATED_KEY_WARNING}");
+    }
+    let token_lifetime = token_lifetime()?;
     let issuer = env::var("ISSUER").unwrap_or_else(|_| DEFAULT_ISSUER.to_owned());
-    println!("auth-service signs as {issuer} with key {}", key.kid());
+    println!("auth-service signs as {issuer} with key {}", keys.signing().public().kid());
+    for key in keys.others() {
+        println!("auth-service publishes key {} as well", key.kid());
+    }
     let router = Router::new()
         .route("/api/login", post(login))
         .route("/actuator/jwks", get(jwks))
         .route("/actuator/health", get(health))
-        .with_state(Arc::new(Issuer { issuer, key }));
+        .with_state(Arc::new(Issuer { issuer, keys, token_lifetime }));
 
     serve("auth-service", 9001, router).await?;
     Ok(())
 }
 
-fn signing_key() -> Result<SigningKey, String> {
-    let kid = env::var("JWT_KEY_ID").ok();
-    match env::var("JWT_RSA_PRIVATE_KEY") {
-        // Set but empty is refused too: a secret that got lost on its way must not turn into a key
-        // per replica.
-        Ok(pem) => SigningKey::from_pem(&pem, kid).map_err(|error| {
-            format!(
-                "JWT_RSA_PRIVATE_KEY: {error}; make one with \
-                 `openssl genpkey -algorithm RSA -pkeyopt rsa_keygen_bits:2048`, \
-                 or unset the variable to have one made at start"
-            )
-        }),
-        Err(env::VarError::NotPresent) => {
-            eprintln!("{GENERATED_KEY_WARNING}");
-            SigningKey::generate(kid).map_err(|error| error.to_string())
-        }
-        Err(env::VarError::NotUnicode(_)) => {
-            Err("JWT_RSA_PRIVATE_KEY: not text; it takes a key in PEM form".to_owned())
-        }
-    }
+/// How long tokens are good, in seconds.
+fn token_lifetime() -> Result<u64, String> {
+    let Some(text) = env::var_os(TOKEN_LIFETIME) else { return Ok(DEFAULT_TOKEN_LIFETIME) };
+    let seconds = text.to_str().and_then(|text| text.parse().ok()).filter(|seconds| *seconds > 0);
+    seconds.ok_or_else(|| {
+        format!(
+            "{TOKEN_LIFETIME} is not a whole number of seconds above 0: {text:?}; unset it for \
+             {DEFAULT_TOKEN_LIFETIME}"
+        )
+    })
 }
 
 struct Issuer {
     issuer: String,
-    key: SigningKey,
+    keys: IssuerKeys,
+    /// In seconds.
+    token_lifetime: u64,
 }
 
 #[derive(Deserialize)]
@@ -109,7 +108,7 @@ async fn login(
     };
 
     let now = since_epoch.as_secs();
-    let token = issuer.key.sign(&Claims {
+    let token = issuer.keys.signing().sign(&Claims {
         iss: &issuer.issuer,
         sub: user.name,
         aud: "wealist-api",
@@ -118,7 +117,7 @@ async fn login(
         tenant: login.tenant,
         iat: now,
         nbf: now,
-        exp: now.saturating_add(TOKEN_LIFETIME_SECONDS),
+        exp: now.saturating_add(issuer.token_lifetime),
         jti: token_id(),
     });
     match token {
@@ -128,7 +127,7 @@ async fn login(
             Json(json!({
                 "access_token": token,
                 "token_type": "Bearer",
-                "expires_in": TOKEN_LIFETIME_SECONDS,
+                "expires_in": issuer.token_lifetime,
             })),
         )
             .into_response(),
@@ -140,7 +139,7 @@ async fn login(
 }
 
 async fn jwks(State(issuer): State<Arc<Issuer>>) -> impl IntoResponse {
-    ([(CACHE_CONTROL, "public, max-age=300")], Json(issuer.key.jwk_set()))
+    ([(CACHE_CONTROL, "public, max-age=300")], Json(issuer.keys.jwk_set()))
 }
 
 async fn health() -> impl IntoResponse {
@@ -176,7 +175,8 @@ const USERS: [User; 2] = [
 /// A name, not an address: it stays the same wherever the service listens.
 const DEFAULT_ISSUER: &str = "http://auth-service:9001";
 
-const TOKEN_LIFETIME_SECONDS: u64 = 1800;
+const TOKEN_LIFETIME: &str = "TOKEN_LIFETIME_SECONDS";
+const DEFAULT_TOKEN_LIFETIME: u64 = 1800;
 
 const GENERATED_KEY_WARNING: &str = "\
 auth-service: WARNING: JWT_RSA_PRIVATE_KEY is not set, so this process signs with a key made just now.

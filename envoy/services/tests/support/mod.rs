@@ -76,7 +76,7 @@ pub(crate) const BETA: &str =
     include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/keys/beta.pem"));
 
 /// What the services read from the environment, besides the port.
-const VARIABLES: [&str; 9] = [
+const VARIABLES: [&str; 11] = [
     "AUDIENCE",
     "HOST",
     "ISSUER",
@@ -84,6 +84,8 @@ const VARIABLES: [&str; 9] = [
     "JWKS_URI",
     "JWT_KEY_ID",
     "JWT_RSA_PRIVATE_KEY",
+    "JWT_RSA_PUBLIC_KEYS",
+    "TOKEN_LIFETIME_SECONDS",
     "VERIFIED_HEADER",
     "VERIFIED_SECRET",
 ];
