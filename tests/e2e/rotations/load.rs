@@ -95,4 +95,4 @@ fn code(response: &Response) -> String {
     body.and_then(|body| body["code"].as_str().map(str::to_owned)).unwrap_or_else(|| "-".to_owned())
 }
 
-const OK: &str = "200";
+pub(super) const OK: &str = "200";

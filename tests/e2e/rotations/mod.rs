@@ -30,4 +30,5 @@ mod mesh;
 mod restart;
 mod rolling;
 mod setup;
+mod shared_key;
 mod tally;

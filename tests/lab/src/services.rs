@@ -67,6 +67,13 @@ impl Service {
         Ok(())
     }
 
+    /// Ends it, and starts it with another environment.
+    pub fn replace(&mut self, environment: Environment) -> Result<()> {
+        self.stop();
+        self.environment = environment;
+        self.restart()
+    }
+
     pub fn address(&self) -> SocketAddr {
         loopback(self.port)
     }
@@ -116,13 +123,15 @@ fn send(address: SocketAddr, request: &Request) -> Result<Response> {
 }
 
 /// All that the services read from the environment, besides the address.
-const VARIABLES: [&str; 8] = [
+const VARIABLES: [&str; 10] = [
     "AUDIENCE",
     "ISSUER",
     "ISTIO_JWT_MODE",
     "JWKS_URI",
     "JWT_KEY_ID",
     "JWT_RSA_PRIVATE_KEY",
+    "JWT_RSA_PUBLIC_KEYS",
+    "TOKEN_LIFETIME_SECONDS",
     "VERIFIED_HEADER",
     "VERIFIED_SECRET",
 ];
