@@ -36,7 +36,8 @@ pub(crate) struct IssuerPods {
 
 struct Pod {
     id: u32,
-    key: Key,
+    /// The first signs, and all are published.
+    keys: Vec<Key>,
     under_way: usize,
     /// Whether it has just restarted.
     is_fresh: bool,
@@ -69,14 +70,15 @@ impl IssuerPods {
         issuer
     }
 
+    /// Those that sign, of each pod.
     pub(crate) fn keys(&self) -> Vec<Key> {
-        self.pods.iter().map(|pod| pod.key).collect()
+        self.pods.iter().map(|pod| pod.keys[0]).collect()
     }
 
-    /// A pod restarts with another key.
-    pub(crate) fn restart(&mut self, pod: usize, key: Key) {
+    /// A pod restarts with other keys, of which the first signs.
+    pub(crate) fn restart(&mut self, pod: usize, keys: &[Key]) {
         self.recover();
-        self.pods[pod] = Pod { is_fresh: true, ..self.new_pod(key) };
+        self.pods[pod] = Pod { is_fresh: true, ..self.new_pod(keys) };
     }
 
     /// All pods are well again.
@@ -87,13 +89,13 @@ impl IssuerPods {
     }
 
     pub(crate) fn add(&mut self, key: Key) {
-        let pod = self.new_pod(key);
+        let pod = self.new_pod(&[key]);
         self.pods.push(pod);
     }
 
-    fn new_pod(&mut self, key: Key) -> Pod {
+    fn new_pod(&mut self, keys: &[Key]) -> Pod {
         self.next_pod += 1;
-        Pod { id: self.next_pod, key, under_way: 0, is_fresh: false }
+        Pod { id: self.next_pod, keys: keys.to_vec(), under_way: 0, is_fresh: false }
     }
 
     pub(crate) fn remove(&mut self, pod: usize) {
@@ -131,7 +133,8 @@ impl IssuerPods {
         if pod.is_fresh && self.health == Health::Failing {
             return None;
         }
-        Some(json!({ "keys": [self.naming.jwk(pod.key)] }).to_string())
+        let keys: Vec<_> = pod.keys.iter().map(|key| self.naming.jwk(*key)).collect();
+        Some(json!({ "keys": keys }).to_string())
     }
 
     /// Between 5 and 50 ms, and now and then much longer.

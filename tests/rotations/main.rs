@@ -15,6 +15,7 @@
 mod issuer;
 mod keys;
 mod proxy;
+mod shared_key;
 #[path = "../support/shared_store.rs"]
 mod shared_store;
 mod story;
@@ -44,7 +45,14 @@ fn no_good_request_is_refused() {
 fn stories() -> Vec<Story> {
     let only = std::env::var("ROWS").unwrap_or_default();
     let balancers = [Balancer::RoundRobin, Balancer::Random, Balancer::LeastRequest];
-    let events = [Event::ColdStart, Event::RestartOfOne, Event::RollingRestart, Event::Scaling];
+    let events = [
+        Event::ColdStart,
+        Event::RestartOfOne,
+        Event::RollingRestart,
+        Event::Scaling,
+        Event::SharedKeyInOrder,
+        Event::SharedKeyAtOnce,
+    ];
     let mut stories = Vec::new();
     for junk in JUNK {
         for event in events.into_iter().filter(|event| is_told(*event, junk)) {
@@ -58,8 +66,9 @@ fn stories() -> Vec<Story> {
     for health in [Health::Slow, Health::Failing] {
         for pods in [2, 3] {
             for balancer in balancers {
-                let (event, junk) = (Event::RestartOfOne, Junk::Nothing);
-                stories.push(Story { event, balancer, pods, junk, health });
+                for event in [Event::RestartOfOne, Event::SharedKeyInOrder] {
+                    stories.push(Story { event, balancer, pods, junk: Junk::Nothing, health });
+                }
             }
         }
     }
@@ -67,9 +76,20 @@ fn stories() -> Vec<Story> {
     stories
 }
 
-/// Junk makes no difference before there are keys, and with one pod a rolling restart is none.
+/// Junk makes no difference before there are keys, and with one pod a rolling restart is none. What
+/// little junk does to a shared key, much of it does as well.
 fn is_told(event: Event, junk: Junk) -> bool {
-    junk == Junk::Nothing || matches!(event, Event::RestartOfOne | Event::RollingRestart)
+    match event {
+        Event::RestartOfOne | Event::RollingRestart => true,
+        Event::SharedKeyInOrder => matches!(
+            junk,
+            Junk::Nothing
+                | Junk::BadSignature { every: 4 }
+                | Junk::Kids { per_second: 40 }
+                | Junk::NewKid { .. }
+        ),
+        Event::ColdStart | Event::Scaling | Event::SharedKeyAtOnce => junk == Junk::Nothing,
+    }
 }
 
 const JUNK: [Junk; 7] = [

@@ -257,6 +257,8 @@ impl Proxy {
 pub(crate) const ISSUER: &str = "https://auth.example.com";
 pub(crate) const OTHER_ISSUER: &str = "https://other.example.com";
 const OTHER: &str = "other";
+/// The default of `cacheDuration`.
+pub(crate) const CACHE_DURATION: Duration = Duration::from_secs(600);
 
 fn config(wait: &str) -> Config {
     let provider = |issuer, cluster| json!({"issuer": issuer, "jwksUri": "https://issuer/jwks", "jwksCluster": cluster});

@@ -25,6 +25,16 @@ pub(crate) enum Event {
     RollingRestart,
     /// One pod comes, and another goes.
     Scaling,
+    /// All pods share a key, and rotate it in the order of docs/rotating-keys.md.
+    SharedKeyInOrder,
+    /// They do it at once: the old key goes with the first tokens of the new one.
+    SharedKeyAtOnce,
+}
+
+impl Event {
+    pub(crate) fn is_of_shared_key(self) -> bool {
+        matches!(self, Self::SharedKeyInOrder | Self::SharedKeyAtOnce)
+    }
 }
 
 /// What somebody sends meanwhile.
@@ -60,17 +70,21 @@ pub(crate) struct Shown {
     pub(crate) peak: usize,
 }
 
-const GOOD: u64 = 1;
+/// Tags of requests: of forgeries, of good ones, and of those that are good until their key is given
+/// up; the latter tell when they were sent, in milliseconds.
 const BAD: u64 = 0;
-const SECOND: Duration = Duration::from_secs(1);
+const GOOD: u64 = 1;
+pub(crate) const GIVEN_UP: u64 = 2;
+pub(crate) const SECOND: Duration = Duration::from_secs(1);
 /// All probes after the start are over by then.
 const WARM: Duration = Duration::from_secs(26);
 /// For how long junk comes before the first new key.
-const LEAD: Duration = Duration::from_secs(10);
+pub(crate) const LEAD: Duration = Duration::from_secs(10);
 /// For how long each new key is watched.
-const WATCHED: Duration = Duration::from_secs(8);
-/// Between good requests of one key.
-const PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const WATCHED: Duration = Duration::from_secs(8);
+/// [`Telling::pause`], where something happens.
+pub(crate) const PAUSE: Duration = Duration::from_millis(100);
+const LONG_PAUSE: Duration = Duration::from_secs(3);
 
 impl Story {
     pub(crate) fn tell(self, seed: u64) -> Shown {
@@ -78,14 +92,27 @@ impl Story {
     }
 }
 
-struct Telling {
+pub(crate) struct Telling {
     story: Story,
     naming: Naming,
-    proxy: Proxy,
+    pub(crate) proxy: Proxy,
     next_key: u32,
     junk_sent: u32,
     junk_at: Option<Duration>,
     requests_at: Duration,
+    /// Between good requests of one key.
+    pub(crate) pause: Duration,
+    /// A key that signs no more, but whose tokens are still about.
+    pub(crate) outstanding: Option<Outstanding>,
+}
+
+/// What becomes of the tokens of such a key.
+#[derive(Clone, Copy)]
+pub(crate) enum Outstanding {
+    /// They are good.
+    Good(Key),
+    /// They are good until their key is given up.
+    GivenUp(Key),
 }
 
 impl Telling {
@@ -97,7 +124,8 @@ impl Telling {
             _ => [Naming::NoKid, Naming::OwnKids, Naming::SharedKid][chance.usize(..3)],
         };
         let workers = [1, 2, 4][chance.usize(..3)];
-        let keys = (0..story.pods).map(Key);
+        let keys =
+            (0..story.pods).map(|pod| Key(if story.event.is_of_shared_key() { 0 } else { pod }));
         let Story { balancer, health, .. } = story;
         let issuer = IssuerPods::new(naming, balancer, health, keys, workers, &mut chance);
         let wait = if matches!(story.junk, Junk::Elsewhere { .. }) { "5s" } else { "3s" };
@@ -109,6 +137,8 @@ impl Telling {
             junk_sent: 0,
             junk_at: None,
             requests_at: Duration::ZERO,
+            pause: PAUSE,
+            outstanding: None,
         }
     }
 
@@ -127,17 +157,16 @@ impl Telling {
             Event::RestartOfOne => {
                 let pod = self.any_pod();
                 let key = self.new_key();
-                self.proxy.issuer().restart(pod, key);
+                self.proxy.issuer().restart(pod, &[key]);
             }
             Event::RollingRestart => {
-                // From 1 to 30 seconds, and mostly short.
-                let gap = SECOND.mul_f64(1.0 + 29.0 * self.proxy.chance().f64().powi(3));
+                let gap = self.any_gap();
                 for pod in 0..self.pods() {
                     if pod > 0 {
                         self.watch(gap);
                     }
                     let key = self.new_key();
-                    self.proxy.issuer().restart(pod, key);
+                    self.proxy.issuer().restart(pod, &[key]);
                 }
             }
             Event::Scaling => {
@@ -147,6 +176,8 @@ impl Telling {
                 let pod = self.any_pod();
                 self.proxy.issuer().remove(pod);
             }
+            Event::SharedKeyInOrder => self.rotate_in_order(),
+            Event::SharedKeyAtOnce => self.rotate_at_once(),
         }
         self.watch(WATCHED);
         self.end(from)
@@ -158,7 +189,7 @@ impl Telling {
         self.proxy.run_until(now + 6 * SECOND);
         assert_eq!(self.proxy.waiting(), 0, "requests that nobody has answered");
         for (tag, outcome) in self.proxy.outcomes() {
-            assert!(*tag == GOOD || outcome.code != "allowed", "junk was allowed");
+            assert!(*tag != BAD || outcome.code != "allowed", "junk was allowed");
         }
         let good = self.proxy.outcomes().iter().filter(|(tag, _)| *tag == GOOD);
         let fetched_at = self.proxy.fetched_at();
@@ -173,7 +204,12 @@ impl Telling {
         }
     }
 
-    fn pods(&mut self) -> usize {
+    /// Between the restarts of a rolling one: from 1 to 30 seconds, and mostly short.
+    pub(crate) fn any_gap(&mut self) -> Duration {
+        SECOND.mul_f64(1.0 + 29.0 * self.proxy.chance().f64().powi(3))
+    }
+
+    pub(crate) fn pods(&mut self) -> usize {
         self.proxy.issuer().keys().len()
     }
 
@@ -182,9 +218,18 @@ impl Telling {
         self.proxy.chance().usize(..pods)
     }
 
-    fn new_key(&mut self) -> Key {
+    pub(crate) fn new_key(&mut self) -> Key {
         self.next_key += 1;
         Key(self.next_key - 1)
+    }
+
+    /// Lets so much time pass with few requests.
+    pub(crate) fn rest(&mut self, duration: Duration) {
+        let junk_at = self.junk_at.take();
+        self.pause = LONG_PAUSE;
+        self.watch(duration);
+        self.pause = PAUSE;
+        self.junk_at = junk_at.map(|_| self.proxy.now());
     }
 
     fn begin_junk(&mut self) {
@@ -198,7 +243,7 @@ impl Telling {
     }
 
     /// Sends good requests with every key that a pod has, and junk, for so long.
-    fn watch(&mut self, duration: Duration) {
+    pub(crate) fn watch(&mut self, duration: Duration) {
         let end = self.proxy.now() + duration;
         self.requests_at = self.requests_at.max(self.proxy.now());
         loop {
@@ -217,11 +262,19 @@ impl Telling {
     }
 
     fn send_good(&mut self) {
-        for key in self.proxy.issuer().keys() {
-            let token = self.naming.token(key, ISSUER);
-            self.proxy.send(&token, GOOD);
+        let signing = self.proxy.issuer().keys();
+        for key in &signing {
+            self.proxy.send(&self.naming.token(*key, ISSUER), GOOD);
         }
-        self.requests_at += PAUSE;
+        match self.outstanding {
+            Some(Outstanding::Good(key)) => self.proxy.send(&self.naming.token(key, ISSUER), GOOD),
+            Some(Outstanding::GivenUp(key)) => {
+                let sent_at = u64::try_from(self.proxy.now().as_millis()).expect("not for long");
+                self.proxy.send(&self.naming.token(key, ISSUER), GIVEN_UP + sent_at);
+            }
+            None => {}
+        }
+        self.requests_at += self.pause;
     }
 
     fn send_junk(&mut self) {
