@@ -13,6 +13,7 @@ mod check;
 mod content;
 mod example;
 mod extension;
+mod external_secret;
 mod kustomize;
 mod manifests;
 mod mistakes;

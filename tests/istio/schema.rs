@@ -70,6 +70,7 @@ static SCHEMAS: LazyLock<Vec<Schema>> = LazyLock::new(|| {
         include_str!("schemas/ConfigMap.json"),
         include_str!("schemas/DestinationRule.json"),
         include_str!("schemas/EnvoyFilter.json"),
+        include_str!("schemas/ExternalSecret.json"),
         include_str!("schemas/Gateway.json"),
         include_str!("schemas/PeerAuthentication.json"),
         include_str!("schemas/ServiceEntry.json"),

@@ -2,6 +2,8 @@
 
 use std::fs;
 
+use serde_json::Value;
+
 use lab::checkout;
 use lab::services::Environment;
 use lab::token::ISSUER;
@@ -22,16 +24,36 @@ impl Secret {
         Self { current, next: None, previous: None }
     }
 
-    /// As docs/external-secret.yaml hands it over.
+    /// As docs/external-secret.yaml hands it over, and whatever else a pod is told.
     pub(super) fn environment(self, token_lifetime: u64) -> Environment {
-        let published: Vec<_> = [self.next, self.previous].into_iter().flatten().map(pem).collect();
-        vec![
-            ("ISSUER", ISSUER.to_owned()),
-            ("JWT_RSA_PRIVATE_KEY", pem(self.current)),
-            ("JWT_RSA_PUBLIC_KEYS", published.join("\n")),
-            ("TOKEN_LIFETIME_SECONDS", token_lifetime.to_string()),
-        ]
+        ["JWT_RSA_PRIVATE_KEY", "JWT_RSA_PUBLIC_KEYS"]
+            .map(|name| (name, self.fill_in(&template(name))))
+            .into_iter()
+            .chain([
+                ("ISSUER", ISSUER.to_owned()),
+                ("TOKEN_LIFETIME_SECONDS", token_lifetime.to_string()),
+            ])
+            .collect()
     }
+
+    fn fill_in(self, template: &str) -> String {
+        let fields =
+            [("current", Some(self.current)), ("next", self.next), ("previous", self.previous)];
+        let filled = fields.iter().fold(template.to_owned(), |text, (field, key)| {
+            text.replace(&format!("{{{{ .{field} }}}}"), &key.map(pem).unwrap_or_default())
+        });
+        assert!(!filled.contains("{{"), "the secret has no other fields: {template}");
+        filled
+    }
+}
+
+/// What the manifest says that the operator makes of a field.
+fn template(name: &str) -> String {
+    let path = checkout::root().join("docs/external-secret.yaml");
+    let manifest = fs::read_to_string(path).expect("the manifest");
+    let manifest: Value = serde_saphyr::from_str(&manifest).expect("YAML");
+    let template = &manifest["spec"]["target"]["template"]["data"][name];
+    template.as_str().expect("a template").to_owned()
 }
 
 fn pem(name: &str) -> String {
