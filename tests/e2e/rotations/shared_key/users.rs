@@ -125,6 +125,7 @@ impl Users {
         let counts = [refused.len(), forged.get(load::OK).copied().unwrap_or(0)];
         assert_eq!(counts, [0, 0], "good requests refused, and forgeries let in");
         assert!(!forged.is_empty(), "nobody tried a forgery");
+        println!("{}", self.shared.report());
     }
 
     fn of_key(&self, kid: &str) -> OfKey {
