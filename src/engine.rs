@@ -142,6 +142,13 @@ impl Engine {
         self.issuers.trusted_keys(provider, now)
     }
 
+    /// When a fetch last brought keys of a provider, whichever tenant's; [`Timestamp::EPOCH`] if none
+    /// did.
+    #[must_use]
+    pub fn fetched_at(&self, provider: ProviderId) -> Timestamp {
+        self.issuers.fetched_at(provider)
+    }
+
     /// Handles the head of a new request.
     pub fn handle_request(
         &mut self,

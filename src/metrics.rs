@@ -44,6 +44,9 @@ pub enum JwksMetric {
     Inconsistent,
     /// Keys that are trusted at the moment; a gauge.
     Keys,
+    /// When a fetch last brought keys, for whichever tenant, in seconds since the Unix epoch; a
+    /// gauge that is zero before.
+    LastSuccess,
     /// Requests that waited for the search for their key.
     Miss,
     /// Requests that were denied before the search for their key was conclusive.
@@ -135,7 +138,7 @@ impl Metric {
     /// Whether this is a gauge; everything else is a counter.
     #[must_use]
     pub fn is_gauge(self) -> bool {
-        matches!(self, Self::Paused | Self::Jwks(_, JwksMetric::Keys))
+        matches!(self, Self::Paused | Self::Jwks(_, JwksMetric::Keys | JwksMetric::LastSuccess))
     }
 
     /// The full name; Envoy puts `wasmcustom.` before it.
@@ -152,6 +155,7 @@ impl Metric {
                     JwksMetric::FetchSuccess => "fetch_success",
                     JwksMetric::Inconsistent => "inconsistent",
                     JwksMetric::Keys => "keys",
+                    JwksMetric::LastSuccess => "last_success_timestamp_seconds",
                     JwksMetric::Miss => "miss",
                     JwksMetric::MissSuppressed => "miss_suppressed",
                     JwksMetric::StaleServed => "stale_served",
@@ -170,11 +174,12 @@ impl Metric {
 }
 
 impl JwksMetric {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::FetchFailed,
         Self::FetchSuccess,
         Self::Inconsistent,
         Self::Keys,
+        Self::LastSuccess,
         Self::Miss,
         Self::MissSuppressed,
         Self::StaleServed,

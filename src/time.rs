@@ -41,6 +41,12 @@ impl Timestamp {
         self.0
     }
 
+    /// The whole seconds since the epoch.
+    #[must_use]
+    pub const fn as_secs(self) -> u64 {
+        self.0 / NANOS_PER_SEC
+    }
+
     /// This point moved later.
     #[must_use]
     pub fn saturating_add(self, duration: Duration) -> Self {

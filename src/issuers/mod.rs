@@ -241,6 +241,13 @@ impl Issuers {
         self.of[provider].issuers.iter().map(|(_, issuer)| issuer.keys.len(now)).sum()
     }
 
+    /// When a fetch last brought keys of a provider, whichever tenant's; [`Timestamp::EPOCH`] if none
+    /// did.
+    pub(crate) fn fetched_at(&self, provider: ProviderId) -> Timestamp {
+        let times = self.of[provider].issuers.iter().map(|(_, issuer)| issuer.keys.fetched_at());
+        times.fold(Timestamp::EPOCH, Timestamp::max)
+    }
+
     /// Keeps everything as far away as it was when the clock steps back.
     pub(crate) fn clock_stepped_back(&mut self, by: Duration, now: Timestamp) {
         for (_, of) in self.of.iter_mut() {

@@ -102,6 +102,11 @@ impl Cache {
         self.trusted(now).count()
     }
 
+    /// When a fetch last brought a set, in whichever VM; [`Timestamp::EPOCH`] if none did.
+    pub(crate) fn fetched_at(&self) -> Timestamp {
+        self.remote.as_ref().map_or(Timestamp::EPOCH, |remote| remote.schedule.fetched_at())
+    }
+
     /// Whether this key, under the same `kid`, is trusted.
     pub(crate) fn trusts(&self, key: &VerifyingKey, now: Timestamp) -> bool {
         self.trusted(now).any(|trusted| trusted.is_same(key))

@@ -139,6 +139,11 @@ impl Schedule {
         }
     }
 
+    /// When a fetch last brought a set; [`Timestamp::EPOCH`] if none did.
+    pub(super) fn fetched_at(&self) -> Timestamp {
+        self.fetched_at
+    }
+
     /// Whether the latest fetch brought no JWK Set.
     pub(super) fn is_failing(&self) -> bool {
         self.is_failing

@@ -13,7 +13,7 @@ pub(super) struct Stats {
     ids: Ids,
     /// The gauges as they were last reported.
     reported_paused: usize,
-    reported_keys: PerProvider<usize>,
+    reported: PerProvider<[u64; RECORDED.len()]>,
 }
 
 /// The host's id of each metric that can be updated, at its [`Metric::index`].
@@ -46,7 +46,11 @@ impl Stats {
                 }
             }
         }
-        Self { ids: Ids(ids), reported_paused: 0, reported_keys: config.providers.map(|_, _| 0) }
+        Self {
+            ids: Ids(ids),
+            reported_paused: 0,
+            reported: config.providers.map(|_, _| [0; RECORDED.len()]),
+        }
     }
 
     /// Adds what was counted. All that the host refuses is one line in its log.
@@ -56,7 +60,7 @@ impl Stats {
     }
 
     /// Workers share gauges. Each adds its own paused requests, while all of them hold the same
-    /// keys.
+    /// keys, fetched at the same time.
     pub(super) fn report_gauges(&mut self, engine: &Engine, now: Timestamp) {
         let paused = engine.paused();
         if paused != self.reported_paused {
@@ -65,13 +69,16 @@ impl Stats {
             log_refusal(self.ids.add(Metric::Paused, offset));
             self.reported_paused = paused;
         }
-        for (provider, reported) in self.reported_keys.iter_mut() {
-            let keys = engine.trusted_keys(provider, now);
-            if keys != *reported
-                && let Some(id) = self.ids.get(Metric::Jwks(provider, JwksMetric::Keys))
-                && host::record_metric(id, u64::try_from(keys).unwrap_or(u64::MAX)).is_ok()
-            {
-                *reported = keys;
+        for (provider, reported) in self.reported.iter_mut() {
+            let keys = u64::try_from(engine.trusted_keys(provider, now)).unwrap_or(u64::MAX);
+            let values = [keys, engine.fetched_at(provider).as_secs()];
+            for ((metric, value), reported) in RECORDED.into_iter().zip(values).zip(reported) {
+                if value != *reported
+                    && let Some(id) = self.ids.get(Metric::Jwks(provider, metric))
+                    && host::record_metric(id, value).is_ok()
+                {
+                    *reported = value;
+                }
             }
         }
     }
@@ -85,5 +92,8 @@ fn log_refusal(told: Result<(), u32>) {
 
 /// Whether it is set to a value; all others are incremented or decremented.
 fn is_recorded(metric: Metric) -> bool {
-    matches!(metric, Metric::Jwks(_, JwksMetric::Keys))
+    matches!(metric, Metric::Jwks(_, metric) if RECORDED.contains(&metric))
 }
+
+/// The metrics of a provider that are set to a value.
+const RECORDED: [JwksMetric; 2] = [JwksMetric::Keys, JwksMetric::LastSuccess];

@@ -6,7 +6,7 @@ use lab::config::Config;
 use lab::http::Request;
 use lab::issuer::Answer;
 use lab::sidecar::Sidecar;
-use lab::token::{Key, Token};
+use lab::token::{self, Key, Token};
 use lab::wait;
 
 /// The incident that this filter exists for: two pods behind one address, each with its own key,
@@ -105,6 +105,31 @@ fn expired_keys_are_served_stale_during_an_outage() {
         sidecar.assert_good_token_passes();
         (sidecar.stat("jwks.wealist.stale_served") >= 1).then_some(())
     });
+}
+
+#[test]
+fn time_of_the_last_success_stands_still_while_fetches_fail() {
+    let config = Config::new().provider("cacheDuration", "2s");
+    let before = token::now();
+    let sidecar = Sidecar::start_with(&config, Answer::Keys(vec![Key::alpha().jwk()]), 2);
+    let last_success = || sidecar.stat("jwks.wealist.last_success_timestamp_seconds");
+    let failures = || sidecar.stat("jwks.wealist.fetch_failed");
+    let wait_for = |what: &str, is_so: &dyn Fn() -> bool| {
+        wait::until(what, EXPIRY_LIMIT, || is_so().then_some(()));
+    };
+    wait_for("a refresh has succeeded", &|| last_success() > before + 1);
+
+    sidecar.issuer.answer(Answer::raw("503 Service Unavailable", "", b""));
+    wait_for("a fetch has failed", &|| failures() >= 1);
+    let (at_failure, now) = (last_success(), token::now());
+    wait_for("another second has passed, and another fetch has failed", &|| {
+        failures() >= 2 && token::now() > now + 1
+    });
+
+    assert!((before..=now).contains(&at_failure), "{before} {at_failure} {now}");
+    assert_eq!(last_success(), at_failure);
+    sidecar.issuer.answer(Answer::Keys(vec![Key::alpha().jwk()]));
+    wait_for("it goes on", &|| last_success() > now + 1);
 }
 
 #[test]
