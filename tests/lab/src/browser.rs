@@ -1,24 +1,18 @@
 //! A real browser, where there is one: Chromium without a window.
 
-use std::env;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::process::Process;
+use crate::programs;
 
 pub struct Browser(PathBuf);
 
 impl Browser {
     /// The one that `CHROMIUM` names, or the first that is found.
     pub fn find() -> Option<Self> {
-        if let Some(named) = env::var_os("CHROMIUM") {
-            return Some(Self(named.into()));
-        }
-        let directories: Vec<_> = env::split_paths(&env::var_os("PATH")?).collect();
-        let programs =
-            NAMES.iter().flat_map(|name| directories.iter().map(move |of| of.join(name)));
-        programs.into_iter().find(|program| program.is_file()).map(Self)
+        programs::find("CHROMIUM", &NAMES).map(Self)
     }
 
     /// Shows a page until what this returns is dropped; all that it writes goes to this directory.

@@ -8,6 +8,7 @@ mod demo;
 #[cfg(feature = "image")]
 mod image;
 mod module;
+mod record;
 mod run;
 mod table;
 
@@ -35,6 +36,7 @@ enum Command {
     Image(image::Arguments),
     Module(module::Arguments),
     Profile(bench::profile::Arguments),
+    Record(record::Arguments),
     Run(run::Arguments),
 }
 
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Command::Image(arguments) => ("image", arguments.execute()),
         Command::Module(arguments) => ("module", arguments.execute()),
         Command::Profile(arguments) => ("profile", watched(|| arguments.execute())),
+        Command::Record(arguments) => ("record", watched(|| arguments.execute())),
         Command::Run(arguments) => ("run", watched(|| arguments.execute())),
     };
     result.unwrap_or_else(|error| {
