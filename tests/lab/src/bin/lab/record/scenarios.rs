@@ -58,23 +58,24 @@ const GOOD: Kind = Kind::Good(Key::alpha);
 const GOOD_OF_BETA: Kind = Kind::Good(Key::beta);
 const GOOD_OF_GAMMA: Kind = Kind::Good(Key::gamma);
 
-/// First as it should be, one pod after the other; then a key that signs at once.
+/// First as it should be, but slowly, one pod ten minutes after the other; then a key that signs at
+/// once.
 fn rotation(stage: &mut Stage) -> Result<()> {
     stage.run_until(5)?;
     stage.publish(0, &[Key::alpha(), Key::beta()]);
-    stage.run_until(7)?;
+    stage.run_until(15)?;
     stage.publish(1, &[Key::alpha(), Key::beta()]);
     stage.run_until(20)?;
     stage.switch_to(&[GOOD_OF_BETA]);
-    stage.run_until(30)?;
+    stage.run_until(46)?;
     stage.publish(0, &[Key::beta()]);
-    stage.run_until(32)?;
+    stage.run_until(56)?;
     stage.publish(1, &[Key::beta()]);
-    stage.run_until(50)?;
+    stage.run_until(62)?;
     stage.publish(0, &[Key::gamma()]);
     stage.publish(1, &[Key::gamma()]);
     stage.switch_to(&[GOOD_OF_GAMMA]);
-    stage.run_until(70)
+    stage.run_until(80)
 }
 
 /// Longer than keys are trusted.
