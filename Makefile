@@ -18,7 +18,7 @@ LAB := $(TARGET_DIR)/tools/lab
 need = @command -v $(1) >/dev/null || { echo "$(1) is missing; install it with: $(2)" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help build services static envoy kubectl run demo compose-up compose-down test bench profile image lint clean \
+.PHONY: help build services static envoy kubectl run demo compose-up compose-down test bench profile image docs lint clean \
   programs cargo wasm-target musl-target python wrk
 
 help: ## Show this help
@@ -68,6 +68,11 @@ profile: wrk build envoy ## Measure what each call of the host costs
 
 image: build ## Pack the filter for Istio: dist/image, an OCI image layout
 	@cargo run --locked --profile tools --quiet -p mesh-jwt-lab -- image $(MODULE) dist/image
+
+docs: cargo ## Write what is generated of the configuration's types: its schemas
+	cargo build --locked --bin mesh-jwt
+	@$(TARGET_DIR)/debug/mesh-jwt schema > istio/plugin-config.schema.json
+	@$(TARGET_DIR)/debug/mesh-jwt schema --of wasm-plugin > istio/extension.schema.json
 
 lint: cargo wasm-target python ## Check format, lints and documentation
 	cargo fmt --all --check

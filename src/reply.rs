@@ -38,11 +38,18 @@ pub struct Replies {
 }
 
 /// How much a reply tells.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Detail {
-    /// Why, in its challenge and in a problem document.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[cfg_attr(
+    not(target_arch = "wasm32"),
+    derive(schemars::JsonSchema, serde::Serialize),
+    schemars(inline),
+    serde(rename_all = "lowercase")
+)]
+pub enum Detail {
+    /// why, in its challenge and in a problem document
+    #[default]
     Full,
-    /// Its status, whom to ask for a token and when to come again.
+    /// no body, and no `error`, `error_description` or `scope` in the challenge
     None,
 }
 

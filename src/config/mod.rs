@@ -3,6 +3,8 @@
 //! A provider takes every field of Istio's `RequestAuthentication` `jwtRules[]` under the same name
 //! and with the same meaning, so existing rules can be pasted in.
 
+#[cfg(not(target_arch = "wasm32"))]
+pub mod document;
 mod duration;
 mod error;
 mod object;
@@ -17,16 +19,15 @@ mod uri;
 mod verified_header;
 
 #[cfg(test)]
-mod schema_tests;
-#[cfg(test)]
 mod tests;
 
 pub use error::ConfigError;
 pub(crate) use object::Object;
-pub use provider::Provider;
-pub(crate) use provider::{ClaimHeader, Encoding, KeySource};
+pub(crate) use provider::{ClaimHeader, KeySource};
+pub use provider::{Encoding, Provider};
 pub(crate) use remote::{Discovery, MAX_TIMEOUT, Source};
 pub use remote::{RemoteJwks, Target};
+pub use rule::RuleAccess;
 pub(crate) use state_output::{StateOutput, StateSource};
 pub(crate) use verified_header::VerifiedMark;
 
@@ -74,32 +75,53 @@ pub struct Config {
 }
 
 /// What happens to a request that is denied.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[cfg_attr(
+    not(target_arch = "wasm32"),
+    derive(schemars::JsonSchema, serde::Serialize),
+    schemars(inline),
+    serde(rename_all = "lowercase")
+)]
 pub enum Mode {
-    /// It gets a local reply.
+    /// it gets the filter's reply
+    #[default]
     Enforce,
-    /// It is counted, logged and let through.
+    /// the filter decides, counts and logs, but denies nothing
     Report,
 }
 
 /// What access logs are told of a decision. What providers tell them of their tokens
 /// (`outputClaimToFilterState`) is told in any case. No other call costs the host as much.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[cfg_attr(
+    not(target_arch = "wasm32"),
+    derive(schemars::JsonSchema, serde::Serialize),
+    schemars(inline),
+    serde(rename_all = "lowercase")
+)]
 pub enum FilterStateDetail {
-    /// The code and the provider.
+    /// its code and provider
+    #[default]
     Full,
-    /// The code.
+    /// its code
     Code,
-    /// Nothing.
+    /// nothing, which is the fastest
     None,
 }
 
 /// Whether the host may compute signature checks.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[cfg_attr(
+    not(target_arch = "wasm32"),
+    derive(schemars::JsonSchema, serde::Serialize),
+    schemars(inline),
+    serde(rename_all = "lowercase")
+)]
 pub enum HostCrypto {
-    /// If it can, and gives the known answers.
+    /// Envoy, if it offers to and gives known answers
+    #[default]
     Auto,
-    /// Never.
+    /// the module itself
     Off,
 }
 
@@ -164,7 +186,7 @@ impl Config {
             mode: object.choice(
                 "mode",
                 &[("enforce", Mode::Enforce), ("report", Mode::Report)],
-                Mode::Enforce,
+                Mode::default(),
             )?,
             locations: all_locations(&providers),
             providers,
@@ -172,7 +194,8 @@ impl Config {
             owned_headers,
             rules: Rules::new(rules, ignore_path_case),
             replies: Rc::new(replies::read(object.object("replies")?, realm.map(Rc::from))?),
-            bypass_cors_preflight: object.bool("bypassCorsPreflight", true)?,
+            bypass_cors_preflight: object
+                .bool("bypassCorsPreflight", DEFAULT_BYPASS_CORS_PREFLIGHT)?,
             jwks_wait_timeout: object.duration(
                 "jwksWaitTimeout",
                 DEFAULT_JWKS_WAIT_TIMEOUT,
@@ -192,7 +215,7 @@ impl Config {
             host_crypto: object.choice(
                 "hostCrypto",
                 &[("auto", HostCrypto::Auto), ("off", HostCrypto::Off)],
-                HostCrypto::Auto,
+                HostCrypto::default(),
             )?,
             clear_route_cache: object.bool("clearRouteCache", false)?,
             filter_state: object.choice(
@@ -202,7 +225,7 @@ impl Config {
                     ("code", FilterStateDetail::Code),
                     ("none", FilterStateDetail::None),
                 ],
-                FilterStateDetail::Full,
+                FilterStateDetail::default(),
             )?,
         };
         object.finish()?;
@@ -326,6 +349,7 @@ fn all_locations(providers: &PerProvider<Rc<Provider>>) -> Vec<Location> {
     all
 }
 
+const DEFAULT_BYPASS_CORS_PREFLIGHT: bool = true;
 const DEFAULT_JWKS_WAIT_TIMEOUT: Duration = Duration::from_secs(3);
 const DEFAULT_MAX_PAUSED_REQUESTS: usize = 1000;
 const DEFAULT_MAX_TOKEN_BYTES: usize = 8192;

@@ -61,9 +61,18 @@ pub(crate) struct ClaimHeader {
 }
 
 /// How a claim is written into a header.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(crate) enum Encoding {
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[cfg_attr(
+    not(target_arch = "wasm32"),
+    derive(schemars::JsonSchema, serde::Serialize),
+    schemars(inline),
+    serde(rename_all = "lowercase")
+)]
+pub enum Encoding {
+    /// in base64url, for text that is not ASCII
     Base64Url,
+    /// as it is
+    #[default]
     Plain,
 }
 
@@ -135,7 +144,7 @@ impl Provider {
             audiences: object.strings("audiences")?,
             keys,
             clock_skew: object.duration("clockSkew", DEFAULT_CLOCK_SKEW, Duration::ZERO)?,
-            require_expiration: object.bool("requireExpiration", true)?,
+            require_expiration: object.bool("requireExpiration", DEFAULT_REQUIRE_EXPIRATION)?,
             max_lifetime: object.optional_duration("maxLifetime", ONE_SECOND)?,
             allow_bound_tokens: object.bool("allowBoundTokens", false)?,
             token_types: token_types(&mut object)?,
@@ -303,7 +312,7 @@ fn claim_headers(object: &mut Object) -> Result<Vec<ClaimHeader>, ConfigError> {
         let encoding = output.choice(
             "encoding",
             &[("plain", Encoding::Plain), ("base64url", Encoding::Base64Url)],
-            Encoding::Plain,
+            Encoding::default(),
         )?;
         output.finish()?;
         outputs.push(ClaimHeader { header, claim: ClaimName::new(&claim), default, encoding });
@@ -328,7 +337,8 @@ fn is_label_char(c: char) -> bool {
 }
 
 const ALWAYS_SPACE_DELIMITED: [&str; 2] = ["scope", "permission"];
-const DEFAULT_CLOCK_SKEW: Duration = Duration::from_secs(120);
+pub(super) const DEFAULT_CLOCK_SKEW: Duration = Duration::from_secs(120);
 const APPLICATION: &str = "application/";
-const DEFAULT_TOKEN_TYPES: [&str; 2] = ["JWT", "at+jwt"];
+pub(super) const DEFAULT_REQUIRE_EXPIRATION: bool = true;
+pub(super) const DEFAULT_TOKEN_TYPES: [&str; 2] = ["JWT", "at+jwt"];
 const ONE_SECOND: Duration = Duration::from_secs(1);

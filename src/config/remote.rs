@@ -349,14 +349,14 @@ fn default_port(is_https: bool) -> u16 {
     if is_https { 443 } else { 80 }
 }
 
-const DEFAULT_CACHE_DURATION: Duration = Duration::from_mins(10);
-const DEFAULT_REFETCH_COOLDOWN: Duration = Duration::from_secs(10);
-const DEFAULT_STALE_DURATION: Duration = Duration::from_hours(1);
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const DEFAULT_CACHE_DURATION: Duration = Duration::from_mins(10);
+pub(super) const DEFAULT_REFETCH_COOLDOWN: Duration = Duration::from_secs(10);
+pub(super) const DEFAULT_STALE_DURATION: Duration = Duration::from_hours(1);
+pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);
 /// The host takes milliseconds as 32 bits. A longer time, truncated, may become zero: no timeout.
 pub(crate) const MAX_TIMEOUT: Duration = Duration::from_hours(1);
 /// More would need more answers than fit into the wait.
-const MAX_JWKS_ENDPOINTS: usize = 16;
+pub(super) const MAX_JWKS_ENDPOINTS: usize = 16;
 const MAX_URI_BYTES: usize = 2048;
 const ONE_MILLISECOND: Duration = Duration::from_millis(1);
 const ONE_SECOND: Duration = Duration::from_secs(1);

@@ -12,7 +12,12 @@ use std::rc::Rc;
 
 pub(super) fn read(object: Option<Object>, realm: Option<Rc<str>>) -> Result<Replies, ConfigError> {
     let Some(mut object) = object else {
-        return Ok(Replies { realm, cors: None, detail: Detail::Full, resource_metadata: None });
+        return Ok(Replies {
+            realm,
+            cors: None,
+            detail: Detail::default(),
+            resource_metadata: None,
+        });
     };
     let replies = Replies {
         realm,
@@ -20,7 +25,7 @@ pub(super) fn read(object: Option<Object>, realm: Option<Rc<str>>) -> Result<Rep
         detail: object.choice(
             "detail",
             &[("full", Detail::Full), ("none", Detail::None)],
-            Detail::Full,
+            Detail::default(),
         )?,
         resource_metadata: resource_metadata(&mut object)?,
     };
@@ -113,7 +118,7 @@ fn exposed(object: &mut Object, allow_credentials: bool) -> Result<Vec<String>, 
 }
 
 /// What a client needs of a refusal.
-const DEFAULT_EXPOSED: [&str; 2] = ["WWW-Authenticate", "Retry-After"];
+pub(super) const DEFAULT_EXPOSED: [&str; 2] = ["WWW-Authenticate", "Retry-After"];
 /// The origin of pages that have none, such as any sandboxed frame.
 const NO_ORIGIN: &str = "null";
 /// What nobody means to allow, unless everybody.

@@ -10,6 +10,24 @@ use crate::rules::{Access, HostPattern, Match, PathPattern, Requirement, Rule, s
 use serde_json::Value;
 use std::rc::Rc;
 
+/// Whether the requests of a rule need a token.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[cfg_attr(
+    not(target_arch = "wasm32"),
+    derive(schemars::JsonSchema, serde::Serialize),
+    schemars(inline),
+    serde(rename_all = "lowercase")
+)]
+pub enum RuleAccess {
+    /// no token is fine, a bad one is not
+    Optional,
+    /// the token is not looked at
+    Public,
+    /// they need a token
+    #[default]
+    Required,
+}
+
 /// Reads a rule, which may name any of `providers`.
 pub(super) fn read(
     mut object: Object,
@@ -20,16 +38,14 @@ pub(super) fn read(
         Some(matched) => read_match(matched, ignore_path_case)?,
         None => Match::default(),
     };
-    #[derive(Clone, Copy)]
-    enum Word {
-        Optional,
-        Public,
-        Required,
-    }
     let word = object.choice(
         "access",
-        &[("public", Word::Public), ("optional", Word::Optional), ("required", Word::Required)],
-        Word::Required,
+        &[
+            ("public", RuleAccess::Public),
+            ("optional", RuleAccess::Optional),
+            ("required", RuleAccess::Required),
+        ],
+        RuleAccess::default(),
     )?;
     let requirement = Requirement {
         providers: named_providers(&mut object, providers)?,
@@ -38,9 +54,9 @@ pub(super) fn read(
         claims: claims(&mut object)?,
     };
     let access = match word {
-        Word::Optional => Access::Optional(Rc::new(requirement)),
-        Word::Required => Access::Required(Rc::new(requirement)),
-        Word::Public => {
+        RuleAccess::Optional => Access::Optional(Rc::new(requirement)),
+        RuleAccess::Required => Access::Required(Rc::new(requirement)),
+        RuleAccess::Public => {
             if requirement != Requirement::default() {
                 return Err(object.error(
                     "access",

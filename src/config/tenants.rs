@@ -97,7 +97,7 @@ fn is_tenant(text: &str) -> bool {
         && !matches!(text, "." | "..")
 }
 
-const DEFAULT_MAX_TENANTS: usize = 100;
-const MAX_TENANTS: usize = 1000;
+pub(super) const DEFAULT_MAX_TENANTS: usize = 100;
+pub(super) const MAX_TENANTS: usize = 1000;
 const MAX_TENANT_BYTES: usize = 128;
 const TENANT: &str = "{tenant}";

@@ -1394,7 +1394,8 @@ pub(super) fn with_tenants(fields: Value) -> Value {
     json!({"providers": [{"issuers": issuers}]})
 }
 
-/// Every field, each with a value other than its default.
+/// Every field that does not exclude others, each with a value other than its default, but
+/// `allowPlaintextJwks`.
 pub(super) fn full() -> Value {
     json!({
         "mode": "report",
@@ -1416,6 +1417,8 @@ pub(super) fn full() -> Value {
             "requireExpiration": false,
             "maxLifetime": "24h",
             "tokenTypes": ["at+jwt", "application/X"],
+            "requireTokenType": true,
+            "allowBoundTokens": true,
             "fromHeaders": [{"name": "X-Token", "prefix": "JWT "}],
             "fromCookies": ["access_token"],
             "fromParams": ["token"],
@@ -1474,6 +1477,7 @@ pub(super) fn full() -> Value {
         "filterState": "code",
         "hostCrypto": "off",
         "clearRouteCache": true,
+        "caseInsensitivePaths": true,
         "verifiedHeader": {"name": "X-Mesh-Jwt", "secret": "0123456789abcdef"},
     })
 }
@@ -1546,13 +1550,13 @@ fn state_outputs(provider: &Provider) -> Vec<(&str, Option<&str>, bool)> {
     outputs.map(|o| (&*o.property, claim(&o.source), o.is_hashed)).collect()
 }
 
-/// A usable public key without a private half.
 /// The header as it goes to the service.
 fn verified_mark(provider: &Provider) -> Option<String> {
     let HeaderEdit::Set(name, value) = provider.verified_mark.as_ref()?.edit() else { panic!() };
     Some(format!("{name}: {}", str::from_utf8(&value).unwrap()))
 }
 
+/// A usable public key without a private half.
 fn rsa_key() -> Value {
     json!({"kty": "RSA", "use": "sig", "alg": "RS256", "kid": "k1", "e": "AQAB",
         "n": URL_SAFE_NO_PAD.encode(odd(256))})

@@ -81,4 +81,4 @@ fn is_unescaped(byte: u8) -> bool {
 }
 
 /// 16 random letters and digits are 95 bits, and nobody can try them offline.
-const MIN_SECRET_BYTES: usize = 16;
+pub(super) const MIN_SECRET_BYTES: usize = 16;

@@ -11,6 +11,7 @@ mod deny_codes;
 mod explain;
 mod format;
 mod place;
+mod schema;
 mod source;
 mod tree;
 mod why;
@@ -34,6 +35,7 @@ struct Cli {
 enum Command {
     Check(check::Args),
     Explain(explain::Args),
+    Schema(schema::Args),
     Why(why::Args),
     /// Print the completions for a shell
     #[command(after_help = "Example: mesh-jwt completions bash > /etc/bash_completion.d/mesh-jwt")]
@@ -49,6 +51,7 @@ fn main() -> ExitCode {
     let outcome = match command {
         Command::Check(args) => check::run(&args, format),
         Command::Explain(args) => explain::run(&args, format),
+        Command::Schema(args) => schema::run(&args),
         Command::Why(args) => why::run(&args, format),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "mesh-jwt", &mut std::io::stdout());
