@@ -166,7 +166,7 @@ impl<'w> Walk<'w> {
         let three = "three parts".to_owned();
         part(steps, "form", Part::Whole, three, "a JWS in compact serialization (RFC 7515 §7.1)");
         let header = form::header(token);
-        let member = |name: &str| header.get(name).map_or("no".to_owned(), shown_member);
+        let member = |name: &str| header.get(name).map_or_else(|| "no".to_owned(), shown_member);
         let is_json = "a JSON object".to_owned();
         part(steps, "header", Part::Header, is_json.clone(), "alg, kid and typ as texts");
         steps.add(
@@ -186,9 +186,10 @@ impl<'w> Walk<'w> {
     fn issuer(&self, steps: &mut Steps, token: &Token, location: &Location) -> Option<ProviderId> {
         let issuer = token.claims().issuer();
         let found = issuer.and_then(|issuer| self.config().provider_of(issuer));
-        let shown = issuer.map_or("no iss".to_owned(), |issuer| {
-            format!("iss is {}{}", self.mask.text(issuer), self.hint_about(issuer))
-        });
+        let shown = issuer.map_or_else(
+            || "no iss".to_owned(),
+            |issuer| format!("iss is {}{}", self.mask.text(issuer), self.hint_about(issuer)),
+        );
         let saw = match found {
             Some((id, _)) if self.explainer.provider(id).locations.contains(location) => {
                 format!("{shown}, of the provider {:?}", self.explainer.provider(id).name)
@@ -231,7 +232,7 @@ impl<'w> Walk<'w> {
         steps.add(
             "type",
             &[Reason::TypNotAllowed],
-            token.typ().map_or("no typ".to_owned(), |typ| format!("typ {typ:?}")),
+            token.typ().map_or_else(|| "no typ".to_owned(), |typ| format!("typ {typ:?}")),
             format!(
                 "typ {}{}",
                 provider.token_types.join(" or "),
@@ -241,7 +242,9 @@ impl<'w> Walk<'w> {
         steps.add(
             "expiration",
             &[Reason::ExpirationMissing, Reason::TokenExpired],
-            claims.exp.map_or("no exp".to_owned(), |exp| format!("exp {}", self.relative(exp))),
+            claims
+                .exp
+                .map_or_else(|| "no exp".to_owned(), |exp| format!("exp {}", self.relative(exp))),
             match provider.require_expiration {
                 true => format!("exp not over by {skew} (clockSkew)"),
                 false => format!("exp not over by {skew} (clockSkew), or none"),
@@ -250,7 +253,9 @@ impl<'w> Walk<'w> {
         steps.add(
             "not before",
             &[Reason::TokenNotYetValid],
-            claims.nbf.map_or("no nbf".to_owned(), |nbf| format!("nbf {}", self.relative(nbf))),
+            claims
+                .nbf
+                .map_or_else(|| "no nbf".to_owned(), |nbf| format!("nbf {}", self.relative(nbf))),
             format!("nbf not more than {skew} ahead (clockSkew), or none"),
         );
         steps.add(
@@ -275,9 +280,10 @@ impl<'w> Walk<'w> {
             steps.add(
                 "lifetime",
                 &[Reason::LifetimeTooLong],
-                lifetime.map_or("no exp".to_owned(), |lifetime| {
-                    format!("{} {from} to exp", humantime::format_duration(lifetime))
-                }),
+                lifetime.map_or_else(
+                    || "no exp".to_owned(),
+                    |lifetime| format!("{} {from} to exp", humantime::format_duration(lifetime)),
+                ),
                 format!("at most {} (maxLifetime)", humantime::format_duration(most)),
             );
         }
@@ -301,7 +307,8 @@ impl<'w> Walk<'w> {
 
     fn keys(&self, steps: &mut Steps, id: ProviderId, token: &Token) {
         let kid = token.kid();
-        let shown = kid.map_or("no kid".to_owned(), |kid| format!("kid {:?}", shown_kid(kid)));
+        let shown =
+            kid.map_or_else(|| "no kid".to_owned(), |kid| format!("kid {:?}", shown_kid(kid)));
         let provider = self.explainer.provider(id);
         let unavailable = [Reason::JwksUnavailable, Reason::Overloaded, Reason::KeyUnknown];
         let (set, place) = match (&self.explainer.keys[id], provider.configured_keys()) {
@@ -323,7 +330,9 @@ impl<'w> Walk<'w> {
             .keys
             .iter()
             .take(SHOWN_KIDS)
-            .map(|key| key.kid().map_or("none".to_owned(), |kid| format!("{:?}", shown_kid(kid))))
+            .map(|key| {
+                key.kid().map_or_else(|| "none".to_owned(), |kid| format!("{:?}", shown_kid(kid)))
+            })
             .collect();
         let more = if set.keys.len() > SHOWN_KIDS { ", …" } else { "" };
         let skipped = match set.skipped.as_slice() {

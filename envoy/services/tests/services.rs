@@ -9,7 +9,7 @@ use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use serde_json::{Value, json};
 use support::http::Answer;
-use support::{ALPHA, Service, auth_service, user_service};
+use support::{ALPHA, BETA, Service, auth_service, user_service};
 
 mod support;
 
@@ -131,5 +131,3 @@ fn verify(login: &Answer, jwks: &Answer) -> Value {
 
     decode(&token, &DecodingKey::from_jwk(key).unwrap(), &validation).unwrap().claims
 }
-
-const BETA: &str = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/keys/beta.pem"));

@@ -56,7 +56,7 @@ fn a_token_that_is_wrong_in_any_way_is_refused() {
     let (_auth, user) = verifying();
     let alpha = SigningKey::from_pem(ALPHA, None).unwrap();
     // Under the name of the published key.
-    let forged = SigningKey::from_pem(BETA, Some(alpha.kid().to_owned())).unwrap();
+    let forged = SigningKey::from_pem(BETA, Some(alpha.public().kid().to_owned())).unwrap();
     let other = SigningKey::from_pem(BETA, Some("other".to_owned())).unwrap();
     let sign = |key: &SigningKey, claims: &Value| bearer(&key.sign(claims).unwrap());
     let with = |name: &str, value: Value| {
@@ -71,7 +71,7 @@ fn a_token_that_is_wrong_in_any_way_is_refused() {
     };
     let hs256 = {
         let part = |json: Value| URL_SAFE_NO_PAD.encode(json.to_string());
-        let header = json!({"alg": "HS256", "kid": alpha.kid()});
+        let header = json!({"alg": "HS256", "kid": alpha.public().kid()});
         bearer(&format!("{}.{}.c2ln", part(header), part(good_claims())))
     };
 

@@ -121,11 +121,12 @@ impl Users {
     /// Ends the traffic: no good request was refused, and no forgery let in.
     pub(super) fn assert_undisturbed(mut self) {
         self.stop();
-        let Report { refused, forged, .. } = &*self.shared.report();
+        let report = self.shared.report();
+        let Report { refused, forged, .. } = &*report;
         let counts = [refused.len(), forged.get(load::OK).copied().unwrap_or(0)];
         assert_eq!(counts, [0, 0], "good requests refused, and forgeries let in");
         assert!(!forged.is_empty(), "nobody tried a forgery");
-        println!("{}", self.shared.report());
+        println!("{report}");
     }
 
     fn of_key(&self, kid: &str) -> OfKey {
