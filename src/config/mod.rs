@@ -25,8 +25,10 @@ pub use error::ConfigError;
 pub(crate) use object::Object;
 pub(crate) use provider::{ClaimHeader, KeySource};
 pub use provider::{Encoding, Provider};
+#[cfg(not(target_arch = "wasm32"))]
+pub use remote::discovery_places;
+pub use remote::{DEFAULT_CACHE_DURATION, RemoteJwks, Target};
 pub(crate) use remote::{Discovery, MAX_TIMEOUT, Source};
-pub use remote::{RemoteJwks, Target};
 pub use rule::RuleAccess;
 pub(crate) use state_output::{StateOutput, StateSource};
 pub(crate) use verified_header::VerifiedMark;

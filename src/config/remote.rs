@@ -176,6 +176,17 @@ impl Discovery {
     }
 }
 
+/// Where the discovery document of an issuer may be, in the order in which the filter looks.
+///
+/// # Errors
+///
+/// Why nothing can be fetched from there, to follow on the issuer.
+#[cfg(not(target_arch = "wasm32"))]
+pub fn discovery_places(issuer: &str) -> Result<[Target; 2], &'static str> {
+    let uri = HttpUri::parse(issuer)?;
+    Ok(Discovery::new(issuer, uri, None, true, Vec::new()).places)
+}
+
 /// The fields that say where keys are fetched from, and how long they are trusted.
 pub(super) struct Fields {
     /// The URI, and the name of its field.
@@ -349,7 +360,8 @@ fn default_port(is_https: bool) -> u16 {
     if is_https { 443 } else { 80 }
 }
 
-pub(super) const DEFAULT_CACHE_DURATION: Duration = Duration::from_mins(10);
+/// `cacheDuration` unless it is configured.
+pub const DEFAULT_CACHE_DURATION: Duration = Duration::from_mins(10);
 pub(super) const DEFAULT_REFETCH_COOLDOWN: Duration = Duration::from_secs(10);
 pub(super) const DEFAULT_STALE_DURATION: Duration = Duration::from_hours(1);
 pub(super) const DEFAULT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -134,25 +134,8 @@ pub(crate) struct KeySet {
 impl KeySet {
     /// Parses a JWK Set document. Skips keys that it cannot use, as RFC 7517 §5 asks.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Self, JwkSetError> {
-        if bytes.len() > MAX_JWKS_BYTES {
-            return Err(JwkSetError::TooLarge { bytes: bytes.len() });
-        }
-        /// The part that is parsed first. Serde refuses a second `keys`.
-        #[derive(Deserialize)]
-        struct Document<'a> {
-            #[serde(borrow)]
-            keys: Vec<&'a RawValue>,
-        }
-        // Serde would accept an array for a structure.
-        if bytes.trim_ascii_start().first().is_some_and(|first| *first == b'[') {
-            return Err(JwkSetError::NotAJwkSet);
-        }
-        let document = serde_json::from_slice(bytes).map_err(|error| match error.classify() {
-            Category::Data => JwkSetError::NotAJwkSet,
-            _ => JwkSetError::NotJson { line: error.line(), column: error.column() },
-        });
-        let Document { keys } = document?;
-        let keys = keys.into_iter().map(|jwk| match json::parse(jwk.get().as_bytes()) {
+        let keys = unread_keys(bytes)?.into_iter();
+        let keys = keys.map(|jwk| match json::parse(jwk.get().as_bytes()) {
             Ok(jwk) => read(&jwk),
             Err(error) => Err((kid_of_unreadable(jwk), error.into())),
         });
@@ -170,9 +153,7 @@ impl KeySet {
     fn collect(
         jwks: impl ExactSizeIterator<Item = Result<VerifyingKey, (Option<String>, Unfit)>>,
     ) -> Result<Self, JwkSetError> {
-        if jwks.len() > MAX_KEYS {
-            return Err(JwkSetError::TooManyKeys { keys: jwks.len() });
-        }
+        check_number(jwks.len())?;
         let mut set = Self { keys: Vec::with_capacity(jwks.len()), skipped: Vec::new() };
         for (index, jwk) in jwks.enumerate() {
             match jwk {
@@ -190,6 +171,33 @@ impl KeySet {
     }
 }
 
+/// Takes a JWK Set document apart, without a look at its keys.
+pub(super) fn unread_keys(bytes: &[u8]) -> Result<Vec<&RawValue>, JwkSetError> {
+    if bytes.len() > MAX_JWKS_BYTES {
+        return Err(JwkSetError::TooLarge { bytes: bytes.len() });
+    }
+    /// The part that is parsed first. Serde refuses a second `keys`.
+    #[derive(Deserialize)]
+    struct Document<'a> {
+        #[serde(borrow)]
+        keys: Vec<&'a RawValue>,
+    }
+    // Serde would accept an array for a structure.
+    if bytes.trim_ascii_start().first().is_some_and(|first| *first == b'[') {
+        return Err(JwkSetError::NotAJwkSet);
+    }
+    let document = serde_json::from_slice(bytes).map_err(|error| match error.classify() {
+        Category::Data => JwkSetError::NotAJwkSet,
+        _ => JwkSetError::NotJson { line: error.line(), column: error.column() },
+    });
+    let Document { keys } = document?;
+    Ok(keys)
+}
+
+pub(super) fn check_number(keys: usize) -> Result<(), JwkSetError> {
+    if keys > MAX_KEYS { Err(JwkSetError::TooManyKeys { keys }) } else { Ok(()) }
+}
+
 /// The key, or its `kid` and why it cannot be used.
 fn read(jwk: &Value) -> Result<VerifyingKey, (Option<String>, Unfit)> {
     let kid = || jwk.get("kid").and_then(Value::as_str).map(str::to_owned);
@@ -197,7 +205,7 @@ fn read(jwk: &Value) -> Result<VerifyingKey, (Option<String>, Unfit)> {
 }
 
 /// The `kid` of a key that strict parsing refused.
-fn kid_of_unreadable(jwk: &RawValue) -> Option<String> {
+pub(super) fn kid_of_unreadable(jwk: &RawValue) -> Option<String> {
     #[derive(Deserialize)]
     struct Named {
         kid: String,
@@ -228,7 +236,7 @@ pub struct SkippedKey {
 
 /// Why a key cannot be used.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
-enum Unfit {
+pub(super) enum Unfit {
     /// It is for another purpose, too weak or too large.
     Unusable(&'static str),
     /// The error, with its position counted from the beginning of the key.
@@ -267,10 +275,16 @@ impl fmt::Display for SkippedKey {
         if let Some(kid) = &self.kid {
             write!(f, " (kid {kid:?})")?;
         }
-        match &self.reason {
-            Unfit::Unusable(why) => write!(f, ": {why}"),
-            Unfit::Unreadable { problem } => {
-                write!(f, ": it cannot be read: {problem}, counted from where the key begins")
+        write!(f, ": {}", self.reason)
+    }
+}
+
+impl fmt::Display for Unfit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unusable(why) => f.write_str(why),
+            Self::Unreadable { problem } => {
+                write!(f, "it cannot be read: {problem}, counted from where the key begins")
             }
         }
     }

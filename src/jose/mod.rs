@@ -4,6 +4,8 @@
 //! `VerifiedToken`, so code that takes one needs no check of its own.
 
 mod claims;
+#[cfg(not(target_arch = "wasm32"))]
+mod described;
 mod header;
 mod json;
 mod jwk;
@@ -13,6 +15,8 @@ mod rs256;
 
 pub use claims::ClaimName;
 pub(crate) use claims::Claims;
+#[cfg(not(target_arch = "wasm32"))]
+pub use described::{DescribedKey, describe};
 #[cfg(not(target_arch = "wasm32"))]
 pub(crate) use header::Header;
 pub(crate) use json::parse as parse_json;

@@ -83,6 +83,12 @@ impl PublicKey {
     }
 }
 
+/// The bit length of a modulus as Base64urlUInt (RFC 7518 §6.3.1), whether it may be used or not.
+#[cfg(not(target_arch = "wasm32"))]
+pub(super) fn modulus_bits(n: &str) -> Option<u32> {
+    decode(n).map(|n| bits(without_zeros(&n)))
+}
+
 /// An empty string is not a number (RFC 7518 §2).
 fn decode(number: &str) -> Option<Vec<u8>> {
     URL_SAFE_NO_PAD.decode(number).ok().filter(|octets| !octets.is_empty())

@@ -29,7 +29,8 @@ impl JwksResponse<'_> {
     }
 
     /// `max-age` of the response (RFC 9111 §5.2.2.1); the schedule bounds its effect.
-    pub(crate) fn max_age(&self) -> Option<Duration> {
+    #[must_use]
+    pub fn max_age(&self) -> Option<Duration> {
         self.cache_control?.split(',').find_map(|directive| {
             let (name, value) = directive.trim().split_once('=')?;
             let seconds = name.trim().eq_ignore_ascii_case("max-age").then_some(value)?;

@@ -19,6 +19,8 @@ mod survey;
 pub use exchange::Written;
 pub(crate) use exchange::{Outcome, Step};
 pub use fetch::{DiscoveryError, FetchError, FetchId, JwksResponse};
+#[cfg(not(target_arch = "wasm32"))]
+pub use schedule::refresh_window;
 pub(crate) use search::PER_COOLDOWN as SEARCHES_PER_COOLDOWN;
 pub(crate) use snapshot::SHARED_DATA_VERSION;
 

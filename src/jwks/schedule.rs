@@ -302,9 +302,7 @@ impl Schedule {
         jwks: &RemoteJwks,
         jitter: f64,
     ) -> Duration {
-        let interval = max_age
-            .map_or(jwks.cache_duration, |max_age| max_age.max(MIN_MAX_AGE))
-            .min(jwks.cache_duration);
+        let interval = interval(max_age, jwks.cache_duration);
         let soon = interval.mul_f64(PROBE_SPREAD * (0.5 + 0.5 * jitter));
         if self.survey.is_under_way() && has_new_key {
             // One new key suggests more. Jitter spreads the proxies, which all see a rotation at
@@ -377,6 +375,20 @@ impl Schedule {
         self.search.make_plausible(latest);
         self.survey.make_plausible(latest);
     }
+}
+
+/// How long a set is taken to be current, by its `max-age`.
+fn interval(max_age: Option<Duration>, cache_duration: Duration) -> Duration {
+    max_age.map_or(cache_duration, |max_age| max_age.max(MIN_MAX_AGE)).min(cache_duration)
+}
+
+/// How long after a fetch that brought nothing new the next refresh comes: at the earliest, and at the
+/// latest. `max_age` is that of the answer, `cache_duration` the provider's.
+#[cfg(not(target_arch = "wasm32"))]
+#[must_use]
+pub fn refresh_window(max_age: Option<Duration>, cache_duration: Duration) -> [Duration; 2] {
+    let interval = interval(max_age, cache_duration);
+    [REFRESH_AT - REFRESH_SPREAD, REFRESH_AT].map(|share| interval.mul_f64(share))
 }
 
 /// The next fetches.
