@@ -2,7 +2,9 @@
 
 use crate::sim::{START, Sim, config, token};
 use crate::token::Key;
+use mesh_jwt::config::DEFAULT_CACHE_DURATION;
 use mesh_jwt::event::Event;
+use mesh_jwt::jwks::{JwksResponse, refresh_window};
 use mesh_jwt::time::Timestamp;
 use serde_json::json;
 use std::time::Duration;
@@ -61,6 +63,10 @@ fn cache_control_shortens_the_interval_within_bounds() {
 
         let intervals = refresh_intervals(&sim);
         assert!(intervals.iter().all(|s| range.contains(s)), "{cache_control} {intervals:?}");
+        // What the command line tells of it.
+        let answer = JwksResponse { status: 200, body: b"", cache_control: Some(cache_control) };
+        let window = refresh_window(answer.max_age(), DEFAULT_CACHE_DURATION);
+        assert_eq!(window.map(|time| time.as_secs_f64().round()), [*range.start(), *range.end()]);
     }
 }
 

@@ -11,6 +11,7 @@ mod deny_codes;
 mod explain;
 mod format;
 mod place;
+mod probe;
 mod schema;
 mod source;
 mod tree;
@@ -35,6 +36,7 @@ struct Cli {
 enum Command {
     Check(check::Args),
     Explain(explain::Args),
+    Probe(probe::Args),
     Schema(schema::Args),
     Why(why::Args),
     /// Print the completions for a shell
@@ -52,6 +54,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args, format),
         Command::Explain(args) => explain::run(&args, format),
         Command::Schema(args) => schema::run(&args),
+        Command::Probe(args) => probe::run(&args, format),
         Command::Why(args) => why::run(&args, format),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "mesh-jwt", &mut std::io::stdout());

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use crate::http::Message;
+use crate::resources::loopback;
 use crate::server::Server;
 
 /// What the endpoint does with a fetch.
@@ -49,9 +50,14 @@ pub struct Issuer {
 
 impl Issuer {
     pub fn start(answer: Answer) -> Self {
+        Self::start_at(loopback(0), answer)
+    }
+
+    /// The same at this address.
+    pub fn start_at(address: SocketAddr, answer: Answer) -> Self {
         let state = State { answer, fetches: Vec::new(), times: Vec::new(), stopped: false };
         let shared = Arc::new(Shared { state: Mutex::new(state), changed: Condvar::new() });
-        let server = Server::start({
+        let server = Server::start_at(address, {
             let shared = Arc::clone(&shared);
             move |request, stream| shared.answer(request, stream)
         });

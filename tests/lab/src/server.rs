@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use crate::http::{Message, Role};
+use crate::resources::loopback;
 
 pub struct Server {
     pub address: SocketAddr,
@@ -21,7 +22,15 @@ impl Server {
     where
         H: Fn(&Message, &mut TcpStream) -> io::Result<()> + Send + Sync + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").expect("a free loopback port");
+        Self::start_at(loopback(0), handler)
+    }
+
+    /// The same at this address.
+    pub fn start_at<H>(address: SocketAddr, handler: H) -> Self
+    where
+        H: Fn(&Message, &mut TcpStream) -> io::Result<()> + Send + Sync + 'static,
+    {
+        let listener = TcpListener::bind(address).expect("a free loopback port");
         let address = listener.local_addr().expect("the port just bound");
         let stopped = Arc::new(AtomicBool::new(false));
         let handler = Arc::new(handler);

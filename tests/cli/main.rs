@@ -1,0 +1,11 @@
+//! The command line as it is run, against real issuers.
+
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test that panics has failed, which is what it is for"
+)]
+
+mod command;
+mod probe;
