@@ -10,6 +10,7 @@ mod configurations;
 mod deny_codes;
 mod explain;
 mod format;
+mod http;
 mod place;
 mod probe;
 mod schema;
@@ -53,8 +54,8 @@ fn main() -> ExitCode {
     let outcome = match command {
         Command::Check(args) => check::run(&args, format),
         Command::Explain(args) => explain::run(&args, format),
-        Command::Schema(args) => schema::run(&args),
         Command::Probe(args) => probe::run(&args, format),
+        Command::Schema(args) => schema::run(&args),
         Command::Why(args) => why::run(&args, format),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "mesh-jwt", &mut std::io::stdout());

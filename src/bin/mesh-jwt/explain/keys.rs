@@ -2,9 +2,14 @@
 
 use std::convert::Infallible;
 use std::str::FromStr;
+use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use mesh_jwt::explain::{Explainer, NoSuchProvider};
+use ureq::Agent;
+use ureq::tls::RootCerts;
+
+use crate::http;
 
 /// `--jwks`: a JWK Set, and the provider that it is of.
 #[derive(Clone, Debug)]
@@ -57,12 +62,15 @@ impl JwksArg {
             return std::fs::read(&self.place)
                 .with_context(|| format!("--jwks: {} cannot be read", self.place));
         }
-        let mut response = ureq::get(&self.place)
-            .config()
-            .max_redirects(0)
-            .build()
-            .call()
-            .with_context(|| format!("--jwks: {} cannot be fetched", self.place))?;
-        response.body_mut().read_to_vec().with_context(|| format!("--jwks: {}", self.place))
+        let agent: Agent = http::config(RootCerts::PlatformVerifier, TIMEOUT).into();
+        let fetch = || -> Result<Vec<u8>> {
+            let mut response = agent.get(&self.place).call()?;
+            let status = response.status();
+            ensure!(status == 200, "status {status}");
+            Ok(response.body_mut().read_to_vec()?)
+        };
+        fetch().with_context(|| format!("--jwks: {} cannot be fetched", self.place))
     }
 }
+
+const TIMEOUT: Duration = Duration::from_secs(10);

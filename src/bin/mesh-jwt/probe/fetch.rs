@@ -14,12 +14,13 @@ use mesh_jwt::jwks::{FetchError, JwksResponse};
 use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::http::header::{ACCEPT, CACHE_CONTROL, CONNECTION};
-use ureq::tls::{PemItem, RootCerts, TlsConfig, parse_pem};
+use ureq::tls::{PemItem, RootCerts, parse_pem};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Error};
 
 use super::arguments::{Args, Header, Resolve};
+use crate::http;
 
 /// Fetches as the filter does: without redirects, and no more than it would read.
 pub(super) struct Client {
@@ -43,15 +44,7 @@ impl Client {
             Some(file) => RootCerts::Specific(Arc::new(certificates(file)?)),
             None => RootCerts::PlatformVerifier,
         };
-        let config = Agent::config_builder()
-            .http_status_as_error(false)
-            .max_idle_connections(0)
-            .max_redirects(0)
-            .proxy(None)
-            .timeout_global(Some(args.timeout))
-            .tls_config(TlsConfig::builder().root_certs(roots).build())
-            .user_agent(USER_AGENT)
-            .build();
+        let config = http::config(roots, args.timeout);
         let header =
             |text: &String| text.parse().map_err(|problem: String| anyhow!("--header: {problem}"));
         let headers = args.header.iter().map(header).collect::<Result<_>>()?;
@@ -185,4 +178,3 @@ fn with_hint(problem: String) -> String {
 }
 
 const MAX_BODY_BYTES: u64 = MAX_JWKS_BYTES as u64;
-const USER_AGENT: &str = concat!("mesh-jwt-probe/", env!("CARGO_PKG_VERSION"));
