@@ -124,7 +124,8 @@ fn identity_comes_from_the_gateway_alone() {
             })
         };
         assert_eq!(policy["action"], "DENY", "{directory}");
-        assert_eq!(policy["rules"], json!([refused("x-user-id"), refused("x-scopes")]));
+        let headers = ["x-user-id", "x-scopes", "x-mesh-jwt"];
+        assert_eq!(policy["rules"], json!(headers.map(refused)), "{directory}");
     }
 }
 

@@ -79,6 +79,7 @@ fn settings_reach_every_place() {
         ("audience: example-api", json!("other-api")),
         ("image: oci://registry.example.com/mesh-jwt:0.1.0", json!("oci://b.example.org/c:d")),
         ("sha256: \"0000", json!("f".repeat(64))),
+        ("verifiedSecret: \"0000", json!("0123456789abcdef")),
     ] {
         let settings = Source::checkout().text(example::SETTINGS);
         let line = settings.lines().find(|line| line.contains(setting)).expect("the setting");

@@ -47,7 +47,7 @@ fn second_line_sees_the_identity_that_the_filter_sets() {
 }
 
 /// The permission and the principal that Istio makes of such a rule.
-fn translated(rule: &Value) -> (Value, Value) {
+pub(super) fn translated(rule: &Value) -> (Value, Value) {
     let operations = rule["to"].as_array().expect("operations").iter();
     let any = operations.map(|to| permission(&to["operation"])).collect();
 

@@ -14,6 +14,7 @@ mod example;
 pub(crate) mod kustomize;
 mod plugin;
 mod proxy;
+mod rollout;
 mod updates;
 
 use std::time::Duration;

@@ -74,8 +74,8 @@ fn filter_is_where_requests_come_in() {
     }
 }
 
-/// Which Istio hands over as it is in the manifest; only the audience is another today, and there was
-/// no rule with ports.
+/// Which Istio hands over as it is in the manifest; only the audience is another today, and there were
+/// no rule with ports and no verified header.
 #[test]
 fn filter_gets_the_configuration_in_the_manifest() {
     let Some(versions) = super::all() else { return };
@@ -95,6 +95,8 @@ fn filter_gets_the_configuration_in_the_manifest() {
             assert_eq!(text, config.to_string(), "its members are sorted");
             let mut stated = plugin.value["spec"]["pluginConfig"].clone();
             config["providers"][0]["audiences"] = stated["providers"][0]["audiences"].clone();
+            let members = stated.as_object_mut().expect("a configuration");
+            assert!(members.remove("verifiedHeader").is_some(), "it is in the manifest");
             if let Some(Value::Array(rules)) = stated.get_mut("rules") {
                 rules.retain(|rule| rule["match"]["ports"].is_null());
             }

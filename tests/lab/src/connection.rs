@@ -31,7 +31,8 @@ impl Connection {
         self.reader.is_some()
     }
 
-    fn send(&mut self, target: &str, headers: &str) -> io::Result<Response> {
+    /// The same with these lines, each of which ends with `\r\n`.
+    pub fn send(&mut self, target: &str, headers: &str) -> io::Result<Response> {
         let mut reader = match self.reader.take() {
             Some(reader) => reader,
             None => BufReader::new(self.connect()?),
