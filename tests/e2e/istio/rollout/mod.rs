@@ -280,6 +280,7 @@ fn bootstrap(
     filters: Filters,
 ) -> Bootstrap {
     let routes = resources::route_config(&[resources::route_to(CLUSTER)]);
+    // No route leads to the upstream of a bootstrap: it cannot change its endpoints.
     let bootstrap = Bootstrap::new(issuer.address())
         .cluster(IN_MESH, issuer.address())
         .other_cluster(services.cluster(balancer))
