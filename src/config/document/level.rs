@@ -1,6 +1,7 @@
 //! The levels of the configuration with their fields, for its reference.
 
-use super::schema::{DEFAULT_IN_WORDS, annotated};
+use super::keywords::DEFAULT_IN_WORDS;
+use super::schema::annotated;
 use serde_json::Value;
 
 /// Objects of the configuration that have the same fields.
@@ -10,7 +11,7 @@ pub struct Level {
     pub paths: Vec<String>,
     /// What they are.
     pub description: String,
-    /// What may be in them, in the order in which to tell it.
+    /// What may be in them: first what has to be, then by name.
     pub fields: Vec<Field>,
 }
 
@@ -83,8 +84,10 @@ impl<'s> Walk<'s> {
                 words: words(property),
             })
             .collect();
-        fields.sort_by_key(|field| {
-            !matches!(field.if_absent, IfAbsent::Required | IfAbsent::OneOf(_))
+        fields.sort_by_key(|field| match field.if_absent {
+            IfAbsent::Required => 0,
+            IfAbsent::OneOf(_) => 1,
+            IfAbsent::Default(_) | IfAbsent::InWords(_) | IfAbsent::Nothing => 2,
         });
         let parent = path.clone();
         let level = Level { paths: vec![path], description: text(schema, "description"), fields };

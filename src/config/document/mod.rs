@@ -5,6 +5,7 @@
 //! the parser of [`super::Config`] alone, which is written by hand for the sake of its errors; tests
 //! hold the two against each other. The comments of the fields are the reference's text.
 
+mod keywords;
 mod level;
 mod plugin;
 mod provider;

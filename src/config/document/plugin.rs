@@ -1,9 +1,9 @@
 //! The top level.
 
+use super::keywords::{DURATION, HEADER_NAME, written};
 use super::provider::ProviderConfig;
 use super::replies::RepliesConfig;
 use super::rule::RuleConfig;
-use super::schema::{DURATION, HEADER_NAME, written};
 use crate::config::verified_header::MIN_SECRET_BYTES;
 use crate::config::{
     DEFAULT_BYPASS_CORS_PREFLIGHT, DEFAULT_JWKS_WAIT_TIMEOUT, DEFAULT_MAX_PAUSED_REQUESTS,
@@ -70,7 +70,7 @@ pub struct PluginConfig {
     pub max_token_bytes: Option<u32>,
 
     /// The verified tokens that a worker remembers.
-    #[schemars(extend("x-default" = "`maxEntries` has its default"))]
+    #[schemars(extend("default" = {"maxEntries": DEFAULT_TOKEN_CACHE_ENTRIES}))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub token_cache: Option<TokenCacheConfig>,
 

@@ -1,6 +1,6 @@
 //! The level `providers[]`.
 
-use super::schema::{DURATION, HEADER_NAME, also_jwks_uri, written};
+use super::keywords::{DURATION, HEADER_NAME, also_jwks_uri, written};
 use super::string_match::StringMatchConfig;
 use crate::config::Encoding;
 use crate::config::provider::{

@@ -1,6 +1,6 @@
 //! Istio's `StringMatch`.
 
-use super::schema::one_property;
+use super::keywords::one_property;
 use schemars::JsonSchema;
 use serde::Serialize;
 
