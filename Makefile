@@ -69,10 +69,11 @@ profile: wrk build envoy ## Measure what each call of the host costs
 image: build ## Pack the filter for Istio: dist/image, an OCI image layout
 	@cargo run --locked --profile tools --quiet -p mesh-jwt-lab -- image $(MODULE) dist/image
 
-docs: cargo ## Write what is generated of the configuration's types: its schemas
+docs: cargo ## Write what is generated of the configuration's types: schemas and reference
 	cargo build --locked --bin mesh-jwt
 	@$(TARGET_DIR)/debug/mesh-jwt schema > istio/plugin-config.schema.json
 	@$(TARGET_DIR)/debug/mesh-jwt schema --of wasm-plugin > istio/extension.schema.json
+	@$(TARGET_DIR)/debug/mesh-jwt schema --reference > docs/configuration.md
 
 lint: cargo wasm-target python ## Check format, lints and documentation
 	cargo fmt --all --check

@@ -11,6 +11,7 @@
 
 mod check;
 mod content;
+mod editors;
 mod example;
 mod extension;
 mod external_secret;

@@ -13,6 +13,7 @@ mod format;
 mod http;
 mod place;
 mod probe;
+mod reference;
 mod schema;
 mod source;
 mod tree;
@@ -55,7 +56,7 @@ fn main() -> ExitCode {
         Command::Check(args) => check::run(&args, format),
         Command::Explain(args) => explain::run(&args, format),
         Command::Probe(args) => probe::run(&args, format),
-        Command::Schema(args) => schema::run(&args),
+        Command::Schema(args) => schema::run(&args, format),
         Command::Why(args) => why::run(&args, format),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "mesh-jwt", &mut std::io::stdout());

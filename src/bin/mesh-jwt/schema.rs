@@ -1,16 +1,20 @@
-//! `mesh-jwt schema`: what a plugin configuration may hold, for editors.
+//! `mesh-jwt schema`: what a plugin configuration may hold, for editors and for readers.
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::ValueEnum;
 use mesh_jwt::config::document::{manifest_schema, plugin_config_schema};
 
-/// Print the JSON Schema of the plugin configuration, for editors
+use crate::format::Format;
+use crate::reference;
+
+/// Print the JSON Schema of the plugin configuration, for editors, or its reference
 #[derive(clap::Args)]
 #[command(after_help = "Examples:
   mesh-jwt schema > plugin-config.schema.json
   mesh-jwt schema --of wasm-plugin > extension.schema.json
+  mesh-jwt schema --reference > configuration.md
 
 The first line of a manifest then names its schema, for the editor:
   # yaml-language-server: $schema=extension.schema.json")]
@@ -18,6 +22,10 @@ pub(crate) struct Args {
     /// What the schema is of
     #[arg(long, value_enum, default_value_t = Of::PluginConfig)]
     of: Of,
+
+    /// Print the reference instead, in Markdown
+    #[arg(long, conflicts_with = "of")]
+    reference: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -28,12 +36,18 @@ enum Of {
     WasmPlugin,
 }
 
-pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+pub(crate) fn run(args: &Args, format: Format) -> Result<ExitCode> {
+    if args.reference && format == Format::Json {
+        bail!("the reference is Markdown alone; leave out --reference for the schema, or --json");
+    }
     anstream::print!("{}", text(args)?);
     Ok(ExitCode::SUCCESS)
 }
 
 fn text(args: &Args) -> Result<String> {
+    if args.reference {
+        return Ok(reference::markdown());
+    }
     let schema = match args.of {
         Of::PluginConfig => plugin_config_schema(),
         Of::WasmPlugin => manifest_schema(),
@@ -51,12 +65,17 @@ mod tests {
             (
                 "istio/plugin-config.schema.json",
                 include_str!("../../../istio/plugin-config.schema.json"),
-                Args { of: Of::PluginConfig },
+                Args { of: Of::PluginConfig, reference: false },
             ),
             (
                 "istio/extension.schema.json",
                 include_str!("../../../istio/extension.schema.json"),
-                Args { of: Of::WasmPlugin },
+                Args { of: Of::WasmPlugin, reference: false },
+            ),
+            (
+                "docs/configuration.md",
+                include_str!("../../../docs/configuration.md"),
+                Args { of: Of::PluginConfig, reference: true },
             ),
         ] {
             assert!(text(&args).unwrap() == committed, "{file} is out of date: run `make docs`");
