@@ -18,8 +18,8 @@ LAB := $(TARGET_DIR)/tools/lab
 need = @command -v $(1) >/dev/null || { echo "$(1) is missing; install it with: $(2)" >&2; exit 1; }
 
 .DEFAULT_GOAL := help
-.PHONY: help build services static envoy kubectl run demo compose-up compose-down test bench profile image docs lint clean \
-  programs cargo wasm-target musl-target python wrk
+.PHONY: help build cli services static envoy kubectl run demo compose-up compose-down test bench profile image docs \
+  lint clean programs cargo wasm-target musl-target python wrk
 
 help: ## Show this help
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,13 @@ build: programs wasm-target ## Build the filter: dist/mesh-jwt.wasm
 	cargo rustc --locked --release -p mesh-jwt --lib --crate-type cdylib --target $(WASM_TARGET) \
 	  --config 'target.$(WASM_TARGET).rustflags = ["$(REMAP)"]'
 	@$(LAB) module $(TARGET_DIR)/$(WASM_TARGET)/release/mesh_jwt.wasm $(MODULE)
+
+# Of its dependencies, ring compiles C. It needs no libc for that, so that the compiler need not be musl's.
+cli: cargo musl-target ## Build the command line, a static binary: dist/mesh-jwt
+	CC_$(subst -,_,$(MUSL_TARGET))=cc \
+	  cargo build --locked --release -p mesh-jwt --bin mesh-jwt --target $(MUSL_TARGET)
+	@mkdir -p dist
+	@cp $(TARGET_DIR)/$(MUSL_TARGET)/release/mesh-jwt dist/mesh-jwt
 
 services: programs ## Build the demo services
 

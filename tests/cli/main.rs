@@ -8,4 +8,5 @@
 )]
 
 mod command;
+mod help;
 mod probe;

@@ -6,6 +6,7 @@ use clap::{CommandFactory as _, Parser, Subcommand};
 use clap_complete::Shell;
 
 mod check;
+mod completions;
 mod configurations;
 mod deny_codes;
 mod explain;
@@ -50,6 +51,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    sigpipe::reset();
     let Cli { json, command } = Cli::parse();
     let format = if json { Format::Json } else { Format::Text };
     let outcome = match command {
@@ -59,7 +61,7 @@ fn main() -> ExitCode {
         Command::Schema(args) => schema::run(&args, format),
         Command::Why(args) => why::run(&args, format),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "mesh-jwt", &mut std::io::stdout());
+            completions::print(shell, &mut Cli::command());
             Ok(ExitCode::SUCCESS)
         }
     };

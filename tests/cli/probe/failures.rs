@@ -42,7 +42,6 @@ fn every_failure_is_told_in_plain_words() {
     for (answer, words) in [
         (Answer::Reset, "the connection ended before there was an answer"),
         (Answer::CutOff, "the connection ended before there was an answer"),
-        (Answer::Hang, "there was no answer in time"),
         (Answer::raw("302 Found", "Location: /other\r\n", b""), "redirects are not followed"),
         (Answer::raw("200 OK", "", b"<html>"), "the document is not JSON"),
         (Answer::raw("200 OK", "", b"{}"), "no array \"keys\""),
@@ -50,11 +49,21 @@ fn every_failure_is_told_in_plain_words() {
     ] {
         let issuer = Issuer::start(answer);
 
-        let run = probe(issuer.address(), &["--times", "1", "--timeout", "300ms"]);
+        let run = probe(issuer.address(), &["--times", "1"]);
 
         assert_eq!(run.code, 3, "{words}: {run:?}");
         run.assert_prints(&["Nothing was fetched.", words]);
     }
+}
+
+#[test]
+fn an_answer_that_does_not_come_is_not_waited_for_longer_than_told() {
+    let issuer = Issuer::start(Answer::Hang);
+
+    let run = probe(issuer.address(), &["--times", "2", "--timeout", "200ms"]);
+
+    assert_eq!(run.code, 3, "{run:?}");
+    run.assert_prints(&["2 of them: there was no answer in time"]);
 }
 
 #[test]

@@ -25,7 +25,7 @@ use crate::http;
 /// Fetches as the filter does: without redirects, and no more than it would read.
 pub(super) struct Client {
     config: Config,
-    /// By address, for each reads the system's certificates once.
+    /// By address; each reads the system's certificates when it is new.
     agents: BTreeMap<SocketAddr, Agent>,
     headers: Vec<Header>,
     resolve: Vec<Resolve>,

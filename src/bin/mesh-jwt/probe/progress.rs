@@ -12,7 +12,7 @@ impl Progress {
         Self { is_shown: io::stderr().is_terminal() }
     }
 
-    /// Replaces the line. That it cannot be written is no reason to stop.
+    /// Replaces the line, with one that fits into a terminal. That it cannot be written is no reason to stop.
     pub(super) fn show(&self, line: &str) {
         if self.is_shown {
             let mut stderr = io::stderr().lock();

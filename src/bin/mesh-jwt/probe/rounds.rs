@@ -33,7 +33,7 @@ pub(super) fn ask(client: &mut Client, args: &Args) -> Report {
     for _ in 0..args.times {
         for place in &mut places {
             let Place { url, address, endpoint, answered } = place;
-            progress.show(&format!("{done}/{fetches} {address} {url}"));
+            progress.show(&format!("{done} of {fetches} answers, asking {address}"));
             let fetched = answered.take().unwrap_or_else(|| {
                 if done > 0 {
                     thread::sleep(args.interval);
@@ -53,13 +53,12 @@ fn places(
     progress: &Progress,
     report: &mut Report,
 ) -> Vec<Place> {
+    progress.show("looking for the keys");
     let mut targets = Vec::new();
     for issuer in &args.issuer {
-        progress.show(&format!("looking for the discovery document of {issuer}"));
         targets.push(Target::of_issuer(client, issuer));
     }
     for url in &args.urls {
-        progress.show(&format!("looking what is at {url}"));
         targets.push(Target::of_url(client, url));
     }
     let mut places = Vec::new();

@@ -300,10 +300,12 @@ fn names<'s>(sets: impl IntoIterator<Item = &'s SetName>) -> String {
 }
 
 fn key_name(kid: Option<&str>, thumbprint: &str) -> String {
-    kid.map_or_else(
-        || format!("without kid ({thumbprint})"),
-        |kid| format!("{} ({thumbprint})", shown(kid)),
-    )
+    match kid {
+        None => format!("without kid ({thumbprint})"),
+        // As RFC 7638 suggests.
+        Some(kid) if kid == thumbprint => kid.to_owned(),
+        Some(kid) => format!("{} ({thumbprint})", shown(kid)),
+    }
 }
 
 /// A text of the issuer's: shortened, and without anything that a terminal would obey.
