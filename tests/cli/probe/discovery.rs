@@ -50,16 +50,31 @@ fn a_document_of_another_issuer_is_noted() {
 
 #[test]
 fn keys_on_another_host_are_noted_with_the_field_that_allows_them() {
-    let keys = Issuer::start(Answer::Keys(vec![Key::alpha().jwk()]));
-    let issuer = Issuer::start(Answer::Hang);
-    let own = format!("http://{}", issuer.address());
-    let document = json!({ "issuer": own, "jwks_uri": format!("http://{}/jwks", keys.address()) });
-    issuer.answer(Answer::raw("200 OK", "", document.to_string().as_bytes()));
+    let (issuer, keys) = issuer_with_keys_elsewhere();
 
-    let run = mesh_jwt(&["probe", "--issuer", &own]);
+    let run = mesh_jwt(&["probe", "--issuer", &format!("http://{}", issuer.address())]);
 
     assert_eq!(run.code, 0, "{run:?}");
-    run.assert_prints(&["Note: the keys are on another host", "jwksHosts"]);
+    run.assert_prints(&[&format!(
+        "Note: the keys are on another host than the issuer; the filter fetches them from there only if \
+         jwksHosts lists {}.",
+        keys.address()
+    )]);
+}
+
+#[test]
+fn headers_do_not_go_to_a_host_that_only_the_document_names() {
+    let (issuer, keys) = issuer_with_keys_elsewhere();
+    let url = format!("http://{}", issuer.address());
+
+    let run = mesh_jwt(&["probe", "--header", "Authorization: Basic YTpi", "--issuer", &url]);
+
+    assert_eq!(run.code, 0, "{run:?}");
+    let credentials = |at: &Issuer| -> Vec<bool> {
+        at.fetches().iter().map(|fetch| fetch.header("authorization").is_some()).collect()
+    };
+    assert_eq!(credentials(&issuer), [true]);
+    assert_eq!(credentials(&keys), [false; 10]);
 }
 
 #[test]
@@ -86,6 +101,16 @@ fn issuer_with_document(path: &str, name: impl FnOnce(&str) -> String) -> Issuer
         ("/keys".to_owned(), Answer::Keys(vec![Key::alpha().jwk()])),
     ]));
     issuer
+}
+
+/// An issuer, and where its document says that the keys are.
+fn issuer_with_keys_elsewhere() -> (Issuer, Issuer) {
+    let keys = Issuer::start(Answer::Keys(vec![Key::alpha().jwk()]));
+    let issuer = Issuer::start(Answer::Hang);
+    let own = format!("http://{}", issuer.address());
+    let document = json!({ "issuer": own, "jwks_uri": format!("http://{}/jwks", keys.address()) });
+    issuer.answer(Answer::raw("200 OK", "", document.to_string().as_bytes()));
+    (issuer, keys)
 }
 
 const OPENID: &str = "/.well-known/openid-configuration";

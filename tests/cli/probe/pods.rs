@@ -129,6 +129,19 @@ fn a_rotation_is_told_with_the_keys_that_came_and_went() {
     ]);
 }
 
+#[test]
+fn a_set_that_comes_last_only_may_be_either() {
+    let [old, new] = [Key::alpha(), Key::beta()].map(|key| Answer::Keys(vec![key.jwk()]));
+    let answers = [vec![new], vec![old; 9]].concat();
+    let issuer = Issuer::start(Answer::Cycle(answers));
+
+    let run = probe(issuer.address(), &[]);
+
+    assert_eq!(run.code, 1);
+    run.assert_prints(&["Pods disagree, or the set has just changed", "20 %", "more --times"]);
+    assert!(!run.stdout.contains("there are several pods"), "{run:?}");
+}
+
 /// One address with pods behind it, as that of a Service.
 struct Balanced {
     address: SocketAddr,

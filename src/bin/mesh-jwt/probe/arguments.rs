@@ -54,7 +54,8 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE")]
     pub(super) cacert: Option<PathBuf>,
 
-    /// Send this header with every fetch; may be given several times
+    /// Send this header to the hosts that are named here, and not to another one that a discovery document
+    /// leads to; may be given several times
     // Taken apart later: clap would repeat a value that it refuses, which may be a secret.
     #[arg(long, value_name = "NAME: VALUE")]
     pub(super) header: Vec<String>,

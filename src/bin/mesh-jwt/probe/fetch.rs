@@ -14,6 +14,7 @@ use mesh_jwt::jwks::{FetchError, JwksResponse};
 use ureq::config::Config;
 use ureq::http::Uri;
 use ureq::http::header::{ACCEPT, CACHE_CONTROL, CONNECTION};
+use ureq::http::uri::{Authority, Scheme};
 use ureq::tls::{PemItem, RootCerts, parse_pem};
 use ureq::unversioned::resolver::{ResolvedSocketAddrs, Resolver};
 use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
@@ -28,8 +29,13 @@ pub(super) struct Client {
     /// By address; each reads the system's certificates when it is new.
     agents: BTreeMap<SocketAddr, Agent>,
     headers: Vec<Header>,
+    /// Who is sent those: the origins that the command line names, since they may be credentials.
+    named: Vec<Origin>,
     resolve: Vec<Resolve>,
 }
+
+/// Scheme and authority.
+type Origin = (Option<Scheme>, Option<Authority>);
 
 /// What one fetch brought.
 pub(super) struct Response {
@@ -48,7 +54,10 @@ impl Client {
         let header =
             |text: &String| text.parse().map_err(|problem: String| anyhow!("--header: {problem}"));
         let headers = args.header.iter().map(header).collect::<Result<_>>()?;
-        Ok(Self { config, agents: BTreeMap::new(), headers, resolve: args.resolve.clone() })
+        let issuers = args.issuer.iter().filter_map(|issuer| issuer.parse().ok());
+        let named = args.urls.iter().cloned().chain(issuers).map(|url| origin(&url)).collect();
+        let resolve = args.resolve.clone();
+        Ok(Self { config, agents: BTreeMap::new(), headers, named, resolve })
     }
 
     /// Every address that the host of a URL resolves to, each once, or why there is none.
@@ -96,7 +105,9 @@ impl Client {
             .get(url)
             .header(ACCEPT, "application/jwk-set+json, application/json")
             .header(CONNECTION, "close");
-        if let Some(headers) = request.headers_mut() {
+        if let Some(headers) = request.headers_mut()
+            && self.named.contains(&origin(url))
+        {
             for Header { name, value } in &self.headers {
                 headers.insert(name, value.clone());
             }
@@ -129,6 +140,10 @@ impl Resolver for Pinned {
         addresses.push(self.0);
         Ok(addresses)
     }
+}
+
+fn origin(url: &Uri) -> Origin {
+    (url.scheme().cloned(), url.authority().cloned())
 }
 
 fn certificates(file: &Path) -> Result<Vec<ureq::tls::Certificate<'static>>> {

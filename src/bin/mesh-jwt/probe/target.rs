@@ -64,12 +64,14 @@ impl Target {
             let said = document.get("issuer").and_then(Value::as_str).unwrap_or_default();
             if said != issuer {
                 target.notes.push(format!(
-                    "the discovery document is of the issuer {said:?}, and the filter takes it only                      if issuer is written exactly so"
+                    "the discovery document is of the issuer {said:?}, and the filter takes it only \
+                     if issuer is written exactly so"
                 ));
             } else if target.url.authority() != place.authority() {
                 target.notes.push(format!(
-                    "the keys are on another host than the issuer; the filter fetches them from there                      only if jwksHosts lists {}",
-                    target.url.host().unwrap_or_default()
+                    "the keys are on another host than the issuer; the filter fetches them from \
+                     there only if jwksHosts lists {}",
+                    target.url.authority().map_or("", |authority| authority.as_str())
                 ));
             }
             return Ok(target);

@@ -175,24 +175,18 @@ fn print_verdict(report: &Report, diagnosis: &Diagnosis) {
 
 fn print_disagreement(report: &Report, diagnosis: &Diagnosis) {
     let (answers, sets) = (diagnosis.answers, report.sets.len());
-    anstream::println!(
-        "{ERROR}Pods disagree:{ERROR:#} {answers} answers showed {sets} different sets."
-    );
-    for (endpoint, seen) in report.endpoints.iter().zip(&diagnosis.endpoints) {
-        if seen.counts.len() > 1 {
-            anstream::println!(
-                "  {} gave {}: there are several pods behind this address.",
-                endpoint.name(),
-                counts(seen).join(", ")
-            );
-        }
-    }
-    if let Some(chance) = diagnosis.order_by_chance {
-        anstream::println!(
-            "  Or the set changed meanwhile, for no earlier one came back; pods that disagree answer in \
-             such an order\n  with probability {}. Probe again with more --times.",
+    let finding = match diagnosis.order_by_chance {
+        None => "Pods disagree:",
+        Some(_) => "Pods disagree, or the set has just changed:",
+    };
+    anstream::println!("{ERROR}{finding}{ERROR:#} {answers} answers showed {sets} different sets.");
+    match diagnosis.order_by_chance {
+        Some(chance) => anstream::println!(
+            "  No earlier set came back, but answers of pods that disagree come in such an order with \
+             probability\n  {}. Probe again with more --times.",
             percent(chance)
-        );
+        ),
+        None => print_balancers(report, diagnosis),
     }
     if diagnosis.partial_keys.is_empty() {
         anstream::println!("  They differ only in keys that the filter does not use.");
@@ -202,6 +196,19 @@ fn print_disagreement(report: &Report, diagnosis: &Diagnosis) {
             "  Set {} has no key that can be used: for the filter such a fetch has failed.",
             set.name
         );
+    }
+}
+
+/// The addresses that have shown to be those of several pods.
+fn print_balancers(report: &Report, diagnosis: &Diagnosis) {
+    for (endpoint, seen) in report.endpoints.iter().zip(&diagnosis.endpoints) {
+        if seen.counts.len() > 1 {
+            anstream::println!(
+                "  {} gave {}: there are several pods behind this address.",
+                endpoint.name(),
+                counts(seen).join(", ")
+            );
+        }
     }
 }
 
@@ -225,8 +232,8 @@ fn print_ambiguous_kids(diagnosis: &Diagnosis) {
         let keys = ambiguous.keys.iter().map(|(key, sets)| format!("{key} in {}", names(sets)));
         anstream::println!(
             "{ERROR}The kid {} names different keys:{ERROR:#} {}.\n  That is the worst case: a verifier \
-             that looks for the kid finds a key, so that it does not fetch again, and refuses a good\n  \
-             token for its signature. Name each key by its thumbprint.",
+             that looks for the kid finds a key, so it does not fetch again, and\n  refuses a good token \
+             for its signature. Name each key by its thumbprint (RFC 7638).",
             shown(&ambiguous.kid),
             keys.collect::<Vec<_>>().join("; ")
         );
