@@ -84,7 +84,7 @@ fn one_kid_for_different_keys_is_called_the_worst_case() {
 #[test]
 fn replicas_of_the_demo_that_make_a_key_each_disagree() {
     let logs = tempfile::tempdir_in(checkout::scratch()).expect("a directory");
-    let start = |name: &str| Service::start("auth-service", logs.path().join(name), None);
+    let start = |name: &str| Service::start("auth-service", logs.path().join(name), Vec::new());
     let replicas = ["one", "two"].map(|name| start(name).expect("auth-service listens"));
     let service = Balanced::start(&replicas.each_ref().map(Service::address), Balancer::RoundRobin);
 
