@@ -74,7 +74,7 @@ fn start(ports: &Ports, logs: &Path) -> Result<[Process; 3]> {
         services::spawn(name, &logs.join(name).with_extension("log"), address.port(), environment)
     };
     // A key in the environment stays, for demos whose tokens outlive them.
-    let keys = ["JWT_RSA_PRIVATE_KEY", "JWT_KEY_ID"];
+    let keys = ["JWT_RSA_PRIVATE_KEY", "JWT_RSA_PUBLIC_KEYS", "JWT_KEY_ID"];
     let keys = keys.into_iter().filter_map(|name| Some((name, env::var(name).ok()?)));
     let auth_service = service("auth-service", ports.auth, &keys.collect())?;
     let behind_filter = services::behind_filter(config::verified_secret()?);
