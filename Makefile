@@ -68,6 +68,7 @@ test: build services envoy kubectl ## Run all tests, with the real module in a r
 	cargo test --locked --workspace --no-fail-fast
 
 bench: wrk build envoy ## Measure what a check costs, beside Envoy's own jwt_authn
+	cargo build --locked --profile service -p mesh-jwt-demo --bin user-service
 	@$(LAB) bench $(BENCH)
 
 profile: wrk build envoy ## Measure what each call of the host costs

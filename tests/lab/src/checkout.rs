@@ -47,6 +47,11 @@ pub fn service(name: &str) -> Result<PathBuf> {
     built(target().join("tools").join(name), "make services")
 }
 
+/// The same, optimised as one that is shipped; `make bench` builds it.
+pub fn optimised_service(name: &str) -> Result<PathBuf> {
+    built(target().join("service").join(name), "make bench")
+}
+
 /// A file of the checkout that this command makes.
 pub fn built(path: impl AsRef<Path>, command: &str) -> Result<PathBuf> {
     let path = root().join(path);

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
 use crate::http::{Exchange, Request, Response};
-use crate::process::Process;
+use crate::process::{self, Process};
 use crate::{checkout, resources, wait};
 
 pub struct Proxy {
@@ -109,13 +109,7 @@ impl Proxy {
 
     /// How much CPU the process has taken.
     pub fn cpu_time(&self) -> Duration {
-        let stat = fs::read_to_string(format!("/proc/{}/stat", self.id()));
-        let stat = stat.expect("Linux, which is where the Envoy binary runs");
-        // User and system time; the name of the process may hold spaces.
-        let (_, fields) = stat.rsplit_once(") ").expect("the name in parentheses");
-        let ticks = fields.split(' ').skip(11).take(2);
-        let ticks: u32 = ticks.map(|ticks| ticks.parse::<u32>().expect("a number")).sum();
-        ticks * TICK
+        process::cpu_time(self.id())
     }
 
     /// Asks the admin interface for something that it has.
@@ -149,5 +143,3 @@ fn admin_address(directory: &Path) -> PathBuf {
 
 /// With many modules to compile, on a machine that has other things to do as well.
 const START_LIMIT: Duration = Duration::from_secs(60);
-/// Of the kernel's clock: a hundredth of a second, on every architecture that Envoy runs on.
-const TICK: Duration = Duration::from_millis(10);

@@ -26,19 +26,28 @@ pub fn behind_filter(secret: String) -> Environment {
 /// `ISSUER` stays at its default, which Envoy's configuration trusts, unless the environment says
 /// otherwise.
 pub fn spawn(name: &str, log: &Path, port: u16, environment: &Environment) -> Result<Process> {
-    let mut command = Command::new(checkout::service(name)?);
+    spawn_program(&checkout::service(name)?, log, port, environment)
+}
+
+fn spawn_program(
+    program: &Path,
+    log: &Path,
+    port: u16,
+    environment: &Environment,
+) -> Result<Process> {
+    let mut command = Command::new(program);
     for variable in VARIABLES {
         command.env_remove(variable);
     }
     command.env("HOST", "127.0.0.1").env("PORT", port.to_string());
     command.envs(environment.iter().map(|(name, value)| (name, value)));
     Process::start(command.current_dir(checkout::root()), log)
-        .with_context(|| format!("{name} cannot be executed"))
+        .with_context(|| format!("{} cannot be executed", program.display()))
 }
 
 /// A service that keeps its port over restarts.
 pub struct Service {
-    name: &'static str,
+    program: PathBuf,
     log: PathBuf,
     environment: Environment,
     port: u16,
@@ -49,9 +58,14 @@ impl Service {
     /// Starts it and waits until it listens.
     ///
     /// Each replica of auth-service makes a key of its own when it starts, unless it is told one.
-    pub fn start(name: &'static str, log: PathBuf, environment: Environment) -> Result<Self> {
-        let process = spawn(name, &log, 0, &environment)?;
-        let mut service = Self { name, log, environment, port: 0, process };
+    pub fn start(name: &str, log: PathBuf, environment: Environment) -> Result<Self> {
+        Self::start_program(checkout::service(name)?, log, environment)
+    }
+
+    /// The same with another build of it.
+    pub fn start_program(program: PathBuf, log: PathBuf, environment: Environment) -> Result<Self> {
+        let process = spawn_program(&program, &log, 0, &environment)?;
+        let mut service = Self { program, log, environment, port: 0, process };
         service.port = service.announced_port()?;
         Ok(service)
     }
@@ -62,7 +76,7 @@ impl Service {
 
     /// Starts it again after its end.
     pub fn restart(&mut self) -> Result<()> {
-        self.process = spawn(self.name, &self.log, self.port, &self.environment)?;
+        self.process = spawn_program(&self.program, &self.log, self.port, &self.environment)?;
         self.announced_port()?;
         Ok(())
     }
@@ -72,6 +86,10 @@ impl Service {
         self.stop();
         self.environment = environment;
         self.restart()
+    }
+
+    pub fn id(&self) -> u32 {
+        self.process.id()
     }
 
     pub fn address(&self) -> SocketAddr {
@@ -84,7 +102,7 @@ impl Service {
     }
 
     fn announced_port(&mut self) -> Result<u16> {
-        wait::try_until(&format!("{} listens", self.name), START_LIMIT, || {
+        wait::try_until(&format!("{} listens", self.program.display()), START_LIMIT, || {
             self.process.ensure_runs()?;
             let output = self.process.output();
             let whole_lines = output.rsplit_once('\n').map_or("", |(lines, _)| lines);

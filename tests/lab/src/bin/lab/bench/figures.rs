@@ -13,6 +13,7 @@ use super::cpus::Cpus;
 use super::measure::Memory;
 use super::scaling::Point;
 use super::startup::Starts;
+use super::switch::Cost;
 use super::systems::{
     CROWD, JWT_AUTHN, JWT_AUTHN_CACHE, MESH_JWT, MESH_JWT_NO_CACHE, MESH_JWT_UNTOLD, PLAIN,
 };
@@ -28,6 +29,7 @@ pub(super) struct Results {
     pub(super) scaling: Vec<Scaled>,
     pub(super) memory: Table<MemoryFigures>,
     pub(super) start: Table<StartFigures>,
+    pub(super) switch: Vec<Cost>,
     records: Vec<Record>,
 }
 
@@ -111,6 +113,7 @@ impl Results {
         points: &[Point],
         memory: &[(String, Memory, Option<Memory>)],
         starts: &[Starts],
+        switch: Vec<Cost>,
     ) -> Self {
         let measured = Measured(&records);
         let plain = memory.iter().find(|(system, ..)| system == PLAIN);
@@ -127,6 +130,7 @@ impl Results {
                 })
                 .collect(),
             start: starts.iter().map(StartFigures::of).collect(),
+            switch,
             records,
         }
     }

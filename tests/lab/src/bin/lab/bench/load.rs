@@ -37,7 +37,7 @@ pub(super) enum Pace {
 
 #[derive(Serialize)]
 pub(super) struct Sample {
-    requests: u64,
+    pub(super) requests: u64,
     pub(super) requests_per_second: f64,
     pub(super) cpu_us: f64,
     /// How much of the one CPU that it may have Envoy used.

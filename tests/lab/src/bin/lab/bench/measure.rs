@@ -4,6 +4,7 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use lab::process;
 use lab::proxy::Proxy;
 
 /// Of one process.
@@ -21,12 +22,12 @@ impl Memory {
 }
 
 /// How long all threads of a process have run.
-pub(super) fn cpu_time(envoy: &Proxy) -> Result<Duration> {
+pub(super) fn cpu_time(process: u32) -> Result<Duration> {
     let mut sum = Duration::ZERO;
-    for thread in fs::read_dir(format!("/proc/{}/task", envoy.id()))? {
+    for thread in fs::read_dir(format!("/proc/{process}/task"))? {
         // Some kernels have no such file.
         let Ok(precise) = fs::read_to_string(thread?.path().join("schedstat")) else {
-            return Ok(envoy.cpu_time());
+            return Ok(process::cpu_time(process));
         };
         let ran = precise.split(' ').next().context("a thread's time in schedstat")?;
         sum += Duration::from_nanos(ran.parse()?);

@@ -13,6 +13,7 @@ mod replay;
 mod report;
 mod scaling;
 mod startup;
+mod switch;
 mod systems;
 mod tokens;
 mod wrk;
@@ -100,17 +101,20 @@ fn bench(plan: &Plan) -> Result<()> {
     let logs = directory.join("logs");
     let upstream = Upstream::start(&logs, &cpus)?;
     say("starting Envoy")?;
-    let start =
-        |system: &System, workers| Target::start(&logs, [system], &upstream, workers, &cpus);
+    let start = |system: &System, workers| {
+        Target::start(&logs, [system], upstream.address(), workers, &cpus)
+    };
     let starts = startup::measure(plan.starts, &compared, &tokens, start)?;
     let memory = measure_memory(&compared, &tokens, &cpus, start)?;
     say("starting Envoy with all of them")?;
     let all = compared.iter().chain(points.iter().map(|point| &point.system));
-    let mut target = Target::start(&logs, all, &upstream, 1, &cpus)?;
+    let mut target = Target::start(&logs, all, upstream.address(), 1, &cpus)?;
     let records = take_turns(plan, &mut target, &compared, &points, &tokens, &cpus)?;
     drop(target);
+    say("throwing the switch")?;
+    let switch = switch::measure(plan, &logs, &upstream, &tokens, &cpus)?;
     let about = About::of(plan, &records, &cpus)?;
-    let results = Results::of(about, records, &points, &memory, &starts);
+    let results = Results::of(about, records, &points, &memory, &starts, switch);
     publish(&results, &directory)
 }
 

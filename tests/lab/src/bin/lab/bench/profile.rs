@@ -61,7 +61,7 @@ impl Arguments {
         let upstream = Upstream::start(&logs, &cpus)?;
         say("starting Envoy")?;
         let systems = self.systems(&directory)?;
-        let mut target = Target::start(&logs, &systems, &upstream, 1, &cpus)?;
+        let mut target = Target::start(&logs, &systems, upstream.address(), 1, &cpus)?;
         let costs = self.measure(&mut target, &tokens, &cpus)?;
         let text = self.report(&costs);
         let path = directory.join("profile.md");

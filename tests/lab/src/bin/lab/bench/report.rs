@@ -4,6 +4,7 @@ use super::Mode;
 use super::figures::{
     Figures, LOADS, MemoryFigures, Ratio, Results, Scaled, Spread, StartFigures, Table,
 };
+use super::switch::Cost;
 use super::systems::{CLAIMS, MESH_JWT, PLAIN};
 use super::{tokens, wrk};
 use crate::table;
@@ -21,6 +22,8 @@ pub(super) fn markdown(results: &Results) -> String {
          token"
     ));
     parts.push(scaling_table(&results.scaling));
+    parts.push("### `ISTIO_JWT_MODE`: who verifies, CPU per request".to_owned());
+    parts.push(switch_table(&results.switch));
     parts.push("### Memory of a process with one worker".to_owned());
     parts.push(memory_table(&results.memory));
     parts.push("### From the start of Envoy".to_owned());
@@ -112,6 +115,15 @@ fn scaling_table(rows: &[Scaled]) -> String {
         ]
     };
     tabulated(header, rows.iter().map(row))
+}
+
+fn switch_table(costs: &[Cost]) -> String {
+    let row = |cost: &Cost| {
+        let figures = [cost.envoy_cpu_us, cost.service_cpu_us, cost.both_cpu_us];
+        let [envoy, service, both] = figures.map(|figure| figure.shown(1));
+        [cost.load.clone(), cost.side.clone(), envoy, service, both]
+    };
+    tabulated(["load", "", "Envoy, µs", "user-service, µs", "both, µs"], costs.iter().map(row))
 }
 
 fn memory_table(memory: &Table<MemoryFigures>) -> String {

@@ -57,7 +57,7 @@ impl Target {
     pub(super) fn start<'s>(
         logs: &Path,
         systems: impl IntoIterator<Item = &'s System>,
-        upstream: &Upstream,
+        upstream: SocketAddr,
         workers: u32,
         cpus: &Cpus,
     ) -> Result<Self> {
@@ -67,7 +67,7 @@ impl Target {
             _ => logs.join("together"),
         };
         let listeners: Vec<_> = systems.iter().map(|system| system.listener()).collect();
-        let cluster = resources::cluster(UPSTREAM, &[upstream.address], Balancer::RoundRobin);
+        let cluster = resources::cluster(UPSTREAM, &[upstream], Balancer::RoundRobin);
         let bootstrap = resources::bootstrap(&listeners, &[cluster]);
         let envoy = cpus.start_under_test(|| start(&directory, &bootstrap, workers))?;
         let addresses = envoy.listeners()?.into_iter().collect();
@@ -87,7 +87,7 @@ impl Target {
     }
 
     pub(super) fn cpu_time(&self) -> Result<Duration> {
-        measure::cpu_time(&self.envoy)
+        measure::cpu_time(self.envoy.id())
     }
 
     pub(super) fn memory(&self) -> Result<Memory> {
@@ -121,6 +121,10 @@ impl Upstream {
         let envoy = cpus.start_beside(|| start(&directory, &bootstrap, 1))?;
         let address = envoy.listeners()?.get(LISTENER).copied();
         Ok(Self { address: address.context("Envoy has no listener")?, _envoy: envoy })
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
     }
 }
 
