@@ -93,9 +93,9 @@ impl Users {
             let shared = Arc::clone(&shared);
             thread::spawn(move || task(&shared, number))
         };
-        let mut threads = vec![spawn(Shared::try_forgeries, 0)];
-        threads.extend((0..USERS).map(|number| spawn(Shared::come_and_go, number)));
-        Self { threads, shared }
+        let users = (0..USERS).map(|number| spawn(Shared::come_and_go, number));
+        let forgers = (0..FORGERS).map(|number| spawn(Shared::try_forgeries, number));
+        Self { threads: users.chain(forgers).collect(), shared }
     }
 
     /// From now on, at these.
@@ -217,8 +217,10 @@ impl Shared {
 }
 
 const USERS: u64 = 8;
+/// Each forgery waits for the search that it causes.
+const FORGERS: u64 = 4;
 const PAUSE: Duration = Duration::from_millis(50);
-const REQUESTS: usize = 50;
+const REQUESTS: usize = 20;
 const FLOW_LIMIT: Duration = Duration::from_secs(30);
 const EXPIRY_LIMIT: Duration = Duration::from_secs(60);
 const SIGNATURE_BYTES: usize = 256;
