@@ -1,5 +1,6 @@
 //! `mesh-jwt schema`: what a plugin configuration may hold, for editors and for readers.
 
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::{Result, bail};
@@ -40,7 +41,7 @@ pub(crate) fn run(args: &Args, format: Format) -> Result<ExitCode> {
     if args.reference && format == Format::Json {
         bail!("the reference is Markdown alone; leave out --reference for the schema, or --json");
     }
-    anstream::print!("{}", text(args)?);
+    std::io::stdout().write_all(text(args)?.as_bytes())?;
     Ok(ExitCode::SUCCESS)
 }
 
