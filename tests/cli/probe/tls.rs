@@ -8,7 +8,7 @@ use lab::envoy::Envoy;
 use lab::issuer::{Answer, Issuer};
 use lab::token::Key;
 
-use crate::command::{Run, mesh_jwt};
+use crate::command::{Run, mesh_jwt, mesh_jwt_in};
 
 #[test]
 fn a_private_authority_is_trusted_where_it_is_named() {
@@ -44,6 +44,19 @@ fn plain_http_where_tls_is_expected_is_told() {
 
     assert_eq!(run.code, 3, "{run:?}");
     run.assert_prints(&["write http://"]);
+}
+
+#[test]
+fn a_system_without_authorities_is_told_so() {
+    let issuer = Issuer::start(Answer::Keys(vec![Key::alpha().jwk()]));
+    let url = format!("https://{}/jwks", issuer.address());
+    // As in an image FROM scratch.
+    let nowhere = [("SSL_CERT_FILE", "/nowhere"), ("SSL_CERT_DIR", "/nowhere")];
+
+    let run = mesh_jwt_in(&["probe", "--times", "1", &url], &nowhere);
+
+    assert_eq!(run.code, 3, "{run:?}");
+    run.assert_prints(&["this system has no certificate authorities", "--cacert"]);
 }
 
 /// Probes an issuer that proves to be `node-1`.

@@ -183,7 +183,10 @@ fn problem(error: &Error) -> String {
 }
 
 fn with_hint(problem: String) -> String {
-    if problem.contains("certificate") {
+    if problem.contains("No CA certificates") {
+        "this system has no certificate authorities; name a PEM file of them with --cacert"
+            .to_owned()
+    } else if problem.contains("certificate") {
         format!("{problem}; if it is of an authority of your own, name that with --cacert")
     } else if problem.contains("InvalidContentType") {
         "the answer is not TLS; write http:// if this port speaks plain HTTP".to_owned()
