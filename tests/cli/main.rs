@@ -7,6 +7,8 @@
     reason = "a test that panics has failed, which is what it is for"
 )]
 
+mod check;
 mod command;
+mod explain;
 mod help;
 mod probe;
