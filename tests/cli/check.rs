@@ -26,7 +26,7 @@ fn faults_are_told_with_line_column_path_and_mend() {
             "4:20: error: spec.wasm.pluginConfig.providers: is missing or empty",
         ),
         ("kind: WasmPlugin\nspec: {url: x}\n", "2:1: error: spec.pluginConfig: is missing"),
-        ("providers: [}\n", "1:13: error: is neither YAML nor JSON"),
+        ("providers: [}\n", "1:12: error: is neither YAML nor JSON"),
         ("a: 1\n", "1:1: error: holds no plugin configuration"),
         (
             "providers:\n- issuer: https://a.example\nrules:\n- claims: {a.b: [x], \"c\": []}\n",
