@@ -17,6 +17,7 @@ mod chaos;
 mod claim_routing;
 mod claims_for_logs;
 mod configuration;
+mod convert;
 mod costs;
 mod counting;
 mod denials;

@@ -8,6 +8,7 @@ use clap_complete::Shell;
 mod check;
 mod completions;
 mod configurations;
+mod convert;
 mod deny_codes;
 mod explain;
 mod format;
@@ -38,6 +39,7 @@ struct Cli {
 #[derive(Subcommand)]
 enum Command {
     Check(check::Args),
+    Convert(convert::Args),
     Explain(explain::Args),
     Probe(probe::Args),
     Schema(schema::Args),
@@ -56,6 +58,7 @@ fn main() -> ExitCode {
     let format = if json { Format::Json } else { Format::Text };
     let outcome = match command {
         Command::Check(args) => check::run(&args, format),
+        Command::Convert(args) => convert::run(&args, format),
         Command::Explain(args) => explain::run(&args, format),
         Command::Probe(args) => probe::run(&args, format),
         Command::Schema(args) => schema::run(&args, format),

@@ -57,6 +57,11 @@ impl Node {
         }
     }
 
+    /// The items of the list of this name.
+    pub(crate) fn items_of(&self, name: &str) -> &[Self] {
+        self.get(name).map(Self::items).unwrap_or_default()
+    }
+
     /// The members: name, place of the name, and value.
     pub(crate) fn members(&self) -> impl Iterator<Item = (&str, Place, &Self)> {
         let members: &[_] = match &self.tree {
@@ -64,6 +69,18 @@ impl Node {
             Tree::Scalar(_) | Tree::List(_) => &[],
         };
         members.iter().map(|(key, node)| (key.name.as_str(), key.place, node))
+    }
+
+    pub(crate) fn is_null(&self) -> bool {
+        matches!(self.tree, Tree::Scalar(Value::Null))
+    }
+
+    pub(crate) fn is_list(&self) -> bool {
+        matches!(self.tree, Tree::List(_))
+    }
+
+    pub(crate) fn is_map(&self) -> bool {
+        matches!(self.tree, Tree::Map(_))
     }
 
     /// The same without places.

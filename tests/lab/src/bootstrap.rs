@@ -237,6 +237,12 @@ impl Bootstrap {
         self
     }
 
+    /// Appends any other filter.
+    pub fn other_filter(mut self, filter: Value) -> Self {
+        self.filters.push(filter);
+        self
+    }
+
     /// Appends a filter whose configuration Envoy reads from a file of discovered resources, and
     /// without which it does not serve, as in Istio's sidecars.
     pub fn discovered_filter(mut self, name: &str, file: &Path) -> Self {

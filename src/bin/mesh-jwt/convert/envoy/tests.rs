@@ -1,0 +1,217 @@
+use serde_json::{Value, json};
+
+use super::super::conversion::Options;
+use super::super::report::Effect;
+use super::super::tests::{converted, lost, refused, try_convert};
+
+/// A message with one provider, and these rules.
+fn with_rules(rules: &str) -> String {
+    format!(
+        "providers:
+  main:
+    issuer: https://auth.example.com
+    remote_jwks:
+      http_uri: {{uri: https://auth.example.com/jwks, cluster: auth, timeout: 1s}}
+rules: [{rules}]
+"
+    )
+}
+
+/// The plugin configuration in the filter.
+fn config(manifest: &Value) -> Value {
+    let pointer = "/typed_config/config/configuration/value";
+    serde_json::from_str(manifest.pointer(pointer).unwrap().as_str().unwrap()).unwrap()
+}
+
+fn rules_of(rules: &str, whole_segments: bool) -> Value {
+    let (manifests, _) = try_convert(&with_rules(rules), Options { whole_segments }).unwrap();
+    config(&manifests[0])["rules"].clone()
+}
+
+const NEEDS: &str = "requires: {provider_name: main}";
+
+#[test]
+fn what_matches_no_rule_is_public_as_there() {
+    let public = json!({ "access": "public" });
+
+    assert_eq!(rules_of("", false), json!([public]));
+    let rules = rules_of(&format!("{{match: {{path: /a}}, {NEEDS}}}"), false);
+    assert_eq!(rules, json!([{ "match": { "paths": ["/a"] } }, public]));
+    let rules = rules_of(&format!("{{match: {{prefix: /}}, {NEEDS}}}"), false);
+    assert_eq!(rules, Value::Null);
+}
+
+#[test]
+fn neighbours_of_a_guarded_prefix_are_guarded_before_a_looser_rule_would_take_them() {
+    let rules = format!(
+        "{{match: {{prefix: /v1/api}}, {NEEDS}}}, {{match: {{path: /x}}}}, {{match: {{prefix: /v1}}}}"
+    );
+
+    assert_eq!(
+        rules_of(&rules, false),
+        json!([
+            { "match": { "paths": ["/v1/api/**"] } },
+            { "access": "public", "match": { "paths": ["/x"] } },
+            { "match": { "paths": ["/v1/*/**"] } },
+            { "access": "public", "match": { "paths": ["/v1/**"] } },
+            { "access": "public" },
+        ])
+    );
+    assert_eq!(
+        rules_of(&rules, true),
+        json!([
+            { "match": { "paths": ["/v1/api/**"] } },
+            { "access": "public", "match": { "paths": ["/x"] } },
+            { "access": "public", "match": { "paths": ["/v1/**"] } },
+            { "access": "public" },
+        ])
+    );
+}
+
+#[test]
+fn a_rule_behind_one_for_all_of_its_paths_is_left_out() {
+    let rules = format!("{{match: {{prefix: /api}}, {NEEDS}}}, {{match: {{prefix: /api-docs}}}}");
+    let (manifests, report) =
+        try_convert(&with_rules(&rules), Options { whole_segments: true }).unwrap();
+
+    let rules = &config(&manifests[0])["rules"];
+    assert_eq!(*rules, json!([{ "match": { "paths": ["/api/**"] } }, { "access": "public" }]));
+    assert!(format!("{report:?}").contains("is never reached"));
+}
+
+#[test]
+fn conditions_that_the_filter_does_not_know_tighten() {
+    let rules = format!(
+        "{{match: {{prefix: /a/, query_parameters: [{{name: x, present_match: true}}]}}, {NEEDS}}},
+         {{match: {{prefix: /b/, headers: [{{name: x-y, present_match: true}}]}}}},
+         {{match: {{safe_regex: {{regex: '/c/.*'}}}}}}"
+    );
+    let (manifests, report) = converted(&with_rules(&rules));
+
+    assert_eq!(
+        config(&manifests[0])["rules"],
+        json!([{ "match": { "paths": ["/a/**"] } }, { "access": "public" }])
+    );
+    assert_eq!(
+        lost(&report),
+        [
+            (Effect::Stricter, "rules[0].match.query_parameters[0]"),
+            (Effect::Stricter, "rules[1].match.headers[0]"),
+            (Effect::Stricter, "rules[2]"),
+        ]
+    );
+}
+
+#[test]
+fn an_optional_rule_that_is_narrowed_leaves_nothing_public_in_its_place() {
+    let optional =
+        "requires: {requires_any: {requirements: [{provider_name: main}, {allow_missing: {}}]}}";
+    let rules = rules_of(&format!("{{match: {{prefix: /a}}, {optional}}}"), false);
+
+    let expected = json!([
+        { "access": "optional", "match": { "paths": ["/a/**"] } },
+        { "access": "optional" },
+    ]);
+    assert_eq!(rules, expected);
+}
+
+#[test]
+fn audiences_of_a_rule_take_the_place_of_the_providers() {
+    let text = "
+providers:
+  main:
+    issuer: https://auth.example.com
+    audiences: [own]
+    REMOTE
+rules:
+- match: {path: /other}
+  requires: {provider_and_audiences: {provider_name: main, audiences: [other]}}
+- match: {prefix: /}
+  requires: {provider_name: main}
+";
+    let (manifests, _) = converted(&text.replace("REMOTE", REMOTE));
+    let config = config(&manifests[0]);
+
+    assert_eq!(config["providers"][0]["audiences"], json!(["own", "other"]));
+    assert_eq!(
+        config["rules"],
+        json!([
+            { "match": { "paths": ["/other"] }, "requires": { "audiences": ["other"] } },
+            { "requires": { "audiences": ["own"] } },
+        ])
+    );
+}
+
+#[test]
+fn what_cannot_be_converted_names_its_place_and_the_mend() {
+    for (text, expected) in [
+        (
+            "providers: {a: {remote_jwks: {}}}\nrules: []",
+            "file:1:13: providers.a: has no issuer, and mesh-jwt takes tokens of issuers that it \
+             knows only; write the exact iss of its tokens as issuer",
+        ),
+        (
+            "providers:\n  a:\n    issuer: 5\n",
+            "file:3:5: providers.a.issuer: is not a text; write one, in quotes if need be",
+        ),
+        (
+            "providers:\n  a:\n    issuer: x\n",
+            "file:2:3: providers.a: has no keys; write remote_jwks or local_jwks",
+        ),
+        (
+            "providers:\n  a:\n    issuer: x\n    local_jwks: {filename: /none/such}\n",
+            "file:4:18: providers.a.local_jwks.filename: /none/such cannot be read here (No such \
+             file or directory (os error 2)); put what it holds into inline_string",
+        ),
+    ] {
+        assert_eq!(refused(text), expected);
+    }
+    let none = with_rules("{match: {prefix: /}, requires: {provider_name: none}}");
+    assert!(refused(&none).ends_with("there is no provider \"none\"; write one of main"));
+    let both = with_rules(
+        "{match: {prefix: /}, requires: {requires_all: {requirements: [{provider_name: main}, \
+         {provider_name: main}]}}}",
+    );
+    assert!(refused(&both).contains("asks for a second token"));
+}
+
+#[test]
+fn a_configuration_that_the_filter_refuses_names_the_place_in_the_source() {
+    let text = with_rules("").replace("https://auth.example.com/jwks", "ftp://x");
+
+    let message = refused(&text);
+
+    assert!(message.starts_with("file:2:3: providers.main: cannot be carried over as it is: "));
+    assert!(message.contains("providers[0].jwksUri"), "{message}");
+}
+
+#[test]
+fn typed_structs_and_settings_of_routes_are_found() {
+    let text = format!(
+        "
+static_resources:
+  filter:
+    '@type': type.googleapis.com/xds.type.v3.TypedStruct
+    type_url: type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication
+    value: {{providers: {{main: {{issuer: https://auth.example.com, {REMOTE}}}}}}}
+  route:
+    '@type': type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig
+    disabled: true
+"
+    );
+    let (manifests, report) = converted(&text);
+
+    assert_eq!(manifests.len(), 1);
+    assert_eq!(lost(&report), [(Effect::Unknown, "static_resources.route")]);
+}
+
+#[test]
+fn a_file_without_a_source_says_what_was_looked_for() {
+    assert_eq!(
+        refused("a: 1"),
+        "file: holds no RequestAuthentication, no jwt_authn filter and no Spring Cloud Gateway \
+         route with a JwtAuth filter; name a file that does"
+    );
+}
+
+const REMOTE: &str = "remote_jwks: {http_uri: {uri: https://auth.example.com/jwks, cluster: auth}}";

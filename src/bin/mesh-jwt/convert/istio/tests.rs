@@ -1,0 +1,256 @@
+use serde_json::{Value, json};
+
+use super::super::conversion::Options;
+use super::super::report::{Effect, Report};
+use super::super::tests::{converted, lost, refused, try_convert};
+
+const AUTHENTICATION: &str = "
+apiVersion: security.istio.io/v1
+kind: RequestAuthentication
+metadata: {name: shop, namespace: shop}
+spec:
+  selector: {matchLabels: {app: shop}}
+  jwtRules:
+  - {issuer: https://auth.example.com, jwksUri: https://auth.example.com/jwks}
+";
+
+/// An AuthorizationPolicy for the same workloads.
+fn policy(action: &str, rules: &str) -> String {
+    format!(
+        "
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {{name: policy, namespace: shop}}
+spec:
+  selector: {{matchLabels: {{app: shop}}}}
+  action: {action}
+  rules: [{rules}]
+"
+    )
+}
+
+fn with(policies: &[String]) -> (Vec<Value>, Report) {
+    converted(&(AUTHENTICATION.to_owned() + &policies.concat()))
+}
+
+fn rules(manifests: &[Value]) -> Value {
+    manifests[0]["spec"]["pluginConfig"]["rules"].clone()
+}
+
+const ANY: &str = "from: [{source: {requestPrincipals: ['*']}}]";
+const NONE: &str = "from: [{source: {notRequestPrincipals: ['*']}}]";
+
+#[test]
+fn without_policies_a_token_is_optional() {
+    let (manifests, report) = with(&[]);
+
+    assert_eq!(rules(&manifests), json!([{ "access": "optional" }]));
+    assert_eq!(lost(&report), []);
+    assert_eq!(manifests[0]["metadata"], json!({ "name": "shop", "namespace": "shop" }));
+    assert_eq!(manifests[0]["spec"]["selector"], json!({ "matchLabels": { "app": "shop" } }));
+}
+
+#[test]
+fn a_policy_that_asks_for_a_token_leaves_nothing_to_istio() {
+    for policy in [policy("ALLOW", &format!("{{{ANY}}}")), policy("DENY", &format!("{{{NONE}}}"))] {
+        let (manifests, report) = with(&[policy]);
+
+        assert_eq!(rules(&manifests), Value::Null, "what no rule is for needs a token");
+        assert_eq!(manifests.len(), 1);
+        assert!(report.steps.contains(&"delete the AuthorizationPolicy shop/policy".to_owned()));
+    }
+}
+
+#[test]
+fn what_is_left_of_an_allow_policy_asks_nothing_of_tokens() {
+    let (manifests, report) = with(&[policy(
+        "ALLOW",
+        &format!(
+            "{{to: [{{operation: {{paths: [/healthz]}}}}]}},
+             {{{ANY}, to: [{{operation: {{paths: [/a/*]}}}}],
+              when: [{{key: 'request.auth.claims[roles]', values: [admin]}}]}}"
+        ),
+    )]);
+
+    assert_eq!(
+        rules(&manifests),
+        json!([
+            { "match": { "paths": ["/healthz"] }, "access": "optional" },
+            { "match": { "paths": ["/a/**"] }, "claims": { "roles": ["admin"] } },
+        ])
+    );
+    assert_eq!(
+        manifests[1]["spec"]["rules"],
+        json!([
+            { "to": [{ "operation": { "paths": ["/healthz"] } }] },
+            { "to": [{ "operation": { "paths": ["/a/*"] } }] },
+        ])
+    );
+    assert_eq!(lost(&report), []);
+}
+
+#[test]
+fn rules_that_ask_for_less_come_first_since_one_is_enough_for_istio() {
+    let (manifests, _) = with(&[policy(
+        "ALLOW",
+        &format!(
+            "{{to: [{{operation: {{paths: [/a]}}}}],
+              when: [{{key: 'request.auth.claims[roles]', values: [admin]}}]}},
+             {{{ANY}, to: [{{operation: {{methods: [GET]}}}}]}}"
+        ),
+    )]);
+
+    assert_eq!(
+        rules(&manifests),
+        json!([
+            { "match": { "methods": ["GET"] } },
+            { "match": { "paths": ["/a"] }, "claims": { "roles": ["admin"] } },
+        ])
+    );
+}
+
+#[test]
+fn what_a_deny_policy_refuses_no_allow_policy_makes_optional() {
+    let (manifests, _) = with(&[
+        policy("ALLOW", &format!("{{to: [{{operation: {{paths: [/a, /b]}}}}]}}, {{{ANY}}}")),
+        policy("DENY", &format!("{{{NONE}, to: [{{operation: {{notPaths: [/a]}}}}]}}")),
+    ]);
+
+    assert_eq!(
+        rules(&manifests),
+        json!([{ "match": { "paths": ["/a"] }, "access": "optional" }]),
+        "what no rule is for needs a token"
+    );
+}
+
+#[test]
+fn of_rules_that_refuse_the_one_that_asks_for_most_comes_first() {
+    let admin = "to: [{operation: {paths: [/admin]}}],
+         when: [{key: 'request.auth.claims[roles]', notValues: [admin]}]";
+
+    let (manifests, _) = with(&[policy("DENY", &format!("{{{NONE}}}, {{{admin}}}"))]);
+    assert_eq!(
+        rules(&manifests),
+        json!([{ "match": { "paths": ["/admin"] }, "claims": { "roles": ["admin"] } }])
+    );
+
+    let owner = admin.replace("notValues: [admin]", "notValues: [owner]");
+    let text = AUTHENTICATION.to_owned() + &policy("DENY", &format!("{{{admin}}}, {{{owner}}}"));
+    assert!(
+        refused(&text).contains("spec.rules[1]: asks for something else than another DENY rule")
+    );
+}
+
+#[test]
+fn exemptions_that_the_filter_cannot_tell_are_listed() {
+    let (manifests, report) = with(&[policy(
+        "DENY",
+        &format!("{{{NONE}, to: [{{operation: {{notPaths: [/a, '*/b', '/c*']}}}}]}}"),
+    )]);
+
+    assert_eq!(
+        rules(&manifests),
+        json!([{ "match": { "paths": ["/a", "/c/**"] }, "access": "optional" }])
+    );
+    assert_eq!(lost(&report), [(Effect::Stricter, "spec.rules[0]")]);
+}
+
+#[test]
+fn neighbours_of_a_denied_prefix_need_a_token_too() {
+    let text = AUTHENTICATION.to_owned()
+        + &policy("DENY", &format!("{{{NONE}, to: [{{operation: {{paths: ['/v1/a*']}}}}]}}"));
+
+    let (manifests, report) = converted(&text);
+    assert_eq!(
+        rules(&manifests),
+        json!([{ "match": { "paths": ["/v1/*/**"] } }, { "access": "optional" }])
+    );
+    assert_eq!(lost(&report), [(Effect::Stricter, "spec.rules[0]")]);
+
+    let (manifests, report) = try_convert(&text, Options { whole_segments: true }).unwrap();
+    assert_eq!(
+        rules(&manifests),
+        json!([{ "match": { "paths": ["/v1/a/**"] } }, { "access": "optional" }])
+    );
+    assert_eq!(lost(&report), []);
+}
+
+#[test]
+fn policies_that_ask_nothing_of_tokens_stay_and_are_listed() {
+    let (manifests, report) =
+        with(&[policy("DENY", "{from: [{source: {namespaces: [dev]}}]}"), policy("AUDIT", "{}")]);
+
+    assert_eq!(rules(&manifests), json!([{ "access": "optional" }]));
+    assert_eq!(manifests.len(), 1);
+    assert_eq!(lost(&report), [(Effect::None, ""), (Effect::None, "")]);
+}
+
+#[test]
+fn a_policy_for_other_workloads_is_listed_as_a_whole() {
+    let other = policy("ALLOW", &format!("{{{ANY}}}")).replace("app: shop", "app: other");
+
+    let (manifests, report) = with(&[other]);
+
+    assert_eq!(rules(&manifests), json!([{ "access": "optional" }]));
+    assert_eq!(lost(&report), [(Effect::Unknown, "")]);
+}
+
+#[test]
+fn resources_for_the_same_workloads_become_one_manifest_and_others_several() {
+    let second = format!("---{AUTHENTICATION}").replace("auth.example.com", "b.example.com");
+    let (same, report) = converted(&(AUTHENTICATION.to_owned() + &second));
+    assert_eq!(same.len(), 1);
+    assert_eq!(same[0]["spec"]["pluginConfig"]["providers"].as_array().unwrap().len(), 2);
+    assert_eq!(lost(&report), []);
+
+    let other = second.replace("app: shop", "app: other");
+    let (several, report) = converted(&(AUTHENTICATION.to_owned() + &other));
+    assert_eq!(several.len(), 2);
+    assert_eq!(lost(&report), []);
+
+    let other = second.replace("app: shop", "tier: backend");
+    let (several, report) = converted(&(AUTHENTICATION.to_owned() + &other));
+    assert_eq!(several.len(), 2);
+    assert_eq!(lost(&report), [(Effect::Stricter, ""), (Effect::Stricter, "")]);
+}
+
+#[test]
+fn other_resources_are_left_alone_and_mentioned() {
+    let service = "---\nkind: Service\nmetadata: {name: shop}\n";
+
+    let (manifests, report) = converted(&(AUTHENTICATION.to_owned() + service));
+
+    assert_eq!(manifests.len(), 1);
+    assert_eq!(lost(&report), []);
+    let told = format!("{:?}", report.differences);
+    assert!(
+        told.contains("file:10:1") && told.contains("a Service is nothing to convert"),
+        "{told}"
+    );
+}
+
+#[test]
+fn fields_that_nobody_knows_and_annotations_are_listed() {
+    let text = AUTHENTICATION
+        .replace("namespace: shop}", "namespace: shop, uid: x, annotations: {a: b}}")
+        .replace("{issuer:", "{fromTheFuture: 1, issuer:");
+
+    let (_, report) = converted(&text);
+
+    assert_eq!(
+        lost(&report),
+        [
+            (Effect::None, "metadata.annotations.a"),
+            (Effect::Unknown, "spec.jwtRules[0].fromTheFuture"),
+        ]
+    );
+}
+
+#[test]
+fn two_providers_of_one_issuer_are_refused_at_the_second() {
+    let text = AUTHENTICATION.to_owned()
+        + "  - {issuer: https://auth.example.com, jwksUri: https://auth.example.com/jwks}\n";
+
+    assert!(refused(&text).starts_with("file:9:5: spec.jwtRules[1]: cannot be carried over"));
+}

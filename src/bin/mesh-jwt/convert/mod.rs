@@ -1,0 +1,163 @@
+//! `mesh-jwt convert`: what the filter replaces becomes its manifest.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use serde::Serialize;
+
+use crate::format::{Format, print_json};
+use crate::source::Source;
+use conversion::{Converted, Input, Options};
+use manifest::{Kind, Manifest, Target};
+use reader::{Fault, Ledger};
+use report::Report;
+
+mod conversion;
+mod envoy;
+mod istio;
+mod manifest;
+mod paths;
+mod reader;
+mod report;
+mod rule;
+mod spring;
+
+#[cfg(test)]
+mod tests;
+
+/// Make a manifest of what the filter replaces, and list what could not be carried over
+///
+/// Takes Istio's RequestAuthentication, with the AuthorizationPolicy for the same workloads, Envoy's
+/// jwt_authn (an envoy.yaml, or the filter alone), and routes of a Spring Cloud Gateway with the
+/// filter JwtAuth. The manifest goes to the standard output, all else to the standard error.
+///
+/// Exits with 0 if everything is in the manifest, 1 if something is not, and 2 if there is none.
+#[derive(clap::Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Args {
+    /// Files of YAML or JSON; `-` is the standard input
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+
+    /// What to print; by default a WasmPlugin, or for Envoy's jwt_authn the filter
+    #[arg(long, value_name = "KIND")]
+    kind: Option<Kind>,
+
+    #[command(flatten)]
+    options: Options,
+}
+
+const EXAMPLES: &str = "Examples:
+  mesh-jwt convert request-authentication.yaml authorization-policy.yaml > mesh-jwt.yaml
+  kubectl get requestauthentications,authorizationpolicies -n shop -o yaml | mesh-jwt convert -
+  mesh-jwt convert envoy.yaml --whole-segments
+  mesh-jwt convert application.yml --kind trafficextension
+  mesh-jwt convert envoy.yaml --json | jq '.notCarriedOver[] | select(.effect == \"looser\")'";
+
+/// While both are there, what is replaced goes on refusing. Once the filter enforces, it takes tokens away
+/// that the other would look for.
+const FIRST_STEP: &str = "begin with mode: report in the plugin configuration, beside what it replaces, \
+                          and compare; then leave it out, and do the rest at once";
+
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Output<'r> {
+    manifests: &'r [Manifest],
+    #[serde(flatten)]
+    report: &'r Report,
+}
+
+pub(crate) fn run(args: &Args, format: Format) -> Result<ExitCode> {
+    let mut inputs = Vec::new();
+    for file in &args.files {
+        let source = Source::read(file)?;
+        let ledger = Ledger::new(source.name());
+        let documents =
+            source.documents().map_err(|error| anyhow::anyhow!("{}:{error}", source.name()))?;
+        inputs.push(Input { ledger, documents });
+    }
+    let (manifests, report) = convert(inputs, args.kind, &args.options)?;
+    match format {
+        Format::Json => print_json(&Output { manifests: &manifests, report: &report })?,
+        Format::Text => {
+            print(&manifests, args.kind)?;
+            report.print();
+        }
+    }
+    Ok(ExitCode::from(u8::from(!report.not_carried_over.is_empty())))
+}
+
+fn convert(
+    inputs: Vec<Input>,
+    kind: Option<Kind>,
+    options: &Options,
+) -> Result<(Vec<Manifest>, Report)> {
+    let mut report = Report::default();
+    let mut converted = istio::convert(&inputs, options, &mut report)?;
+    for input in &inputs {
+        converted.extend(envoy_filters(input, options, &mut report)?);
+        converted.extend(spring::convert(input, options, &mut report)?);
+    }
+    if converted.is_empty() {
+        let names: Vec<_> = inputs.iter().map(|input| input.ledger.file()).collect();
+        bail!(
+            "{}: holds no RequestAuthentication, no jwt_authn filter and no Spring Cloud Gateway \
+             route with a JwtAuth filter; name a file that does",
+            names.join(", ")
+        );
+    }
+    let mut manifests = Vec::new();
+    for Converted { kind: default, target, plugin_config, beside } in converted {
+        let kind = kind.unwrap_or(default);
+        report.add_step(manifest::doubts(kind, &target));
+        manifests.push(manifest::render(kind, target, plugin_config)?);
+        manifests.extend(beside);
+        report.add_step(manifest::placeholders(kind));
+    }
+    report.steps.insert(0, FIRST_STEP.to_owned());
+    for input in inputs {
+        let (lost, differences) = input.ledger.into_findings();
+        report.not_carried_over.extend(lost);
+        report.differences.extend(differences);
+    }
+    Ok((manifests, report))
+}
+
+fn envoy_filters(
+    input: &Input,
+    options: &Options,
+    report: &mut Report,
+) -> Result<Vec<Converted>, Fault> {
+    let mut all = Vec::new();
+    for document in &input.documents {
+        let found = envoy::Found::in_document(&input.ledger, document);
+        for filter in &found.filters {
+            let config = envoy::convert(filter, options)?;
+            all.push(Converted {
+                kind: Kind::EnvoyFilter,
+                target: Target::default(),
+                plugin_config: config,
+                beside: Vec::new(),
+            });
+            report.add_differences(envoy::differences());
+            report.add_step(Some("put the filter in the place of jwt_authn".into()));
+        }
+        found.lose_per_route();
+    }
+    Ok(all)
+}
+
+fn print(manifests: &[Manifest], kind: Option<Kind>) -> Result<()> {
+    for (index, manifest) in manifests.iter().enumerate() {
+        if kind == Some(Kind::PluginConfig) {
+            print_json(manifest)?;
+            continue;
+        }
+        if index > 0 {
+            anstream::println!("---");
+        }
+        anstream::print!("{}", serde_saphyr::to_string(manifest)?);
+    }
+    Ok(())
+}
