@@ -50,14 +50,12 @@ fn a_configuration_in_an_envoy_yaml_is_found_in_each_form() {
         )
     };
     let string = "\"@type\": type.googleapis.com/google.protobuf.StringValue\n          value: ";
-    let object = "\"@type\": type.googleapis.com/google.protobuf.Struct\n          value: ";
     for (value, place) in [
         (
             format!("{string}|\n            {{\"providers\": [\n             {{\"issuer\": 7}}]}}"),
             "11:15",
         ),
         (format!("{string}'{{\"providers\": [{{\"issuer\": 7}}]}}'"), "9:35"),
-        (format!("{object}{{providers: [{{issuer: 7}}]}}"), "9:32"),
     ] {
         let run = check(&envoy(&value), &[]);
 
@@ -65,6 +63,13 @@ fn a_configuration_in_an_envoy_yaml_is_found_in_each_form() {
         assert!(run.stdout.starts_with(&told), "{told}: {}", run.stdout);
         assert!(run.stdout.contains(".value.providers[0].issuer: expected a string"), "{run:?}");
     }
+    let yaml = check(&envoy(&format!("{string}'providers: [{{issuer: https://a.example}}]'")), &[]);
+    assert!(yaml.stdout.contains("FILE:9:19: error: "), "{yaml:?}");
+    assert!(yaml.stdout.contains("is not valid JSON"), "the filter gets it as it is: {yaml:?}");
+    let object = string.replace("StringValue", "Struct");
+    let object = check(&envoy(&format!("{object}{{providers: []}}")), &[]);
+    assert!(object.stdout.contains("FILE:9:18: error: "), "{object:?}");
+    assert!(object.stdout.contains("google.protobuf.StringValue"), "{object:?}");
     // Some other filter's.
     assert!(
         check(&envoy(&format!("{string}hello")), &[]).stdout.contains("no plugin configuration")

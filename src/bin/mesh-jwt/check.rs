@@ -80,7 +80,6 @@ pub(crate) fn run(args: &Args, format: Format) -> Result<ExitCode> {
 }
 
 fn check(file: &str, found: &Found) -> Vec<Finding> {
-    let document = found.node.to_json();
     let finding = |severity, path: &str, message: &str| Finding {
         file: file.to_owned(),
         place: found.node.place_of(path),
@@ -88,10 +87,10 @@ fn check(file: &str, found: &Found) -> Vec<Finding> {
         path: found.path_of(path),
         message: message.to_owned(),
     };
-    match Config::parse(document.to_string().as_bytes()) {
+    match Config::parse(found.text.as_bytes()) {
         Err(error) => vec![finding(Severity::Error, error.path(), error.problem())],
         Ok(config) => {
-            let risks = advise(&config, &document).into_iter();
+            let risks = advise(&config, &found.node.to_json()).into_iter();
             risks.map(|risk| finding(Severity::Warning, &risk.path, &risk.text)).collect()
         }
     }

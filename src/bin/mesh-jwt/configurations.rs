@@ -8,7 +8,9 @@ use crate::tree::Node;
 
 /// A plugin configuration in a file.
 pub(crate) struct Found {
-    /// The configuration, with places in the file.
+    /// What the filter gets: JSON, if it was written so or something else makes it of YAML.
+    pub(crate) text: String,
+    /// The same, with places in the file.
     pub(crate) node: Node,
     /// The path of the configuration in its document, such as `spec.pluginConfig`; empty if it is all
     /// of the document.
@@ -16,6 +18,11 @@ pub(crate) struct Found {
 }
 
 impl Found {
+    /// One that something between the file and the filter turns into JSON.
+    fn of(node: &Node, path: String) -> Self {
+        Self { text: node.to_json().to_string(), node: node.clone(), path }
+    }
+
     /// A path in the configuration as one in the document.
     pub(crate) fn path_of(&self, inner: &str) -> String {
         match (self.path.as_str(), inner) {
@@ -56,7 +63,7 @@ pub(crate) fn find(source: &Source) -> (Vec<Found>, Vec<Fault>) {
                 of_manifest(document, &["spec", "wasm", "pluginConfig"], &mut found, &mut faults);
             }
             _ if document.get("providers").is_some() => {
-                found.push(Found { node: document.clone(), path: String::new() });
+                found.push(Found::of(document, String::new()));
             }
             _ => of_envoy(source, document, &mut found, &mut faults),
         }
@@ -77,7 +84,7 @@ pub(crate) fn find(source: &Source) -> (Vec<Found>, Vec<Fault>) {
 fn of_manifest(document: &Node, path: &[&str], found: &mut Vec<Found>, faults: &mut Vec<Fault>) {
     let text = path.join(".");
     match document.find(path) {
-        Some(node) => found.push(Found { node: node.clone(), path: text }),
+        Some(node) => found.push(Found::of(node, text)),
         None => faults.push(Fault {
             place: document.place_of(&text),
             problem: "is missing; write the plugin configuration there, as an object".to_owned(),
@@ -97,31 +104,34 @@ fn of_envoy(source: &Source, document: &Node, found: &mut Vec<Found>, faults: &m
     });
     for (path, filter) in filters {
         let Some(configuration) = filter.find(&["config", "configuration"]) else { continue };
-        let path = format!("{path}.config.configuration.value");
         let Some(value) = configuration.get("value") else { continue };
-        let embedded = match source.embedded(value) {
-            Ok(Some(embedded)) => Ok(embedded),
-            // A Struct holds the configuration as it is.
-            Ok(None) => Ok(value.clone()),
-            Err(unreadable) => Err(unreadable),
-        };
-        match embedded {
-            Ok(node) if is_ours(filter, Some(&node)) => found.push(Found { node, path }),
-            Err(Unreadable { place, problem }) if is_ours(filter, None) => {
+        let path = format!("{path}.config.configuration.value");
+        match (value.text(), source.embedded(value)) {
+            (Some(text), Ok(Some(node))) if is_ours(filter, &node) => {
+                found.push(Found { text: text.to_owned(), node, path });
+            }
+            (Some(_), Err(Unreadable { place, problem })) if is_ours(filter, value) => {
                 faults.push(Fault { place, path, problem });
             }
+            (None, _) if is_ours(filter, value) => faults.push(Fault {
+                place: value.place(),
+                path,
+                problem: "Envoy hands over only text as it is; write the JSON as the string of a \
+                          google.protobuf.StringValue"
+                    .to_owned(),
+            }),
             // Some other filter's.
-            Ok(_) | Err(_) => {}
+            _ => {}
         }
     }
 }
 
 /// Whether a Wasm filter is this one: by the names around its code, or by its configuration.
-fn is_ours(filter: &Node, configuration: Option<&Node>) -> bool {
+fn is_ours(filter: &Node, configuration: &Node) -> bool {
     let named = filter.find(&["config", "vm_config"]).map(Node::to_json);
     let named = named.as_ref().map(Value::to_string).unwrap_or_default();
     ["mesh_jwt", "mesh-jwt"].iter().any(|name| named.contains(name))
-        || configuration.is_some_and(|node| node.get("providers").is_some())
+        || configuration.get("providers").is_some()
 }
 
 const WASM_FILTER: &str = "envoy.extensions.filters.http.wasm.v3.Wasm";

@@ -117,8 +117,7 @@ fn configuration(args: &Args) -> Result<Config> {
         args.number.checked_sub(1).and_then(|index| found.get(index)).with_context(|| {
             format!("{file} holds {} configurations; --number is {}", found.len(), args.number)
         })?;
-    let json = found.node.to_json().to_string();
-    Config::parse(json.as_bytes()).map_err(|error| {
+    Config::parse(found.text.as_bytes()).map_err(|error| {
         let (place, path) = (found.node.place_of(error.path()), found.path_of(error.path()));
         anyhow::anyhow!("{file}:{place}: {path}: {}", error.problem())
     })
