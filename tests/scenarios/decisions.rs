@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+/// A VM that has the keys; each decision is explained as well.
 fn warm(provider: Value, top: Value) -> Sim {
     let mut sim = Sim::new(&config(provider, top));
     sim.publish(&[Key::alpha()]);
-    sim
+    sim.explained()
 }
 
 fn outputs() -> Value {

@@ -7,6 +7,7 @@ use mesh_jwt::counters::Counters;
 use mesh_jwt::driver::{Driver, Host};
 use mesh_jwt::engine::{Disposition, Engine, Fetch};
 use mesh_jwt::event::Event;
+use mesh_jwt::explain::{Decision, Explainer, Mask};
 use mesh_jwt::jose::Crypto;
 use mesh_jwt::jwks::{FetchError, JwksResponse, Written};
 use mesh_jwt::metrics::Metric;
@@ -34,6 +35,9 @@ pub(crate) struct Sim {
     /// Where the connections of requests come to.
     pub(crate) port: Option<u16>,
     last_answer: (u16, String),
+    /// Explains each decision, and has to come to the same code.
+    explainer: Option<Explainer>,
+    last_request: Vec<(String, String)>,
 }
 
 /// What is around the VM, and a record of what it did.
@@ -171,9 +175,41 @@ impl Sim {
             printed: String::new(),
         };
         let driver = Driver::new(config, Crypto::Module, seed, &mut world, now);
-        let mut sim = Self { driver, now, world, port: None, last_answer: (503, String::new()) };
+        let mut sim = Self {
+            driver,
+            now,
+            world,
+            port: None,
+            last_answer: (503, String::new()),
+            explainer: None,
+            last_request: Vec::new(),
+        };
         sim.tick();
         sim
+    }
+
+    /// Has each decision explained from now on, with the set that was published last.
+    pub(crate) fn explained(mut self) -> Self {
+        let mut explainer = Explainer::new(self.engine().config().clone());
+        explainer.publish(None, self.last_answer.1.as_bytes()).expect("keys that are fetched");
+        self.explainer = Some(explainer);
+        self
+    }
+
+    fn assert_explained(&self, code: &str) {
+        let Some(explainer) = &self.explainer else { return };
+        let head = self.last_request.iter().map(|(name, value)| (name.as_str(), value.as_bytes()));
+        let head = head.collect::<RequestHead<'_>>().with_destination_port(self.port);
+        let explanation = explainer.explain(&head, self.now, Mask::Values);
+        let (Decision::Passes { code: explained } | Decision::Refused { code: explained, .. }) =
+            explanation.decision
+        else {
+            panic!("its keys are known");
+        };
+        assert_eq!(explained, code, "{:?}", explanation.steps);
+        let failed = explanation.steps.iter().filter(|step| !step.passed).count();
+        let passes = matches!(code, "allowed" | "public" | "cors_preflight");
+        assert_eq!(failed, usize::from(!passes), "one step fails: {:?}", explanation.steps);
     }
 
     pub(crate) fn engine(&self) -> &Engine {
@@ -198,8 +234,13 @@ impl Sim {
         let stream = StreamId(stream);
         let disposition = self.driver.handle_request(stream, &request, &mut self.world, self.now);
         self.world.print(&disposition);
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        self.last_request = headers.iter().map(owned).collect();
         match disposition {
-            Disposition::Decided(verdict) => Some(verdict),
+            Disposition::Decided(verdict) => {
+                self.assert_explained(verdict.code());
+                Some(verdict)
+            }
             Disposition::Paused(_) => None,
         }
     }
@@ -224,7 +265,9 @@ impl Sim {
         while self.engine().is_paused(StreamId(stream)) {
             self.run(Duration::from_millis(10), Self::answer_again);
         }
-        self.verdict(stream)
+        let code = self.verdict(stream);
+        self.assert_explained(code);
+        code
     }
 
     pub(crate) fn answer_again(&mut self) {
