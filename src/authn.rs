@@ -56,7 +56,7 @@ fn check_times(provider: &Provider, claims: &Claims, now: Timestamp) -> Result<(
 
 /// The total validity of the token. It counts from `iat`, but from no later than `now` plus the
 /// skew; without `iat`, from `now`.
-fn lifetime(claims: &Claims, skew: Duration, now: Timestamp) -> Duration {
+pub(crate) fn lifetime(claims: &Claims, skew: Duration, now: Timestamp) -> Duration {
     let Some(exp) = claims.exp else { return Duration::MAX };
     let issued = claims.iat.map_or(now, |iat| iat.min(now.saturating_add(skew)));
     exp.saturating_since(issued)

@@ -2,14 +2,12 @@
 
 use super::*;
 use crate::jose::KeySet;
-use crate::reason::Reason;
 use crate::reply::Detail;
 use crate::request::{HeaderEdit, RequestHead};
 use crate::rules::{Access, Requirement};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
-use std::collections::BTreeSet;
 
 // === What is refused ===
 
@@ -1245,20 +1243,6 @@ fn the_readmes_example_means_what_it_says() {
     );
 }
 
-#[test]
-fn the_readme_names_every_code_with_its_status() {
-    let mut written = BTreeSet::new();
-    for row in table_rows("| Code |") {
-        for code in quoted(row[0]) {
-            written.insert((code, row[1].parse().unwrap()));
-        }
-    }
-
-    let reasons = Reason::ALL.iter().map(|reason| (reason.code().to_owned(), reason.status()));
-
-    assert_eq!(written, reasons.collect());
-}
-
 /// The fields that the parser lists when it refuses an unknown one.
 pub(super) fn known_fields(pointer: &str) -> Vec<String> {
     let mut document = if pointer.contains("issuers") { with_tenants(json!({})) } else { full() };
@@ -1266,23 +1250,6 @@ pub(super) fn known_fields(pointer: &str) -> Vec<String> {
     let error = refusal(&document).unwrap().to_string();
     let (_, fields) = error.split_once("the fields here are ").unwrap();
     fields.split(", ").map(str::to_owned).collect()
-}
-
-/// The cells of the table with this head.
-fn table_rows(head: &str) -> Vec<Vec<&'static str>> {
-    let rows = README.lines().skip_while(|line| !line.starts_with(head));
-    let rows: Vec<_> = rows
-        .skip(2)
-        .map_while(|line| line.strip_prefix("| ")?.strip_suffix(" |"))
-        .map(|row| row.split(" | ").collect())
-        .collect();
-    assert!(!rows.is_empty(), "the README has no table {head}");
-    rows
-}
-
-/// The parts in backticks.
-fn quoted(cell: &str) -> impl Iterator<Item = String> {
-    cell.split('`').skip(1).step_by(2).map(str::to_owned)
 }
 
 // === What may be anything ===

@@ -15,6 +15,9 @@ pub(super) enum Part {
 
 /// The first fault of a malformed token, in the order in which it is parsed.
 pub(super) fn fault(token: &[u8]) -> Option<(Part, String)> {
+    if str::from_utf8(token).is_err() {
+        return Some((Part::Whole, "bytes that are no text".to_owned()));
+    }
     let parts: Vec<_> = token.split(|byte| *byte == b'.').collect();
     let &[header, payload, signature] = parts.as_slice() else {
         let hint = match parts.len() {

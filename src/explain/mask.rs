@@ -16,7 +16,7 @@ impl Mask {
     pub(super) fn value(self, value: Option<&Value>) -> String {
         let Some(value) = value else { return "nothing".to_owned() };
         match (self, value) {
-            (Self::Nothing, value) => value.to_string(),
+            (Self::Nothing, value) => printable(&value.to_string()),
             (Self::Values, Value::Array(items)) => format!("a list of {}", items.len()),
             (Self::Values, Value::Bool(_)) => "a boolean".to_owned(),
             (Self::Values, Value::Null) => "null".to_owned(),
@@ -33,4 +33,13 @@ impl Mask {
             Self::Values => format!("a text of {} characters", text.chars().count()),
         }
     }
+}
+
+/// The text with what could drive a terminal escaped: it may come from a stranger.
+pub(super) fn printable(text: &str) -> String {
+    let escape = |c: char| match c {
+        '"' | '\'' | '\\' => c.to_string(),
+        c => c.escape_debug().to_string(),
+    };
+    text.chars().map(escape).collect()
 }

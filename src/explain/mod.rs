@@ -8,15 +8,15 @@ mod steps;
 
 pub use mask::Mask;
 
-use crate::config::{Config, KeySource, Mode, Provider};
+use crate::config::{Config, KeySource, Mode, Provider, VerifiedMark};
 use crate::engine::{Disposition, Engine};
-use crate::jose::{Crypto, JwkSetError, KeySet};
+use crate::jose::{Crypto, JwkSetError, KeySet, Token};
 use crate::location::{BEARER, Location};
 use crate::per_provider::{PerProvider, ProviderId};
 use crate::reason::Reason;
 use crate::request::{HeaderEdit, RequestHead, StreamId};
 use crate::time::Timestamp;
-use crate::verdict::{PassReason, Verdict};
+use crate::verdict::{Allow, PassReason, Verdict};
 use serde::Serialize;
 use std::rc::Rc;
 
@@ -111,10 +111,20 @@ impl Explainer {
         })
     }
 
-    /// The first place where tokens are looked for.
+    /// Whether decisions depend on the port that the connection came to.
     #[must_use]
-    pub fn token_place(&self) -> TokenPlace {
-        match self.config.locations.first() {
+    pub fn needs_port(&self) -> bool {
+        self.config.names_ports()
+    }
+
+    /// Where a request would hold this token: the first place of its issuer's provider, or of all.
+    #[must_use]
+    pub fn place_of(&self, token: &[u8]) -> TokenPlace {
+        let token = Token::parse(token).ok();
+        let issuer = token.as_ref().and_then(|token| token.claims().issuer());
+        let provider = issuer.and_then(|issuer| self.config.provider_of(issuer));
+        let own = provider.and_then(|(id, _)| self.provider(id).locations.first());
+        match own.or_else(|| self.config.locations.first()) {
             Some(Location::Cookie(name)) => TokenPlace::Cookie(name.clone()),
             Some(Location::Param(name)) => TokenPlace::Param(name.clone()),
             Some(Location::Header { name, prefix }) => {
@@ -130,8 +140,8 @@ impl Explainer {
     ///
     /// # Errors
     ///
-    /// If no provider that fetches keys has this name.
-    pub fn publish(&mut self, name: Option<&str>, jwks: &[u8]) -> Result<(), NoSuchProvider> {
+    /// If no provider that fetches keys has this name, or if this is no JWK Set at all.
+    pub fn publish(&mut self, name: Option<&str>, jwks: &[u8]) -> Result<(), Unpublished> {
         let mut is_any = false;
         for (id, provider) in self.config.providers.iter_mut() {
             let is_meant = name.is_none_or(|name| provider.name == name);
@@ -146,10 +156,13 @@ impl Explainer {
                     *provider = Rc::new(Provider { keys, ..Provider::clone(provider) });
                     Keys::Published(set)
                 }
+                Err(error @ (JwkSetError::NotAJwkSet | JwkSetError::NotJson { .. })) => {
+                    return Err(Unpublished::NotAJwkSet(error));
+                }
                 Err(error) => Keys::Unusable(error),
             };
         }
-        if is_any { Ok(()) } else { Err(NoSuchProvider) }
+        if is_any { Ok(()) } else { Err(Unpublished::NoSuchProvider) }
     }
 
     /// Explains the decision on a request at a time.
@@ -172,8 +185,9 @@ impl Explainer {
         };
         let walk = steps::Walk { explainer: self, request, now, mask, reason };
         let (steps, provider) = walk.steps(verdict.as_ref());
-        let unknown =
-            provider.filter(|id| verdict.is_none() && !matches!(self.keys[*id], Keys::Unusable(_)));
+        // With no place to wait, the engine refuses at once what would wait for keys.
+        let waits = verdict.is_none() || reason == Some(Reason::Overloaded);
+        let unknown = provider.filter(|id| waits && !matches!(self.keys[*id], Keys::Unusable(_)));
         let decision = match (unknown, reason, &verdict) {
             (Some(id), _, _) => Decision::NeedsKeys { provider: self.provider(id).name.clone() },
             (None, Some(reason), _) => Decision::Refused {
@@ -189,7 +203,12 @@ impl Explainer {
             steps,
             decision,
             is_report_mode: self.config.mode == Mode::Report,
-            identity: verdict.as_ref().map(|verdict| identity(verdict, mask)).unwrap_or_default(),
+            identity: match &verdict {
+                Some(Verdict::Allow(allow)) => {
+                    identity(allow, self.provider(allow.provider()), mask)
+                }
+                _ => Vec::new(),
+            },
         }
     }
 
@@ -198,9 +217,11 @@ impl Explainer {
     }
 }
 
-fn identity(verdict: &Verdict, mask: Mask) -> Vec<(String, String)> {
-    let Verdict::Allow(allow) = verdict else { return Vec::new() };
+fn identity(allow: &Allow, provider: &Provider, mask: Mask) -> Vec<(String, String)> {
+    // Its secret is not the token's.
+    let mark = provider.verified_mark.as_ref().map(VerifiedMark::edit);
     let set = |edit: &HeaderEdit| match edit {
+        edit if Some(edit) == mark.as_ref() => None,
         HeaderEdit::Set(name, value) if **name != *"connection" => {
             Some((name.to_string(), mask.text(&String::from_utf8_lossy(value))))
         }
@@ -225,6 +246,11 @@ pub enum TokenPlace {
     Param(String),
 }
 
-/// No provider that fetches its keys has the name.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub struct NoSuchProvider;
+/// Why keys were not published.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Unpublished {
+    /// No provider that fetches its keys has the name.
+    NoSuchProvider,
+    /// It is something else.
+    NotAJwkSet(JwkSetError),
+}

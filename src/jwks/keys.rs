@@ -209,7 +209,7 @@ impl TrustedKeys {
 
 /// The most signature checks for one token at a time, when several keys share its `kid` or it has
 /// none. A check is the most expensive thing that a request without a valid token can cause.
-pub(super) const MAX_CANDIDATES: usize = 8;
+pub(crate) const MAX_CANDIDATES: usize = 8;
 
 #[cfg(test)]
 mod tests {

@@ -86,7 +86,10 @@ fn a_request_may_be_as_curl_prints_it() {
     let token = Token::good().compact();
     for text in [
         format!("GET /a HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {token}\r\n\r\nbody"),
-        format!("> GET /a HTTP/2\n> Host: h\n> authorization: Bearer {token}\n> \n"),
+        format!(
+            "*   Trying 127.0.0.1:80...\n* Connected\n> GET /a HTTP/2\n> Host: h\n\
+             > authorization: Bearer {token}\n> \n< HTTP/2 200\n< a: b\n"
+        ),
         format!(":method: GET\n:path: /a\n:authority: h\nauthorization: bearer {token}\n"),
     ] {
         let request = case.write("request", text.as_bytes());
@@ -108,6 +111,105 @@ fn a_request_may_be_as_curl_prints_it() {
     let run = mesh_jwt(&["explain", "--config", &case.config, "--request", &request]);
     assert_eq!(run.code, 2);
     assert!(run.stderr.contains("line 1: is no request line; write one such as"), "{run:?}");
+}
+
+#[test]
+fn secrets_are_not_told_wherever_they_stand() {
+    let secret = "0123456789abcdefSECRET";
+    let mut case = Case::new(json!({"fromParams": ["access_token"]}));
+    let mut config = case.configuration();
+    config["verifiedHeader"] = json!({"name": "X-Mesh-Jwt", "secret": secret});
+    case.config = case.write("config.json", config.to_string().as_bytes());
+    let token = Token::good().compact();
+    for (text, code) in [
+        (format!("GET http://h.example?access_token={token} HTTP/1.1\n"), "allowed"),
+        (format!("GET HTTP://user:{secret}@h.example/?access_token={token} HTTP/1.1\n"), "allowed"),
+        (format!("GET /?access_token={token}.x HTTP/1.1\nHost: h\n"), "token_malformed"),
+    ] {
+        for options in [&["--show-claims"][..], &["--json"], &["--show-claims", "--json"]] {
+            let run = case.request(text.as_bytes(), options);
+
+            assert!(run.stdout.contains(code), "{run:?}");
+            for hidden in ["eyJ", secret] {
+                assert!(!run.stdout.contains(hidden), "{hidden} is in {run:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_a_stranger_wrote_cannot_drive_the_terminal() {
+    let case = Case::new(json!({}));
+    let token = Token::good().header("alg", "a\u{9b}31m\u{202e}\u{1b}[31m").compact();
+    let text =
+        format!("G\u{1b}[31mET /\u{9d}a HTTP/1.1\nHost: h\u{9b}\nAuthorization: Bearer {token}\n");
+
+    for options in [&[][..], &["--json"], &["--show-claims", "--json"]] {
+        let run = case.request(text.as_bytes(), options);
+
+        assert!(run.stdout.contains("alg_not_allowed"), "{run:?}");
+        let drives = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+        assert!(!run.stdout.contains(drives), "{run:?}");
+    }
+}
+
+#[test]
+fn a_port_that_rules_go_by_is_asked_for() {
+    let mut case = Case::new(json!({}));
+    let mut config = case.configuration();
+    config["rules"] = json!([{"match": {"ports": [8080]}, "access": "public"}]);
+    case.config = case.write("config.json", config.to_string().as_bytes());
+
+    let without = case.token(&Token::good(), &[]);
+    let with = case.token(&Token::good(), &["--port", "8080"]);
+
+    assert_eq!((without.code, with.code), (2, 0), "{without:?}");
+    assert!(without.stderr.contains("give it with --port"), "{without:?}");
+    assert!(with.stdout.contains("public: the request passes"), "{with:?}");
+}
+
+#[test]
+fn a_token_is_put_where_its_provider_looks_for_it() {
+    let mut case = Case::new(json!({}));
+    let mut config = case.configuration();
+    let mut other = config["providers"][0].clone();
+    other["issuer"] = json!("https://other.example.com");
+    other["name"] = json!("other");
+    other["fromHeaders"] = json!([{"name": "X-Other"}]);
+    config["providers"].as_array_mut().expect("a list").push(other);
+    case.config = case.write("config.json", config.to_string().as_bytes());
+    let token = Token::good().claim("iss", "https://other.example.com").compact();
+    let token = case.write("token", token.as_bytes());
+    let jwks = format!("other={}", case.jwks);
+
+    let run = mesh_jwt(&["explain", "--config", &case.config, "--jwks", &jwks, "--token", &token]);
+
+    assert_eq!(run.code, 0, "{run:?}");
+    assert!(run.stdout.contains("one in the header x-other"), "{run:?}");
+}
+
+#[test]
+fn what_is_no_jwk_set_is_an_error_and_no_decision() {
+    let case = Case::new(json!({}));
+    for text in ["<html>", r#"{"jwks_uri": "https://a.example"}"#] {
+        fs::write(&case.jwks, text).expect("a writable file");
+
+        let run = case.token(&Token::good(), &[]);
+
+        assert_eq!(run.code, 2, "{run:?}");
+        assert!(run.stderr.contains("give what the issuer's jwks_uri leads to"), "{run:?}");
+    }
+}
+
+#[test]
+fn the_lifetime_counts_as_in_the_filter() {
+    let case = Case::new(json!({"maxLifetime": "1h"}));
+    let token = Token::good().claim("iat", now() + 8000).claim("exp", now() + 9000);
+
+    let run = case.token(&token, &[]);
+
+    assert!(run.stdout.contains("no  lifetime\n      saw     2h"), "{run:?}");
+    assert!(run.stdout.contains("counted from now, since iat is ahead"), "{run:?}");
 }
 
 /// A configuration and what its issuer publishes.
@@ -132,6 +234,18 @@ impl Case {
         case.config = case.write("config.json", config.to_string().as_bytes());
         case.jwks = case.write("jwks.json", keys.to_string().as_bytes());
         case
+    }
+
+    fn configuration(&self) -> serde_json::Value {
+        let text = fs::read_to_string(&self.config).expect("a configuration");
+        serde_json::from_str(&text).expect("JSON")
+    }
+
+    fn request(&self, text: &[u8], options: &[&str]) -> Run {
+        let request = self.write("request", text);
+        let args =
+            ["explain", "--config", &self.config, "--jwks", &self.jwks, "--request", &request];
+        mesh_jwt(&[&args[..], options].concat())
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> String {

@@ -39,12 +39,30 @@ fn read(section: &'static str) -> Option<DenyCode> {
     })
 }
 
+/// The text for a terminal, where no link leads anywhere.
+pub(crate) fn plain(text: &str) -> String {
+    let mut parts = text.split("](");
+    let mut plain = parts.next().unwrap_or_default().replace('[', "docs/");
+    for part in parts {
+        plain.push_str(part.split_once(')').map_or(part, |(_, rest)| rest));
+    }
+    plain
+}
+
 const DOCUMENT: &str = include_str!("../../../docs/deny-codes.md");
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use mesh_jwt::reason::Reason;
+
+    #[test]
+    fn links_are_told_as_names_of_files() {
+        assert_eq!(
+            plain("see [rotating-keys.md](rotating-keys.md)."),
+            "see docs/rotating-keys.md."
+        );
+    }
 
     #[test]
     fn every_code_has_its_section_with_its_status() {

@@ -14,7 +14,14 @@ pub(crate) enum Format {
 
 /// Prints a result as one JSON document.
 pub(crate) fn print_json(result: &impl Serialize) -> anyhow::Result<()> {
-    anstream::println!("{}", serde_json::to_string_pretty(result)?);
+    let json = serde_json::to_string_pretty(result)?;
+    // JSON leaves alone what drives a terminal, but for the first 32 characters.
+    let escape = |c: char| match c {
+        '\n' => c.to_string(),
+        c if c.is_ascii() || c.escape_debug().len() == 1 => c.to_string(),
+        c => c.encode_utf16(&mut [0; 2]).iter().map(|unit| format!("\\u{unit:04x}")).collect(),
+    };
+    anstream::println!("{}", json.chars().map(escape).collect::<String>());
     Ok(())
 }
 

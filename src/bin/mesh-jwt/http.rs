@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use mesh_jwt::jose::MAX_JWKS_BYTES;
 use ureq::Agent;
 use ureq::config::Config;
 use ureq::tls::{RootCerts, TlsConfig};
@@ -19,4 +20,6 @@ pub(crate) fn config(roots: RootCerts, timeout: Duration) -> Config {
         .build()
 }
 
+/// As much as the filter reads, and no more.
+pub(crate) const MAX_BODY_BYTES: u64 = MAX_JWKS_BYTES as u64;
 const USER_AGENT: &str = concat!("mesh-jwt/", env!("CARGO_PKG_VERSION"));

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 
-use crate::deny_codes::{self, DenyCode};
+use crate::deny_codes::{self, DenyCode, plain};
 use crate::format::{BOLD, Format, print_json};
 
 /// Tell what a code means, how to find its cause, and the mend
@@ -49,7 +49,7 @@ fn print(code: &DenyCode) {
         code.at_fault
     );
     for (title, text) in [("Cause", code.cause), ("Check", code.check), ("Mend", code.mend)] {
-        anstream::println!("\n{BOLD}{title}{BOLD:#}\n{text}");
+        anstream::println!("\n{BOLD}{title}{BOLD:#}\n{}", plain(text));
     }
 }
 

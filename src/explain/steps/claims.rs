@@ -1,6 +1,7 @@
 //! The steps that ask whether a token is what its provider and the rule take.
 
 use super::{Steps, Walk, one_of};
+use crate::authn;
 use crate::config::Provider;
 use crate::jose::Token;
 use crate::per_provider::ProviderId;
@@ -58,16 +59,23 @@ impl Walk<'_> {
             steps.add_if("audience", fails, self.audience(token), one_of(&provider.audiences));
         }
         if let Some(most) = provider.max_lifetime {
-            let from = if claims.iat.is_some() { "from iat" } else { "from now" };
-            let issued = claims.iat.unwrap_or(self.now);
-            let lifetime = claims.exp.map(|exp| whole_seconds(exp.saturating_since(issued)));
+            let lifetime = authn::lifetime(claims, provider.clock_skew, self.now);
+            let from = match claims.iat {
+                Some(iat) if iat > self.now.saturating_add(provider.clock_skew) => {
+                    "counted from now, since iat is ahead"
+                }
+                Some(_) => "from iat to exp",
+                None => "from now to exp",
+            };
             steps.add(
                 "lifetime",
                 &[Reason::LifetimeTooLong],
-                lifetime.map_or_else(
-                    || "no exp".to_owned(),
-                    |lifetime| format!("{} {from} to exp", humantime::format_duration(lifetime)),
-                ),
+                match claims.exp {
+                    Some(_) => {
+                        format!("{} {from}", humantime::format_duration(whole_seconds(lifetime)))
+                    }
+                    None => "no exp".to_owned(),
+                },
                 format!("at most {} (maxLifetime)", humantime::format_duration(most)),
             );
         }

@@ -2,6 +2,7 @@
 
 use super::{Steps, Walk, shown_place};
 use crate::explain::form::{self, Part};
+use crate::explain::mask::printable;
 use crate::jose::Token;
 use crate::location::Location;
 use crate::per_provider::ProviderId;
@@ -20,8 +21,12 @@ impl Walk<'_> {
             let fails = problem.is_some();
             steps.add_if(name, fails, problem.unwrap_or(good), wanted.to_owned());
         };
-        let three = "three parts".to_owned();
-        part(steps, "form", Part::Whole, three, "a JWS in compact serialization (RFC 7515 §7.1)");
+        // The header is read before the parts are counted.
+        let count = token.split(|byte| *byte == b'.').count();
+        if count == 3 || fault.is_some() {
+            let wanted = "a JWS in compact serialization (RFC 7515 §7.1)";
+            part(steps, "form", Part::Whole, format!("{count} parts"), wanted);
+        }
         let header = form::header(token);
         let member = |name: &str| header.get(name).map_or_else(|| "no".to_owned(), shown_member);
         let is_json = "a JSON object".to_owned();
@@ -91,7 +96,7 @@ impl Walk<'_> {
 
 /// A member of the JOSE header: they are no secret, but may be long.
 fn shown_member(value: &Value) -> String {
-    value.to_string().chars().take(SHOWN_CHARS).collect()
+    printable(&value.to_string().chars().take(SHOWN_CHARS).collect::<String>())
 }
 
 const SHOWN_CHARS: usize = 64;

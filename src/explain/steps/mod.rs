@@ -7,6 +7,7 @@ mod claims;
 mod form;
 mod keys;
 
+use super::mask::printable;
 use super::{Explainer, Mask, Step};
 use crate::config::Config;
 use crate::jose::Token;
@@ -110,7 +111,8 @@ impl<'w> Walk<'w> {
             Some(port) => format!(", to port {port}"),
             None => String::new(),
         };
-        format!("{method} {} at {authority:?}{port}", String::from_utf8_lossy(path).escape_debug())
+        let path = String::from_utf8_lossy(path);
+        format!("{} {} at {authority:?}{port}", printable(&method), printable(&path))
     }
 
     fn rule(&self, access: &Access) -> String {

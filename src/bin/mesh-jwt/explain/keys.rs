@@ -1,15 +1,16 @@
 //! The JWK Sets that issuers publish, from files or URLs.
 
 use std::convert::Infallible;
+use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use mesh_jwt::explain::{Explainer, NoSuchProvider};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use mesh_jwt::explain::{Explainer, Unpublished};
 use ureq::Agent;
 use ureq::tls::RootCerts;
 
-use crate::http;
+use crate::http::{self, MAX_BODY_BYTES};
 
 /// `--jwks`: a JWK Set, and the provider that it is of.
 #[derive(Clone, Debug)]
@@ -22,7 +23,11 @@ impl FromStr for JwksArg {
     type Err = Infallible;
 
     fn from_str(text: &str) -> Result<Self, Infallible> {
+        // A file of that very name goes first.
         let named = text.split_once('=').filter(|(name, _)| {
+            if Path::new(text).exists() {
+                return false;
+            }
             // Names of providers have these characters; an URL with a query has others before its `=`.
             name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
         });
@@ -48,9 +53,14 @@ impl JwksArg {
         }
         let jwks = self.read()?;
         let published = explainer.publish(self.provider.as_deref(), &jwks);
-        published.map_err(|NoSuchProvider| match names.as_str() {
-            "" => anyhow::anyhow!("--jwks: all keys are in the configuration; leave it out"),
-            names => anyhow::anyhow!(
+        published.map_err(|unpublished| match (unpublished, names.as_str()) {
+            (Unpublished::NotAJwkSet(error), _) => {
+                anyhow!("--jwks: {}: {error}; give what the issuer's jwks_uri leads to", self.place)
+            }
+            (Unpublished::NoSuchProvider, "") => {
+                anyhow!("--jwks: all keys are in the configuration; leave it out")
+            }
+            (Unpublished::NoSuchProvider, names) => anyhow!(
                 "--jwks: no provider {:?} fetches its keys; those that do: {names}",
                 self.provider.as_deref().unwrap_or_default()
             ),
@@ -62,12 +72,14 @@ impl JwksArg {
             return std::fs::read(&self.place)
                 .with_context(|| format!("--jwks: {} cannot be read", self.place));
         }
+        let authority = self.place.split('/').nth(2).unwrap_or_default();
+        ensure!(!authority.contains('@'), "--jwks: the URL holds user information; remove it");
         let agent: Agent = http::config(RootCerts::PlatformVerifier, TIMEOUT).into();
         let fetch = || -> Result<Vec<u8>> {
             let mut response = agent.get(&self.place).call()?;
             let status = response.status();
             ensure!(status == 200, "status {status}");
-            Ok(response.body_mut().read_to_vec()?)
+            Ok(response.body_mut().with_config().limit(MAX_BODY_BYTES).read_to_vec()?)
         };
         fetch().with_context(|| format!("--jwks: {} cannot be fetched", self.place))
     }

@@ -4,7 +4,7 @@ mod keys;
 mod report;
 mod request;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::SystemTime;
 
@@ -23,7 +23,7 @@ use request::Request;
 ///
 /// The filter's own engine decides. Values of claims are masked, and no signature is ever printed.
 #[derive(clap::Args)]
-#[command(after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES, group = clap::ArgGroup::new("asked").required(true))]
 pub(crate) struct Args {
     /// The configuration: of the plugin, a manifest, or Envoy's
     #[arg(long, value_name = "FILE")]
@@ -39,11 +39,11 @@ pub(crate) struct Args {
 
     /// A file with the token alone; `-` is the standard input, as tokens on the command line end up in
     /// histories
-    #[arg(long, value_name = "FILE", required_unless_present = "request")]
+    #[arg(long, value_name = "FILE", group = "asked")]
     token: Option<PathBuf>,
 
     /// A file with the head of a request, as HTTP/1.1 or as `curl -v` prints it; `-` is the standard input
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["token", "method", "path", "host"])]
+    #[arg(long, value_name = "FILE", group = "asked", conflicts_with_all = ["method", "path", "host"])]
     request: Option<PathBuf>,
 
     /// The method of the request that carries the token
@@ -76,7 +76,8 @@ Examples:
   pbpaste | mesh-jwt explain --config wasm-plugin.yaml --jwks https://auth.example.com/jwks --token -
   mesh-jwt explain --config envoy.yaml --jwks jwks.json --request head.txt --at 2026-01-31T12:00:00Z
 
-Exit codes: 0 if the request passes, 1 if it is refused, 2 if that cannot be told.";
+Exit codes: 0 if the request passes, 1 if it is refused or, in report mode, would be, 2 if that cannot
+be told.";
 
 pub(crate) fn run(args: &Args, format: Format) -> Result<ExitCode> {
     let mut explainer = Explainer::new(configuration(args)?);
@@ -84,8 +85,14 @@ pub(crate) fn run(args: &Args, format: Format) -> Result<ExitCode> {
         jwks.publish(&mut explainer)?;
     }
     let mask = if args.show_claims { Mask::Nothing } else { Mask::Values };
-    let request = request(args)?;
-    let head = request.head(explainer.token_place())?;
+    ensure!(
+        args.port.is_some() || !explainer.needs_port(),
+        "rules of this configuration go by the port that the connection came to; give it with --port"
+    );
+    let head = match request(args)? {
+        Request::Whole(head) => head,
+        Request::Token(head, token) => head.with_token(&explainer.place_of(&token), &token)?,
+    };
     let explanation = explainer.explain(&head.as_request(args.port), now(args)?, mask);
 
     match format {
@@ -124,6 +131,11 @@ fn configuration(args: &Args) -> Result<Config> {
 }
 
 fn request(args: &Args) -> Result<Request> {
+    let asked = args.request.as_deref().or(args.token.as_deref());
+    ensure!(
+        args.config != Path::new("-") || asked != Some(Path::new("-")),
+        "the standard input is one file: give the configuration or the token by its name"
+    );
     if let Some(file) = &args.request {
         return Request::parse(&request::read(file)?).with_context(|| file.display().to_string());
     }

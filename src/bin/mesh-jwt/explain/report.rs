@@ -23,7 +23,7 @@ pub(crate) fn print(explanation: &Explanation) {
                 if explanation.is_report_mode { ", but it passes: mode is report" } else { "" };
             anstream::println!("\n{ERROR}{status} {code}{ERROR:#}: {detail}{report}");
             if let Some(told) = deny_codes::all().iter().find(|told| told.code == *code) {
-                anstream::println!("{}", told.mend);
+                anstream::println!("{}", deny_codes::plain(told.mend));
             }
         }
         Decision::NeedsKeys { .. } => {}

@@ -1,5 +1,6 @@
 //! The head of a request, from a file or around a token.
 
+use std::borrow::Cow;
 use std::fs;
 use std::io::Read as _;
 use std::path::Path;
@@ -28,13 +29,20 @@ impl Request {
         Self::Token(Head { headers: headers.into() }, token.into())
     }
 
-    /// Parses the head of an HTTP/1.1 request (RFC 9112 §3), also with the `> ` of `curl -v`, or with
-    /// the pseudo-headers of HTTP/2 in place of the request line.
+    /// Parses the head of an HTTP/1.1 request (RFC 9112 §3), or what `curl -v` prints of one, or the
+    /// pseudo-headers of HTTP/2 in place of the request line.
     pub(crate) fn parse(text: &[u8]) -> Result<Self> {
+        let lines = || (1_u32..).zip(text.split(|byte| *byte == b'\n'));
+        // Of curl's lines, those that it sends begin so.
+        let is_of_curl = lines().any(|(_, line)| line.starts_with(b"> "));
         let mut head = Head::default();
-        for (number, line) in (1_u32..).zip(text.split(|byte| *byte == b'\n')) {
+        for (number, line) in lines() {
             let line = line.strip_suffix(b"\r").unwrap_or(line);
-            let line = line.strip_prefix(b">").map_or(line, <[u8]>::trim_ascii_start);
+            let line = match line.strip_prefix(b">") {
+                Some(sent) if is_of_curl => sent.trim_ascii_start(),
+                None if is_of_curl => continue,
+                _ => line,
+            };
             if line.is_empty() {
                 if head.headers.is_empty() {
                     continue;
@@ -50,33 +58,28 @@ impl Request {
         ensure!(!head.headers.is_empty(), "it is empty; write the head of a request");
         Ok(Self::Whole(head))
     }
-
-    /// The head, with the token in this place.
-    pub(crate) fn head(self, place: TokenPlace) -> Result<Head> {
-        let (mut head, token) = match self {
-            Self::Whole(head) => return Ok(head),
-            Self::Token(head, token) => (head, token),
-        };
-        match place {
-            TokenPlace::Header { name, prefix } => {
-                head.headers.push((name, [prefix.as_bytes(), &token].concat()));
-            }
-            TokenPlace::Cookie(name) => {
-                let value = [name.as_bytes(), b"=", &token].concat();
-                head.headers.push(("cookie".to_owned(), value));
-            }
-            TokenPlace::Param(name) => {
-                let path = head.headers.iter_mut().find(|(header, _)| header == ":path");
-                let (_, path) = path.context("the request has no path")?;
-                let sign: &[u8] = if path.contains(&b'?') { b"&" } else { b"?" };
-                path.extend([sign, name.as_bytes(), b"=", &token].concat());
-            }
-        }
-        Ok(head)
-    }
 }
 
 impl Head {
+    /// The same with a token in this place.
+    pub(crate) fn with_token(mut self, place: &TokenPlace, token: &[u8]) -> Result<Self> {
+        match place {
+            TokenPlace::Header { name, prefix } => {
+                self.push(name, &[prefix.as_bytes(), token].concat());
+            }
+            TokenPlace::Cookie(name) => {
+                self.push("cookie", &[name.as_bytes(), b"=", token].concat());
+            }
+            TokenPlace::Param(name) => {
+                let path = self.headers.iter_mut().find(|(header, _)| header == ":path");
+                let (_, path) = path.context("the request has no path")?;
+                let sign: &[u8] = if path.contains(&b'?') { b"&" } else { b"?" };
+                path.extend([sign, name.as_bytes(), b"=", token].concat());
+            }
+        }
+        Ok(self)
+    }
+
     pub(crate) fn as_request(&self, port: Option<u16>) -> RequestHead<'_> {
         let headers = self.headers.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
         let has_body = self.headers.iter().any(|(name, value)| match name.as_str() {
@@ -88,13 +91,12 @@ impl Head {
     }
 
     fn request_line(&mut self, line: &[u8]) -> Result<()> {
-        let mut words = line.splitn(3, |byte| *byte == b' ');
-        let (Some(method), Some(target)) = (words.next(), words.next()) else {
-            bail!("is no request line; write one such as \"GET /orders HTTP/1.1\"");
-        };
+        let words: Vec<_> = line.split(|byte| *byte == b' ').collect();
+        let &[method, target, version] = words.as_slice() else { bail!(NO_REQUEST_LINE) };
+        ensure!(version.starts_with(b"HTTP/"), NO_REQUEST_LINE);
         let (authority, path) = origin_form(target);
         self.push(":method", method);
-        self.push(":path", path);
+        self.push(":path", &path);
         if let Some(authority) = authority {
             self.push(":authority", authority);
         }
@@ -126,13 +128,21 @@ impl Head {
 }
 
 /// Authority and path of a target, which may be in absolute form (RFC 9112 §3.2.2).
-fn origin_form(target: &[u8]) -> (Option<&[u8]>, &[u8]) {
-    let rest =
-        [&b"http://"[..], b"https://"].iter().find_map(|scheme| target.strip_prefix(*scheme));
-    let Some(rest) = rest else { return (None, target) };
-    let end = rest.iter().position(|byte| *byte == b'/').unwrap_or(rest.len());
+fn origin_form(target: &[u8]) -> (Option<&[u8]>, Cow<'_, [u8]>) {
+    let rest = [&b"http://"[..], b"https://"].iter().find_map(|scheme| {
+        let (start, rest) = target.split_at_checked(scheme.len())?;
+        start.eq_ignore_ascii_case(scheme).then_some(rest)
+    });
+    let Some(rest) = rest else { return (None, target.into()) };
+    let end = rest.iter().position(|byte| b"/?#".contains(byte)).unwrap_or(rest.len());
     let (authority, path) = rest.split_at_checked(end).unwrap_or_default();
-    (Some(authority), if path.is_empty() { b"/" } else { path })
+    // What stands before it is a secret, and no part of a host.
+    let authority = authority.rsplit(|byte| *byte == b'@').next();
+    let path = match path.first() {
+        Some(b'/') => path.into(),
+        _ => [b"/", path].concat().into(),
+    };
+    (authority, path)
 }
 
 /// Reads a file; `-` is the standard input.
@@ -144,3 +154,5 @@ pub(crate) fn read(file: &Path) -> Result<Vec<u8>> {
     }
     fs::read(file).with_context(|| format!("{} cannot be read", file.display()))
 }
+
+const NO_REQUEST_LINE: &str = "is no request line; write one such as \"GET /orders HTTP/1.1\"";

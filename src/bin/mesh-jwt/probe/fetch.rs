@@ -21,7 +21,7 @@ use ureq::unversioned::transport::{DefaultConnector, NextTimeout};
 use ureq::{Agent, Error};
 
 use super::arguments::{Args, Header, Resolve};
-use crate::http;
+use crate::http::{self, MAX_BODY_BYTES};
 
 /// Fetches as the filter does: without redirects, and no more than it would read.
 pub(super) struct Client {
@@ -194,5 +194,3 @@ fn with_hint(problem: String) -> String {
         problem
     }
 }
-
-const MAX_BODY_BYTES: u64 = MAX_JWKS_BYTES as u64;
