@@ -20,6 +20,12 @@ impl ConfigError {
         &self.path.0
     }
 
+    /// A member's name as [`path`](Self::path) writes it, for those who look up what it names.
+    #[must_use]
+    pub fn name_in_path(name: &str) -> String {
+        one_line(name)
+    }
+
     /// What is wrong, and what to write instead.
     #[must_use]
     pub fn problem(&self) -> &str {

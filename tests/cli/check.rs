@@ -25,13 +25,25 @@ fn faults_are_told_with_line_column_path_and_mend() {
             "kind: TrafficExtension\nspec:\n  wasm:\n    pluginConfig: {providers: []}\n",
             "4:20: error: spec.wasm.pluginConfig.providers: is missing or empty",
         ),
-        ("kind: WasmPlugin\nspec: {url: x}\n", "2:1: error: spec.pluginConfig: is missing"),
+        (
+            "kind: WasmPlugin\nspec: {url: oci://x/mesh-jwt}\n",
+            "2:1: error: spec.pluginConfig: is missing",
+        ),
         ("providers: [}\n", "1:12: error: is neither YAML nor JSON"),
         ("a: 1\n", "1:1: error: holds no plugin configuration"),
         (
             "providers:\n- issuer: https://a.example\nrules:\n- claims: {a.b: [x], \"c\": []}\n",
             "4:22: error: rules[0].claims.c",
         ),
+        (
+            "providers:\n- issuer: https://a.example\nrules:\n- claims:\n    a: [x]\n    a.b: [x, {}]\n",
+            "6:14: error: rules[0].claims.a.b[1]",
+        ),
+        (
+            "providers:\n- issuer: https://a.example\nrules:\n- claims:\n    \"a[0]\\t\": [{}]\n",
+            "5:16: error: rules[0].claims.a[0]\\t[0]",
+        ),
+        ("", "1:1: error: holds no plugin configuration"),
     ] {
         let run = check(text, &[]);
 
@@ -55,7 +67,20 @@ fn a_configuration_in_an_envoy_yaml_is_found_in_each_form() {
             format!("{string}|\n            {{\"providers\": [\n             {{\"issuer\": 7}}]}}"),
             "11:15",
         ),
+        (
+            format!(
+                "{string}|\n\n            {{\"providers\": [\n             {{\"issuer\": 7}}]}}"
+            ),
+            "12:15",
+        ),
         (format!("{string}'{{\"providers\": [{{\"issuer\": 7}}]}}'"), "9:35"),
+        // Where quotes or folds hide the place, that of the whole.
+        (format!("{string}'{{\"providers\": [\n            {{\"issuer\": 7}}]}}'"), "9:18"),
+        (format!("{string}\"{{\\\"providers\\\": [{{\\\"issuer\\\": 7}}]}}\""), "9:18"),
+        (
+            format!("{string}>\n            {{\"providers\": [\n            {{\"issuer\": 7}}]}}"),
+            "10:13",
+        ),
     ] {
         let run = check(&envoy(&value), &[]);
 
@@ -74,6 +99,78 @@ fn a_configuration_in_an_envoy_yaml_is_found_in_each_form() {
     assert!(
         check(&envoy(&format!("{string}hello")), &[]).stdout.contains("no plugin configuration")
     );
+}
+
+const OURS: &str = "kind: WasmPlugin
+metadata: {name: mesh-jwt}
+spec:
+  url: oci://registry.example/mesh-jwt
+  pluginConfig:
+    providers: [{issuer: https://a.example, audiences: [a]}]
+";
+
+#[test]
+fn plugins_of_others_are_left_alone() {
+    for other in [
+        "kind: WasmPlugin\nmetadata: {name: limiter}\nspec: {url: oci://x, pluginConfig: {rate: 1}}\n",
+        "kind: WasmPlugin\nmetadata: {name: limiter}\nspec: {url: oci://x}\n",
+        "kind: TrafficExtension\nmetadata: {name: limiter}\nspec: {wasm: {url: oci://x}}\n",
+    ] {
+        let (both, alone) =
+            (check(&format!("{other}---\n{OURS}"), &["--strict"]), check(other, &[]));
+
+        assert_eq!((both.code, &*both.stdout), (0, "ok: the filter takes 1 configuration\n"));
+        assert!(alone.stdout.contains("holds no plugin configuration"), "{alone:?}");
+    }
+    for ours in [
+        "kind: WasmPlugin\nmetadata: {name: mesh-jwt}\nspec: {url: oci://x, pluginConfig: {}}\n",
+        "kind: WasmPlugin\nspec: {url: oci://x, pluginName: mesh_jwt, pluginConfig: {}}\n",
+        "kind: TrafficExtension\nspec: {wasm: {url: oci://x/mesh-jwt:1, pluginConfig: {}}}\n",
+    ] {
+        let run = check(ours, &[]);
+
+        assert!(run.stdout.contains("pluginConfig.providers: is missing or empty"), "{run:?}");
+    }
+}
+
+#[test]
+fn items_of_a_list_are_checked() {
+    let item = OURS.replace('\n', "\n  ").replace("https://a.example", "7");
+
+    let run = check(&format!("kind: List\nitems:\n- kind: Pod\n- {item}\n"), &[]);
+
+    let told = "FILE:9:20: error: items[1].spec.pluginConfig.providers[0].issuer: ";
+    assert!(run.stdout.starts_with(told), "{run:?}");
+}
+
+#[test]
+fn a_patch_is_left_to_what_kustomize_makes_of_it() {
+    for (spec, place) in
+        [("spec:\n  priority: 100\n", "3:1"), ("spec:\n  pluginConfig:\n    rules: []\n", "4:3")]
+    {
+        let patch = format!("kind: WasmPlugin\nmetadata: {{name: mesh-jwt}}\n{spec}");
+
+        let run = check(&patch, &[]);
+
+        let told = format!("FILE:{place}: warning: spec.pluginConfig: this is a patch");
+        assert!(run.stdout.starts_with(&told), "{run:?}");
+        assert_eq!((run.stdout.lines().count(), run.code), (1, 0), "{run:?}");
+    }
+}
+
+#[test]
+fn whole_numbers_are_taken_however_they_are_written() {
+    let with = |number| {
+        let provider = "providers: [{issuer: https://a.example, audiences: [a]}]";
+        check(&format!("{provider}\nmaxTokenBytes: {number}\n"), &[])
+    };
+
+    for number in ["8192.0", "1e3", "8.192e+3"] {
+        assert_eq!(with(number).stdout, "ok: the filter takes 1 configuration\n", "{number}");
+    }
+    for number in ["8192.5", "1e300"] {
+        assert!(with(number).stdout.contains("2:1: error: maxTokenBytes: "), "{number}");
+    }
 }
 
 #[test]

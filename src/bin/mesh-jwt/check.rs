@@ -8,7 +8,7 @@ use mesh_jwt::advice::advise;
 use mesh_jwt::config::Config;
 use serde::Serialize;
 
-use crate::configurations::{self, Fault, Found};
+use crate::configurations::{self, Fault, Found, Severity};
 use crate::format::{ERROR, Format, GOOD, WARNING, print_json};
 use crate::place::Place;
 use crate::source::Source;
@@ -48,13 +48,6 @@ struct Finding {
     message: String,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Severity {
-    Error,
-    Warning,
-}
-
 pub(crate) fn run(args: &Args, format: Format) -> Result<ExitCode> {
     let (mut findings, mut configurations) = (Vec::new(), 0_usize);
     for path in &args.files {
@@ -62,12 +55,8 @@ pub(crate) fn run(args: &Args, format: Format) -> Result<ExitCode> {
         let (found, faults) = configurations::find(&source);
         configurations = configurations.saturating_add(found.len());
         let file = source.name().to_string();
-        findings.extend(faults.into_iter().map(|Fault { place, path, problem }| Finding {
-            file: file.clone(),
-            place,
-            severity: Severity::Error,
-            path,
-            message: problem,
+        findings.extend(faults.into_iter().map(|Fault { severity, place, path, problem }| {
+            Finding { file: file.clone(), place, severity, path, message: problem }
         }));
         findings.extend(found.iter().flat_map(|found| check(&file, found)));
     }
@@ -105,7 +94,8 @@ fn print(findings: &[Finding], configurations: usize) {
         let path = if path.is_empty() { String::new() } else { format!("{path}: ") };
         anstream::println!("{file}:{place}: {style}{word}:{style:#} {path}{message}");
     }
-    if !findings.iter().any(|finding| finding.severity == Severity::Error) {
+    let is_refused = findings.iter().any(|finding| finding.severity == Severity::Error);
+    if configurations > 0 && !is_refused {
         let plural = if configurations == 1 { "" } else { "s" };
         anstream::println!(
             "{GOOD}ok:{GOOD:#} the filter takes {configurations} configuration{plural}"

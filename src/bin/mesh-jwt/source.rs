@@ -50,17 +50,22 @@ impl Source {
     pub(crate) fn embedded(&self, node: &Node) -> Result<Option<Node>, Unreadable> {
         let Some(text) = node.text() else { return Ok(None) };
         let start = node.place();
-        let is_block = !self.is_quoted(start) && text.contains('\n');
+        let (column, skipped) = match self.is_quoted(start) {
+            true => (start.column.saturating_add(1), 0),
+            // A block begins with its first line that is not blank.
+            false => (start.column, text.lines().take_while(|line| line.is_empty()).count()),
+        };
         let in_file = |inner: Place| {
-            let line = start.line.saturating_add(inner.line.saturating_sub(1));
-            match (is_block, inner.line) {
-                (true, _) => Place {
-                    line,
-                    column: start.column.saturating_add(inner.column.saturating_sub(1)),
-                },
-                // After the quote; escapes before it would shift it on.
-                (false, 1) => Place { line, column: start.column.saturating_add(inner.column) },
-                (false, _) => start,
+            let number = index(inner.line);
+            let below = u64::try_from(number.saturating_sub(skipped)).unwrap_or(u64::MAX);
+            let line = start.line.saturating_add(below);
+            let text = text.lines().nth(number).unwrap_or_default();
+            // Escapes and folded lines stand elsewhere.
+            match self.has(Place { line, column }, text) {
+                true => {
+                    Place { line, column: column.saturating_add(inner.column.saturating_sub(1)) }
+                }
+                false => start,
             }
         };
         let mut documents = parse(text).map_err(|Unreadable { place, problem }| Unreadable {
@@ -74,10 +79,24 @@ impl Source {
     }
 
     fn is_quoted(&self, place: Place) -> bool {
-        let index = |number: u64| usize::try_from(number.saturating_sub(1)).unwrap_or(usize::MAX);
-        let line = self.text.lines().nth(index(place.line)).unwrap_or_default();
-        matches!(line.chars().nth(index(place.column)), Some('"' | '\''))
+        matches!(self.rest_of_line(place).next(), Some('"' | '\''))
     }
+
+    /// Whether this text stands there.
+    fn has(&self, place: Place, text: &str) -> bool {
+        let mut there = self.rest_of_line(place);
+        text.chars().all(|char| there.next() == Some(char))
+    }
+
+    fn rest_of_line(&self, place: Place) -> impl Iterator<Item = char> {
+        let line = self.text.lines().nth(index(place.line)).unwrap_or_default();
+        line.chars().skip(index(place.column))
+    }
+}
+
+/// From 0 what a [`Place`] counts from 1.
+fn index(number: u64) -> usize {
+    usize::try_from(number.saturating_sub(1)).unwrap_or(usize::MAX)
 }
 
 /// What is neither YAML nor JSON.

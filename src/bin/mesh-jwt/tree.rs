@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use mesh_jwt::config::ConfigError;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 use serde_saphyr::{Location, Spanned};
@@ -83,9 +84,14 @@ impl Node {
         matches!(self.tree, Tree::Map(_))
     }
 
-    /// The same without places.
+    /// The same without places, and as kubectl passes it on: whole numbers are integers, however
+    /// they are written.
     pub(crate) fn to_json(&self) -> Value {
         match &self.tree {
+            Tree::Scalar(Value::Number(number)) => number
+                .as_f64()
+                .and_then(as_integer)
+                .map_or_else(|| number.clone().into(), Value::from),
             Tree::Scalar(value) => value.clone(),
             Tree::List(items) => Value::Array(items.iter().map(Self::to_json).collect()),
             Tree::Map(members) => Value::Object(
@@ -97,19 +103,28 @@ impl Node {
     /// Where something stands that an error calls `path`, such as `providers[0].issuer`; if there is
     /// no such thing, what should hold it.
     pub(crate) fn place_of(&self, path: &str) -> Place {
-        let mut place = self.place;
-        let mut node = self;
-        for step in steps(path) {
-            let next = match step {
-                Step::Item(index) => node.items().get(index).map(|item| (item.place, item)),
-                Step::Member(name) => node
-                    .members()
-                    .find_map(|(member, place, value)| (member == name).then_some((place, value))),
-            };
-            let Some(next) = next else { break };
-            (place, node) = next;
+        let (mut place, mut node, mut rest) = (self.place, self, path);
+        while !rest.is_empty() {
+            let Some(next) = node.step(rest) else { break };
+            (place, node, rest) = next;
+            rest = rest.strip_prefix('.').unwrap_or(rest);
         }
         place
+    }
+
+    /// What a path as [`ConfigError::path`] writes it leads to first: its place, itself, and the
+    /// rest of the path. Names may hold dots and brackets too, so the longest that fits is meant.
+    fn step<'n, 'p>(&'n self, path: &'p str) -> Option<(Place, &'n Self, &'p str)> {
+        if self.is_list() {
+            let (index, rest) = path.strip_prefix('[')?.split_once(']')?;
+            let item = self.items().get(index.parse::<usize>().ok()?)?;
+            return Some((item.place, item, rest));
+        }
+        let fitting = self.members().filter_map(|(name, place, node)| {
+            let rest = path.strip_prefix(&ConfigError::name_in_path(name))?;
+            (rest.is_empty() || rest.starts_with(['.', '['])).then_some((place, node, rest))
+        });
+        fitting.min_by_key(|(_, _, rest)| rest.len())
     }
 
     /// Every node with its path below `path`, each before what it holds.
@@ -145,18 +160,14 @@ impl Node {
     }
 }
 
-enum Step<'p> {
-    Item(usize),
-    Member(&'p str),
+/// The same as an integer, if it is one and no other number rounds to it.
+fn as_integer(number: f64) -> Option<i64> {
+    (number.fract() == 0.0 && number.abs() <= MAX_EXACT)
+        .then(|| format!("{number:.0}").parse().ok())?
 }
 
-/// The steps of a path as [`mesh_jwt::config::ConfigError::path`] writes it.
-fn steps(path: &str) -> impl Iterator<Item = Step<'_>> {
-    path.split(['.', '[']).filter(|step| !step.is_empty()).map(|step| {
-        let index = step.strip_suffix(']').and_then(|index| index.parse().ok());
-        index.map_or(Step::Member(step), Step::Item)
-    })
-}
+/// 2^53 - 1
+const MAX_EXACT: f64 = 9_007_199_254_740_991.0;
 
 impl From<Spanned<Tree>> for Node {
     fn from(Spanned { value: tree, referenced, .. }: Spanned<Tree>) -> Self {
@@ -166,7 +177,8 @@ impl From<Spanned<Tree>> for Node {
 
 impl From<Location> for Place {
     fn from(location: Location) -> Self {
-        Self { line: location.line(), column: location.column() }
+        // 0 if it is not known.
+        Self { line: location.line().max(1), column: location.column().max(1) }
     }
 }
 
