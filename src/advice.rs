@@ -1,7 +1,9 @@
 //! What a configuration may hold, but rarely should.
 
 use crate::config::{Config, KeySource, Mode, Provider};
+use crate::header_name::is_same_to_lax_servers;
 use crate::location::Location;
+use crate::per_provider::ProviderId;
 use crate::rules::{Access, Rule};
 use serde_json::Value;
 use std::time::Duration;
@@ -22,13 +24,13 @@ pub fn advise(config: &Config, document: &Value) -> Vec<Advice> {
     if config.mode == Mode::Report {
         all.push(advice("mode", "denies nothing: leave it out once the metrics reported.* agree"));
     }
+    if let Some(header) = document.get("verifiedHeader") {
+        of_verified_header(header, &mut all);
+    }
     let rules = config.written_rules(document);
-    // What no rule matches needs a token of any audience.
-    let narrowed = rules.iter().any(Rule::matches_all)
-        && rules.iter().all(|rule| rule.is_loose() || has_audiences(rule));
-    for (index, provider) in config.providers.values().enumerate() {
+    for (index, (id, provider)) in config.providers.iter().enumerate() {
         let path = format!("providers[{index}]");
-        of_provider(provider, &path, narrowed, &mut all);
+        of_provider(provider, &path, are_audiences_named(&rules, id), &mut all);
     }
     for (index, rule) in rules.iter().enumerate() {
         of_rule(rule, index, &rules, &mut all);
@@ -38,6 +40,24 @@ pub fn advise(config: &Config, document: &Value) -> Vec<Advice> {
 
 fn advice(path: &str, text: impl Into<String>) -> Advice {
     Advice { path: path.to_owned(), text: text.into() }
+}
+
+fn of_verified_header(header: &Value, all: &mut Vec<Advice>) {
+    let name = header.get("name").and_then(Value::as_str).unwrap_or_default();
+    if WELL_KNOWN_HEADERS.iter().any(|known| is_same_to_lax_servers(known, name)) {
+        all.push(advice(
+            "verifiedHeader.name",
+            "is a header that clients and proxies write too, and is taken off every request: choose \
+             a name of your own, such as \"X-Mesh-Jwt\"",
+        ));
+    }
+    if header.get("secret").is_none() {
+        all.push(advice(
+            "verifiedHeader.secret",
+            "is not set: whoever reaches a pod that the filter does not guard can write the header \
+             as well; set one, and have services compare it",
+        ));
+    }
 }
 
 fn of_provider(provider: &Provider, path: &str, narrowed: bool, all: &mut Vec<Advice>) {
@@ -100,8 +120,20 @@ fn of_rule(rule: &Rule, index: usize, rules: &[Rule], all: &mut Vec<Advice>) {
              name of this one, unless Envoy routes by the host as well; match ports or paths instead",
         ));
     }
-    let earlier = rules.iter().take(index).position(|earlier| earlier.covers(rule));
-    let Some(by) = earlier else { return };
+    let mut earlier = rules.iter().take(index);
+    let turns_off = matches!(rule.access, Access::Public)
+        && rule.matches_all()
+        && earlier.clone().all(|earlier| matches!(earlier.access, Access::Public));
+    let Some(by) = earlier.position(|earlier| earlier.covers(rule)) else {
+        if turns_off {
+            all.push(advice(
+                &path,
+                "turns the filter off: it matches every request, asks for no token, and no rule \
+                 before it does; name the paths that are public",
+            ));
+        }
+        return;
+    };
     let is_opened = !rule.is_loose() && rules.get(by).is_some_and(Rule::is_loose);
     let text = match is_opened {
         true => format!(
@@ -116,17 +148,53 @@ fn of_rule(rule: &Rule, index: usize, rules: &[Rule], all: &mut Vec<Advice>) {
     all.push(Advice { path, text });
 }
 
-fn has_audiences(rule: &Rule) -> bool {
+/// Whether rules take tokens of this provider for audiences that they name only.
+fn are_audiences_named(rules: &[Rule], provider: ProviderId) -> bool {
+    // What no strict rule matches needs a token of any audience, and loose rules never match a path
+    // that servers read differently.
+    let is_strict_for_all = |rule: &Rule| rule.matches_all() && !rule.is_loose();
+    rules.iter().any(is_strict_for_all)
+        && rules.iter().enumerate().all(|(index, rule)| {
+            let mut earlier = rules.iter().take(index);
+            let is_hidden = |by: &Rule| by.covers(rule) && (rule.is_loose() || !by.is_loose());
+            names_audiences(rule, provider) || earlier.any(is_hidden)
+        })
+}
+
+/// Whether a rule takes no tokens of this provider, or only for audiences that it names.
+fn names_audiences(rule: &Rule, provider: ProviderId) -> bool {
     match &rule.access {
-        Access::Public => false,
+        Access::Public => true,
         Access::Optional(requirement) | Access::Required(requirement) => {
+            let providers = requirement.providers.as_ref();
             !requirement.audiences.is_empty()
+                || providers.is_some_and(|providers| !providers.contains(&provider))
         }
     }
 }
 
 const LONG_STALE: Duration = Duration::from_hours(12);
 const LONG_CACHE: Duration = Duration::from_hours(1);
+
+/// Those of requests that services are likely to need.
+const WELL_KNOWN_HEADERS: [&str; 16] = [
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "authorization",
+    "content-encoding",
+    "content-type",
+    "forwarded",
+    "if-none-match",
+    "origin",
+    "referer",
+    "traceparent",
+    "user-agent",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-request-id",
+];
 
 #[cfg(test)]
 mod tests {
@@ -186,6 +254,73 @@ mod tests {
         narrow["match"] = json!({"paths": ["/a"]});
         document["rules"] = json!([narrow]);
         assert_eq!(paths(&document), ["providers[0].audiences"]);
+    }
+
+    #[test]
+    fn audiences_are_missed_where_a_token_without_them_gets_through() {
+        let document = |rules: &Value| {
+            json!({
+                "providers": [
+                    {"name": "a", "issuer": "https://a.example", "jwksUri": "https://a.example/jwks"},
+                    {"name": "b", "issuer": "https://b.example", "jwksUri": "https://b.example/jwks",
+                     "audiences": ["api"]},
+                ],
+                "rules": rules,
+            })
+        };
+        let narrow = json!({"match": {"paths": ["/**"]}, "requires": {"audiences": ["api"]}});
+        for rules in [
+            json!([narrow]),
+            json!([{"match": {"paths": ["/health"]}, "access": "public"}, narrow]),
+            json!([{"match": {"paths": ["/b"]}, "providers": ["b"]}, narrow]),
+            json!([{"providers": ["b"]}]),
+            json!([{"match": {"paths": ["/a"]}, "requires": {"audiences": ["a"]}, "access": "optional"}, narrow]),
+        ] {
+            assert_eq!(paths(&document(&rules)), [""; 0], "{rules}");
+        }
+        for rules in [
+            json!([]),
+            json!([{"match": {"paths": ["/a/**"]}, "requires": {"audiences": ["api"]}}]),
+            // A token of any audience is no error here, and what it says reaches the service.
+            json!([{"match": {"paths": ["/a"]}, "access": "optional"}, narrow]),
+            // The default decides on "/a;b".
+            json!([{"requires": {"audiences": ["api"]}, "access": "optional"}]),
+            json!([{"match": {"paths": ["/a"]}, "providers": ["a"]}, narrow]),
+            json!([{"match": {"methods": ["GET"]}, "requires": {"audiences": ["api"]}}, {"providers": ["a", "b"]}]),
+        ] {
+            assert_eq!(paths(&document(&rules)), ["providers[0].audiences"], "{rules}");
+        }
+        let hidden = json!([narrow, {"match": {"paths": ["/a"]}}]);
+        assert_eq!(paths(&document(&hidden)), ["rules[1]"]);
+    }
+
+    #[test]
+    fn a_rule_that_turns_the_filter_off_is_told() {
+        let (off, strict) = (json!({"access": "public"}), json!({"match": {"paths": ["/a"]}}));
+        let health = json!({"match": {"paths": ["/health"]}, "access": "public"});
+        let everywhere = json!({"match": {"paths": ["/**"]}, "access": "public"});
+        for (rules, expected) in [
+            (json!([off]), vec!["rules[0]"]),
+            (json!([everywhere]), vec!["rules[0]"]),
+            (json!([health, off]), vec!["rules[1]"]),
+            (json!([strict, off]), vec![]),
+        ] {
+            assert_eq!(paths(&with_rules(rules.clone())), expected, "{rules}");
+        }
+    }
+
+    #[test]
+    fn risks_of_the_verified_header_are_told() {
+        let secret = "0123456789abcdef";
+        for (header, expected) in [
+            (json!({"name": "X-Mesh-Jwt", "secret": secret}), vec![]),
+            (json!({"name": "X-Mesh-Jwt"}), vec!["verifiedHeader.secret"]),
+            (json!({"name": "X_Forwarded-For", "secret": secret}), vec!["verifiedHeader.name"]),
+        ] {
+            let mut document = with_provider(json!({}));
+            document["verifiedHeader"] = header.clone();
+            assert_eq!(paths(&document), expected, "{header}");
+        }
     }
 
     #[test]

@@ -15,8 +15,8 @@ impl Rule {
 
     /// Whether it matches every request.
     pub(crate) fn matches_all(&self) -> bool {
-        let Match { hosts, methods, paths, ports } = &self.matched;
-        hosts.is_empty() && methods.is_empty() && paths.is_empty() && ports.is_empty()
+        let Match { hosts, methods, paths: _, ports } = &self.matched;
+        hosts.is_empty() && methods.is_empty() && ports.is_empty() && self.paths().is_empty()
     }
 
     /// Whether requests that this rule matches may go on without a token.
@@ -24,9 +24,12 @@ impl Rule {
         !matches!(self.access, Access::Required(_))
     }
 
-    /// With the slash at the end that strict rules do not care about.
+    /// With the slash at the end that strict rules do not care about; none if any path will do.
     fn paths(&self) -> Vec<PathPattern> {
         let own = self.matched.paths.iter();
+        if own.clone().any(|pattern| pattern.with_descendants && pattern.segments.is_empty()) {
+            return Vec::new();
+        }
         own.flat_map(|pattern| {
             let other = pattern.with_other_end().filter(|_| !self.is_loose());
             std::iter::once(pattern.clone()).chain(other)
@@ -61,6 +64,19 @@ impl PathPattern {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_rule_for_every_path_is_one_for_everything() {
+        let rule = |path: &str| {
+            let paths = vec![PathPattern::parse(path).unwrap()];
+            Rule { matched: Match { paths, ..Match::default() }, access: Access::Public }
+        };
+
+        assert!(rule("/**").matches_all());
+        assert!(rule("/**").covers(&Rule { matched: Match::default(), access: Access::Public }));
+        assert!(!rule("/a/**").matches_all());
+        assert!(!rule("/").matches_all());
+    }
 
     #[test]
     fn a_pattern_covers_what_it_is_sure_to_match() {
