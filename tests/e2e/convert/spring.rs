@@ -15,6 +15,7 @@ spring:
     gateway:
       routes:
       - id: users
+        uri: http://users
         predicates:
         - Path=/users/{{id}},/users/{{id}}/**
         - Method=GET,POST
@@ -27,6 +28,7 @@ spring:
             clock-skew: PT30S
             inject-headers: {{X-User-Id: sub, X-Tenant: tenant}}
       - id: billing
+        uri: http://billing
         predicates: [{{name: Path, args: {{patterns: /billing/**}}}}]
         filters:
         - name: JwtAuth

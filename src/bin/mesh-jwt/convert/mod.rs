@@ -97,7 +97,7 @@ fn convert(
     let mut converted = istio::convert(&inputs, options, &mut report)?;
     for input in &inputs {
         converted.extend(envoy_filters(input, options, &mut report)?);
-        converted.extend(spring::convert(input, options, &mut report)?);
+        converted.extend(spring::convert(input, &mut report)?);
     }
     if converted.is_empty() {
         let names: Vec<_> = inputs.iter().map(|input| input.ledger.file()).collect();

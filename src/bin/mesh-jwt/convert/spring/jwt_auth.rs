@@ -5,6 +5,7 @@ use mesh_jwt::config::document::{FromHeader, ProviderConfig};
 use super::super::reader::{Fault, Field};
 use super::super::report::Effect;
 use super::super::rule::{claim_header, name_of};
+use super::PLACEHOLDER;
 
 #[derive(Clone)]
 pub(super) struct Auth<'s> {
@@ -23,7 +24,13 @@ pub(super) fn filters_of(filters: Vec<Field<'_>>) -> Result<Option<Auth<'_>>, Fa
         .unwrap_or_default();
         let (name, short) =
             name.split_once('=').map_or((name.as_str(), None), |(n, s)| (n, Some(s)));
-        if name != "JwtAuth" {
+        if CHANGE_PATHS.contains(&name) {
+            filter.lose(
+                Effect::Unknown,
+                format!("{name} changes the path, and the rules are for the path before it"),
+                "put the manifest to the gateway, or write the rules for the paths behind it",
+            );
+        } else if name != "JwtAuth" {
             filter.lose(Effect::None, format!("{name} has nothing to do with tokens"), ROUTING);
         } else if found.is_some() {
             return Err(filter.fault("is a second JwtAuth; remove one of them"));
@@ -100,7 +107,7 @@ fn provider(args: &Field<'_>) -> Result<ProviderConfig, Fault> {
 fn value(field: &Field<'_>) -> Result<String, Fault> {
     let text = field.scalar()?;
     if text.contains("${") {
-        return Err(field.fault("holds a placeholder; write what it stands for, and convert again"));
+        return Err(field.fault(PLACEHOLDER));
     }
     Ok(text)
 }
@@ -123,3 +130,7 @@ fn duration(field: &Field<'_>) -> Result<String, Fault> {
 
 /// What to do about the rest of a route.
 pub(super) const ROUTING: &str = "leave it to the gateway, or write it into a VirtualService";
+
+/// The filters after which services see another path than clients sent.
+const CHANGE_PATHS: [&str; 5] =
+    ["PrefixPath", "RewritePath", "SetPath", "StripPrefix", "StripContextPath"];
