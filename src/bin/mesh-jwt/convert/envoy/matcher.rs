@@ -249,17 +249,46 @@ fn is_taken(paths: &[String]) -> bool {
     problem(&MatchConfig { paths: paths.to_vec(), ..MatchConfig::default() }).is_none()
 }
 
-/// What a text that matches begins with, up to the last slash.
+/// What a text that matches begins with.
 fn regex_stem(regex: &str) -> String {
     let regex = regex.strip_prefix('^').unwrap_or(regex);
     if regex.contains('|') {
         return "/".to_owned();
     }
-    let is_literal = |c: &char| c.is_ascii_alphanumeric() || matches!(c, '/' | '-' | '_');
-    stem(&regex.chars().take_while(is_literal).collect::<String>())
+    let is_other = |c: char| !c.is_ascii_alphanumeric() && !matches!(c, '/' | '-' | '_');
+    let (literal, rest) = regex.split_at(regex.find(is_other).unwrap_or(regex.len()));
+    let mut literal = literal.to_owned();
+    // The last character may be missing.
+    if rest.starts_with(['?', '*', '{']) {
+        literal.pop();
+    }
+    literal
 }
 
 /// The path up to its last slash.
 fn stem(path: &str) -> String {
     path.rfind('/').and_then(|slash| path.get(..=slash)).unwrap_or("/").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_regex_begins_with_what_no_quantifier_takes_away() {
+        for (regex, expected) in [
+            ("/api/?.*", "/api"),
+            ("/a/*x", "/a"),
+            ("/a/{0,2}", "/a"),
+            ("/admin/*.*", "/admin"),
+            ("/a/+x", "/a/"),
+            ("^/v2/[a-z]+/x", "/v2/"),
+            ("/?a", ""),
+            ("/a|/b", "/"),
+            (r"/a\.json", "/a"),
+            ("(?i)/a", ""),
+        ] {
+            assert_eq!(regex_stem(regex), expected, "{regex}");
+        }
+    }
 }
