@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::super::reader::{Fault, Field};
 use super::super::report::Effect;
-use super::super::rule::{claim_header, label};
+use super::super::rule::{claim_header, label, unique};
 
 /// The providers by their names in the source.
 pub(super) struct Providers<'s> {
@@ -71,7 +71,7 @@ impl<'s> Providers<'s> {
         let known = self.known(name, &text)?;
         let own = known.provider.audiences.clone();
         let audiences = if known.widened.is_some() { own } else { Vec::new() };
-        Ok((label(&text), known.extra(audiences)))
+        Ok((known.name(), known.extra(audiences)))
     }
 
     /// The same with other audiences than its own.
@@ -81,7 +81,8 @@ impl<'s> Providers<'s> {
         audiences: Vec<String>,
     ) -> Result<(String, Extra), Fault> {
         let text = name.text()?;
-        Ok((label(&text), self.known(name, &text)?.extra(audiences)))
+        let known = self.known(name, &text)?;
+        Ok((known.name(), known.extra(audiences)))
     }
 
     /// Lets rules take tokens of a provider for these audiences. All of them have to be known before
@@ -124,8 +125,10 @@ impl<'s> Providers<'s> {
                  exact iss of its tokens as issuer",
             ));
         };
-        if label(name) != name {
-            field.differ(format!("is called {:?} in metrics, logs and rules", label(name)));
+        let others = self.all.values().map(|known| &known.provider);
+        let own_name = unique(label(name), others);
+        if own_name != name {
+            field.differ(format!("is called {own_name:?} in metrics, logs and rules"));
         }
         let max_lifetime = text("max_lifetime")?;
         if let Some(lifetime) = field.member("max_lifetime") {
@@ -133,7 +136,7 @@ impl<'s> Providers<'s> {
         }
         let require_expiration = field.is_set("require_expiration")? || max_lifetime.is_some();
         let mut provider = ProviderConfig {
-            name: Some(label(name)),
+            name: Some(own_name),
             issuer: Some(issuer),
             audiences: field.texts("audiences")?,
             clock_skew: Some(format!("{}s", clock_skew(&field)?)),
@@ -173,6 +176,10 @@ impl<'s> Providers<'s> {
 }
 
 impl Known<'_> {
+    fn name(&self) -> String {
+        self.provider.name.clone().unwrap_or_default()
+    }
+
     fn extra(&self, audiences: Vec<String>) -> Extra {
         Extra { audiences, subject: self.subject.clone() }
     }
