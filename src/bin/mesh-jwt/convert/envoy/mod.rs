@@ -25,13 +25,15 @@ pub(super) use provider::{DEFAULT_CLOCK_SKEW, take_default_locations};
 pub(crate) struct Found<'s> {
     pub(crate) filters: Vec<Field<'s>>,
     per_route: Vec<Field<'s>>,
+    /// What turns filters off.
+    disabled: Vec<Field<'s>>,
 }
 
 impl<'s> Found<'s> {
     /// Looks for messages with their types, and for a document that is such a message.
     pub(crate) fn in_document(ledger: &'s Ledger, document: &'s Node) -> Self {
         let mut found = Self::default();
-        found.look(ledger, document, String::new());
+        document.walk("", &mut |path, node| found.look(ledger, node, path));
         let is_bare =
             document.get("kind").is_none() && document.get("providers").is_some_and(Node::is_map);
         if found.filters.is_empty() && is_bare {
@@ -40,34 +42,32 @@ impl<'s> Found<'s> {
         found
     }
 
-    fn look(&mut self, ledger: &'s Ledger, node: &'s Node, path: String) {
-        let text_of = |name| node.get(name).and_then(Node::text).unwrap_or_default();
-        let typed = text_of("@type");
-        let (url, message, path) = match node.get("value") {
-            Some(value) if typed.ends_with(".TypedStruct") => {
-                let path = format!("{path}.value");
-                (text_of("type_url").to_owned() + text_of("typeUrl"), value, path)
-            }
-            _ => (typed.to_owned(), node, path),
-        };
-        let field = || Field::new(ledger, Naming::Protobuf, message, path.clone());
+    fn look(&mut self, ledger: &'s Ledger, node: &'s Node, path: &str) {
+        let (url, message, path) = typed(node, path);
+        let field = |node, path| Field::new(ledger, Naming::Protobuf, node, path);
         if url.ends_with(FILTER_TYPE) {
-            self.filters.push(field());
+            self.filters.push(field(message, path));
         } else if url.ends_with(PER_ROUTE_TYPE) {
-            self.per_route.push(field());
-        } else {
-            for (name, _, member) in node.members() {
-                let path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
-                self.look(ledger, member, path);
-            }
-            for (index, item) in node.items().iter().enumerate() {
-                self.look(ledger, item, format!("{path}[{index}]"));
-            }
+            self.per_route.push(field(message, path));
+        } else if let Some(disabled) = node.get("disabled").filter(|it| it.to_json() == true)
+            && let Some(inner) = node.get("typed_config").or_else(|| node.get("typedConfig"))
+            && typed(inner, "").0.ends_with(FILTER_TYPE)
+        {
+            let dot = if path.is_empty() { "" } else { "." };
+            self.disabled.push(field(disabled, format!("{path}{dot}disabled")));
         }
     }
 
-    /// Reports what single routes ask for.
+    /// Reports what single routes ask for, and filters that are off unless a route turns them on.
     pub(crate) fn lose_per_route(&self) {
+        for disabled in &self.disabled {
+            disabled.lose(
+                Effect::Unknown,
+                "the filter is off but for routes that turn it on, and the result is for all requests",
+                "write rules for the hosts, methods and paths of those routes, and make all else \
+                 public; if there are none, drop the filter",
+            );
+        }
         for route in &self.per_route {
             route.lose(
                 Effect::Unknown,
@@ -75,6 +75,20 @@ impl<'s> Found<'s> {
                 "write a rule for the hosts, methods and paths of that route",
             );
         }
+    }
+}
+
+/// The type of a message, the message itself, and its path.
+fn typed<'n>(node: &'n Node, path: &str) -> (String, &'n Node, String) {
+    let text_of = |name| node.get(name).and_then(Node::text).unwrap_or_default();
+    let url = text_of("@type");
+    match node.get("value") {
+        Some(value) if url.ends_with(".TypedStruct") => {
+            let dot = if path.is_empty() { "" } else { "." };
+            let url = text_of("type_url").to_owned() + text_of("typeUrl");
+            (url, value, format!("{path}{dot}value"))
+        }
+        _ => (url.to_owned(), node, path.to_owned()),
     }
 }
 

@@ -206,6 +206,45 @@ static_resources:
 }
 
 #[test]
+fn a_filter_that_is_off_is_converted_and_said_to_be_off() {
+    let text = format!(
+        "
+http_filters:
+- name: jwt
+  disabled: true
+  typed_config:
+    '@type': type.googleapis.com/envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication
+    providers: {{main: {{issuer: https://auth.example.com, {REMOTE}}}}}
+"
+    );
+    let (manifests, report) = converted(&text);
+
+    assert_eq!(manifests.len(), 1);
+    assert_eq!(lost(&report), [(Effect::Unknown, "http_filters[0].disabled")]);
+
+    let (_, report) = converted(&text.replace("true", "false"));
+    assert_eq!(lost(&report), []);
+}
+
+#[test]
+fn providers_whose_names_become_alike_keep_names_and_rules_of_their_own() {
+    let text = format!(
+        "
+providers:
+  a b: {{issuer: https://one.example.com, {REMOTE}}}
+  a_b: {{issuer: https://two.example.com, {REMOTE}}}
+rules:
+- {{match: {{prefix: /}}, requires: {{provider_name: a_b}}}}
+"
+    );
+    let config = config(&converted(&text).0[0]);
+
+    let names: Vec<_> = (0..2).map(|index| config["providers"][index]["name"].clone()).collect();
+    assert_eq!(names, ["a_b", "a_b-2"]);
+    assert_eq!(config["rules"], json!([{ "providers": ["a_b-2"] }]));
+}
+
+#[test]
 fn a_file_without_a_source_says_what_was_looked_for() {
     assert_eq!(
         refused("a: 1"),
