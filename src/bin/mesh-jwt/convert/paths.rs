@@ -21,12 +21,16 @@ pub(crate) fn on_segments(prefix: &str) -> Vec<String> {
 
 /// Every path that begins with this text, and its neighbours.
 pub(crate) fn at_least(prefix: &str) -> Vec<String> {
-    let above = prefix.rfind('/').and_then(|slash| prefix.get(..=slash)).unwrap_or("/");
     match prefix.ends_with('/') {
         _ if is_all(prefix) => Vec::new(),
         true => vec![format!("{prefix}**")],
-        false => vec![format!("{above}*/**")],
+        false => vec![format!("{}*/**", above(prefix))],
     }
+}
+
+/// The text up to its last slash.
+pub(crate) fn above(prefix: &str) -> &str {
+    prefix.rfind('/').and_then(|slash| prefix.get(..=slash)).unwrap_or("/")
 }
 
 /// Whether other segments begin with the last one: `/api` and `/apis`.

@@ -125,6 +125,19 @@ pub(crate) fn label(text: &str) -> String {
 }
 
 impl Requirement {
+    /// Whether all tokens that this takes are taken by the other one.
+    pub(crate) fn implies(&self, other: &Self) -> bool {
+        let is_within = |these: &[String], those: &[String]| {
+            let is_some = !these.is_empty() && these.iter().all(|value| those.contains(value));
+            those.is_empty() || is_some
+        };
+        is_within(&self.providers, &other.providers)
+            && is_within(&self.audiences, &other.audiences)
+            && other.claims.iter().all(|(name, values)| {
+                self.claims.get(name).is_some_and(|these| is_within(these, values))
+            })
+    }
+
     pub(crate) fn is_of_any_token(&self) -> bool {
         *self == Self::default()
     }

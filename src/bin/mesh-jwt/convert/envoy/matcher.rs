@@ -101,23 +101,33 @@ impl<'s> Matcher<'s> {
             unknown.extend(field.member(name));
         }
         if paths.at_most().is_some_and(|paths| !is_taken(&paths)) {
-            paths = Paths::Some(stem(paths.literal()));
+            paths = Paths::Some(paths::above(paths.literal()).to_owned());
         }
         let is_case_sensitive = field.member("case_sensitive").map_or(Ok(true), |it| it.flag())?;
         Ok(Self { paths, others, unknown, is_case_sensitive })
     }
 
-    /// Whether no request with such a path is left to later rules.
+    /// The prefix of which no path is left to later rules.
     pub(super) fn covers_prefix(&self) -> Option<&str> {
-        let is_all = self.unknown.is_empty()
-            && self.others == MatchConfig::default()
-            && self.is_case_sensitive;
         match &self.paths {
             Paths::Any => Some(""),
             Paths::Prefix(prefix) => Some(prefix.as_str()),
             _ => None,
         }
-        .filter(|_| is_all)
+        .filter(|_| self.is_for_all())
+    }
+
+    /// The path of which no request is left to later rules.
+    pub(super) fn covers_path(&self) -> Option<&str> {
+        match &self.paths {
+            Paths::Exact(path) => Some(path.as_str()),
+            _ => None,
+        }
+        .filter(|_| self.is_for_all())
+    }
+
+    fn is_for_all(&self) -> bool {
+        self.unknown.is_empty() && self.others == MatchConfig::default() && self.is_case_sensitive
     }
 }
 
@@ -263,11 +273,6 @@ fn regex_stem(regex: &str) -> String {
         literal.pop();
     }
     literal
-}
-
-/// The path up to its last slash.
-fn stem(path: &str) -> String {
-    path.rfind('/').and_then(|slash| path.get(..=slash)).unwrap_or("/").to_owned()
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::super::reader::{Fault, Field};
 use super::super::report::Effect;
-use super::super::rule::{claim_header, label, unique};
+use super::super::rule::{Requirement, claim_header, label, unique};
 
 /// The providers by their names in the source.
 pub(super) struct Providers<'s> {
@@ -69,9 +69,7 @@ impl<'s> Providers<'s> {
     pub(super) fn named(&self, name: &Field<'_>) -> Result<(String, Extra), Fault> {
         let text = name.text()?;
         let known = self.known(name, &text)?;
-        let own = known.provider.audiences.clone();
-        let audiences = if known.widened.is_some() { own } else { Vec::new() };
-        Ok((known.name(), known.extra(audiences)))
+        Ok((known.name(), known.own_extra()))
     }
 
     /// The same with other audiences than its own.
@@ -83,6 +81,20 @@ impl<'s> Providers<'s> {
         let text = name.text()?;
         let known = self.known(name, &text)?;
         Ok((known.name(), known.extra(audiences)))
+    }
+
+    /// A good token of any provider.
+    pub(super) fn of_any(&self, place: &Field<'_>) -> Result<Requirement, Fault> {
+        let mut extras = self.all.values().map(Known::own_extra);
+        let first = extras.next().unwrap_or_default();
+        if extras.any(|extra| extra != first) {
+            return Err(place.fault(
+                "takes tokens of any provider, of which some have subjects, or audiences that \
+                 another rule adds to, and a rule has one list of each; give all providers the \
+                 same ones, or name one provider here",
+            ));
+        }
+        Ok(first.required_of(Vec::new()))
     }
 
     /// Lets rules take tokens of a provider for these audiences. All of them have to be known before
@@ -180,8 +192,21 @@ impl Known<'_> {
         self.provider.name.clone().unwrap_or_default()
     }
 
+    /// What the provider asks for by itself, beyond what its part of the result does.
+    fn own_extra(&self) -> Extra {
+        let own = self.widened.as_ref().map(|_| self.provider.audiences.clone());
+        self.extra(own.unwrap_or_default())
+    }
+
     fn extra(&self, audiences: Vec<String>) -> Extra {
         Extra { audiences, subject: self.subject.clone() }
+    }
+}
+
+impl Extra {
+    pub(super) fn required_of(self, providers: Vec<String>) -> Requirement {
+        let claims = self.subject.map(|subject| ("sub".to_owned(), vec![subject]));
+        Requirement { providers, audiences: self.audiences, claims: claims.into_iter().collect() }
     }
 }
 

@@ -1,7 +1,5 @@
 //! `JwtRequirement`.
 
-use std::collections::BTreeMap;
-
 use mesh_jwt::config::RuleAccess;
 
 use super::super::reader::{Fault, Field};
@@ -37,7 +35,7 @@ impl Need {
         let Alternatives { tokens, none_will_do } = Alternatives::read(field, providers)?;
         let access = if none_will_do { RuleAccess::Optional } else { RuleAccess::Required };
         let Some((_, extra)) = tokens.first().cloned() else {
-            return Ok(Self { access, requirement: Requirement::default() });
+            return Ok(Self { access, requirement: providers.of_any(field)? });
         };
         let (kept, others): (Vec<_>, Vec<_>) =
             tokens.into_iter().partition(|(_, other)| *other == extra);
@@ -60,13 +58,7 @@ impl Need {
         if names.len() == providers.names().count() {
             names.clear();
         }
-        let claims = extra.subject.map(|subject| ("sub".to_owned(), vec![subject]));
-        let requirement = Requirement {
-            providers: names,
-            audiences: extra.audiences,
-            claims: claims.into_iter().collect::<BTreeMap<_, _>>(),
-        };
-        Ok(Self { access, requirement })
+        Ok(Self { access, requirement: extra.required_of(names) })
     }
 }
 

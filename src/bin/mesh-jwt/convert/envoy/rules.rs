@@ -1,5 +1,7 @@
 //! `rules`: the first that matches counts, and what matches none passes.
 
+use std::fmt;
+
 use mesh_jwt::config::RuleAccess;
 use mesh_jwt::config::document::MatchConfig;
 
@@ -7,7 +9,7 @@ use super::super::conversion::Options;
 use super::super::paths;
 use super::super::reader::{Fault, Field};
 use super::super::report::Effect;
-use super::super::rule::{Rule, loosen};
+use super::super::rule::{Requirement, Rule, loosen};
 use super::matcher::{Matcher, Paths};
 use super::provider::Providers;
 use super::requirement::Need;
@@ -21,13 +23,38 @@ pub(super) struct Rules<'s> {
     /// Prefixes of which no path is left to later rules.
     covered: Vec<String>,
     guards: Vec<Guard<'s>>,
-    /// What the paths of optional rules begin with that the filter cannot tell.
-    narrowed: Vec<String>,
+    /// Optional rules of which the filter cannot tell some requests, so that later ones take them.
+    narrowed: Vec<Narrowed<'s>>,
+    /// Strict rules that take requests which later ones are for.
+    widened: Vec<Widened<'s>>,
+    /// Paths of which no request is left to later rules.
+    covered_paths: Vec<String>,
+    /// What the paths of all rules begin with.
+    literals: Vec<String>,
+}
+
+struct Narrowed<'s> {
+    field: Field<'s>,
+    literal: String,
+    requirement: Requirement,
+}
+
+struct Widened<'s> {
+    field: Field<'s>,
+    taken: Taken,
+    requirement: Requirement,
+}
+
+/// Which paths a widened rule takes from others.
+enum Taken {
+    One(String),
+    Below(String),
 }
 
 /// Paths that a strict rule is for, although the filter cannot tell them from their neighbours.
 struct Guard<'s> {
     field: Field<'s>,
+    name: String,
     literal: String,
     rule: Rule,
 }
@@ -51,14 +78,21 @@ pub(super) fn read<'s>(
         covered: Vec::new(),
         guards: Vec::new(),
         narrowed: Vec::new(),
+        widened: Vec::new(),
+        covered_paths: Vec::new(),
+        literals: Vec::new(),
     };
     let mut used = Vec::new();
     let mut case = Vec::new();
+    let mut matchers = Vec::new();
     for source in &sources {
         let Some(matched) = source.member("match") else {
             return Err(source.fault("has no match; write one such as {prefix: \"/\"}"));
         };
-        let matcher = Matcher::read(&matched)?;
+        matchers.push((source, Matcher::read(&matched)?, matched));
+    }
+    rules.literals = matchers.iter().map(|(_, it, _)| it.paths.literal().to_owned()).collect();
+    for (index, (source, matcher, matched)) in matchers.into_iter().enumerate() {
         let need = match (source.member("requires"), source.member("requirement_name")) {
             (Some(requires), None) => Need::read(&requires, providers)?,
             (None, Some(name)) => {
@@ -76,7 +110,7 @@ pub(super) fn read<'s>(
             }
         };
         case.push((matcher.is_case_sensitive, matched));
-        rules.add(source, matcher, need, options);
+        rules.add(source, &format!("rules[{index}]"), matcher, need, options)?;
     }
     rules.settle_case(&case);
     named.retain(|(name, _)| !used.contains(name));
@@ -87,7 +121,7 @@ pub(super) fn read<'s>(
             "write rules for the routes that name it in typed_per_filter_config",
         );
     }
-    rules.finish(filter)?;
+    rules.finish(filter, providers)?;
     Ok(rules)
 }
 
@@ -108,35 +142,85 @@ fn widen(requirement: &Field<'_>, providers: &mut Providers<'_>) -> Result<(), F
 }
 
 impl<'s> Rules<'s> {
-    fn add(&mut self, source: &Field<'s>, matcher: Matcher<'s>, need: Need, options: &Options) {
+    fn add(
+        &mut self,
+        source: &Field<'s>,
+        name: &str,
+        matcher: Matcher<'s>,
+        need: Need,
+        options: &Options,
+    ) -> Result<(), Fault> {
         let literal = matcher.paths.literal().to_owned();
         if self.covered.iter().any(|prefix| literal.starts_with(prefix.as_str())) {
             source.settle();
             source.differ("is never reached: an earlier rule is for all of these paths");
-            return;
+            return Ok(());
         }
-        let access = match need.access {
-            RuleAccess::Public => self.loose_access(&literal),
-            access => access,
+        let need = match need.access {
+            RuleAccess::Public => self.loose_need(&literal),
+            _ => need,
         };
-        let rule = Rule { matched: matcher.others.clone(), access, requirement: need.requirement };
+        let Need { access, requirement } = need;
+        let rule = Rule { matched: matcher.others.clone(), access, requirement };
         self.place_guards(&literal, &rule);
+        self.settle_overlaps(name, &literal, &rule);
         let covers = matcher.covers_prefix().map(str::to_owned);
+        let covers_path = matcher.covers_path().map(str::to_owned);
         match rule.is_strict() {
-            true => self.add_strict(source, matcher, rule, options),
+            true => self.add_strict(source, name, matcher, rule, options)?,
             false => self.add_loose(source, matcher, rule),
         }
         self.covered.extend(covers);
+        self.covered_paths.extend(covers_path);
+        Ok(())
+    }
+
+    /// Lists the earlier rules that change what this one is for.
+    fn settle_overlaps(&mut self, name: &str, literal: &str, rule: &Rule) {
+        if rule.access == RuleAccess::Public {
+            return;
+        }
+        self.widened.retain(|widened| {
+            if !widened.taken.meets(literal) || widened.requirement.implies(&rule.requirement) {
+                return true;
+            }
+            widened.field.lose_part(
+                Effect::Looser,
+                format!(
+                    "counts for {} in the result, and so for requests of {name}, which takes other \
+                     tokens than this one",
+                    widened.taken
+                ),
+                widened.taken.mend(),
+            );
+            false
+        });
+        self.narrowed.retain(|narrowed| {
+            if !overlap(&narrowed.literal, literal) || rule.requirement.implies(&narrowed.requirement)
+            {
+                return true;
+            }
+            narrowed.field.lose_part(
+                Effect::Looser,
+                format!(
+                    "is not for all of its requests in the result, so that some come to {name}, \
+                     which takes other tokens than this one"
+                ),
+                "end the prefix with a slash, and leave out conditions other than hosts and methods",
+            );
+            false
+        });
     }
 
     /// For at least the requests of the source.
     fn add_strict(
         &mut self,
         source: &Field<'s>,
+        name: &str,
         matcher: Matcher<'s>,
         rule: Rule,
         options: &Options,
-    ) {
+    ) -> Result<(), Fault> {
         for condition in &matcher.unknown {
             condition.lose(
                 Effect::Stricter,
@@ -155,11 +239,12 @@ impl<'s> Rules<'s> {
                     ),
                     "write patterns of whole segments for these paths, and remove that rule",
                 );
-                self.guard(source, literal, rule);
-                return;
+                self.guard(source, name, literal, rule);
+                return Ok(());
             }
             Paths::Prefix(prefix) if paths::has_neighbours(prefix) => {
                 if options.whole_segments {
+                    self.check_whole(source, prefix)?;
                     source.differ(format!("{prefix} is a whole segment: {prefix}x is not guarded"));
                 } else {
                     source.lose_part(
@@ -171,13 +256,51 @@ impl<'s> Rules<'s> {
                         ),
                         "if no path begins so but those below it, convert with --whole-segments",
                     );
-                    self.guard(source, prefix, rule.clone());
+                    self.guard(source, name, prefix, rule.clone());
                 }
             }
             _ => {}
         }
+        self.widened.extend(self.taken(&matcher).map(|taken| Widened {
+            field: source.clone(),
+            taken,
+            requirement: rule.requirement.clone(),
+        }));
         let paths = matcher.paths.on_segments().unwrap_or_default();
         self.push(source, Rule { matched: MatchConfig { paths, ..rule.matched }, ..rule });
+        Ok(())
+    }
+
+    /// What a strict rule takes beyond what it is for, apart from guards.
+    fn taken(&self, matcher: &Matcher<'_>) -> Option<Taken> {
+        let literal = matcher.paths.literal();
+        match &matcher.paths {
+            _ if !matcher.unknown.is_empty() => Some(Taken::Below(literal.to_owned())),
+            Paths::Prefix(prefix) => {
+                let path = prefix.strip_suffix('/')?;
+                let is_free = !self.covered_paths.iter().any(|covered| covered == path);
+                is_free.then(|| Taken::One(path.to_owned()))
+            }
+            Paths::Patterns { at_least, at_most, .. } => {
+                (at_least != at_most).then(|| Taken::Below(literal.to_owned()))
+            }
+            Paths::Any | Paths::Exact(_) | Paths::Segments(_) | Paths::Some(_) => None,
+        }
+    }
+
+    /// Refuses a source that itself has other paths that begin with this prefix.
+    fn check_whole(&self, source: &Field<'_>, prefix: &str) -> Result<(), Fault> {
+        let is_neighbour = |literal: &&String| {
+            let rest = literal.get(prefix.len()..).unwrap_or_default();
+            begins(literal, prefix) && !rest.is_empty() && !rest.starts_with('/')
+        };
+        match self.literals.iter().find(is_neighbour) {
+            Some(literal) => Err(source.fault(format!(
+                "{prefix} is no whole segment, as another rule is for {literal}, which begins with \
+                 it too; convert without --whole-segments, or write {prefix}/ where that is meant"
+            ))),
+            None => Ok(()),
+        }
     }
 
     /// For no more than the requests of the source.
@@ -195,7 +318,20 @@ impl<'s> Rules<'s> {
             _ => !matcher.unknown.is_empty(),
         };
         if is_narrowed && rule.access == RuleAccess::Optional {
-            self.narrowed.push(matcher.paths.literal().to_owned());
+            if !rule.requirement.is_of_any_token() {
+                source.lose_part(
+                    Effect::Stricter,
+                    "is not for all of its requests in the result, so that later public rules take \
+                     no tokens but those that this one takes",
+                    "end the prefix with a slash, and leave out conditions other than hosts and \
+                     methods",
+                );
+            }
+            self.narrowed.push(Narrowed {
+                field: source.clone(),
+                literal: matcher.paths.literal().to_owned(),
+                requirement: rule.requirement.clone(),
+            });
         }
         let Some(paths) = matcher.paths.at_most().filter(|_| matcher.unknown.is_empty()) else {
             if matcher.unknown.is_empty() {
@@ -219,16 +355,19 @@ impl<'s> Rules<'s> {
     }
 
     /// Public, unless an optional rule should have come first, which refuses bad tokens.
-    fn loose_access(&self, literal: &str) -> RuleAccess {
-        match self.narrowed.iter().any(|narrowed| paths::overlap(narrowed, literal)) {
-            true => RuleAccess::Optional,
-            false => RuleAccess::Public,
-        }
+    fn loose_need(&self, literal: &str) -> Need {
+        let mut narrowed =
+            self.narrowed.iter().filter(|narrowed| overlap(&narrowed.literal, literal));
+        narrowed.next().map_or_else(Need::public, |narrowed| Need {
+            access: RuleAccess::Optional,
+            requirement: narrowed.requirement.clone(),
+        })
     }
 
-    fn guard(&mut self, source: &Field<'s>, literal: &str, mut rule: Rule) {
+    fn guard(&mut self, source: &Field<'s>, name: &str, literal: &str, mut rule: Rule) {
         rule.matched.paths = paths::at_least(literal);
-        self.guards.push(Guard { field: source.clone(), literal: literal.to_owned(), rule });
+        let (field, name, literal) = (source.clone(), name.to_owned(), literal.to_owned());
+        self.guards.push(Guard { field, name, literal, rule });
     }
 
     /// Has the guards count before a rule that would take their requests.
@@ -236,7 +375,7 @@ impl<'s> Rules<'s> {
         let is_due = |guard: &Guard<'_>| {
             let is_same =
                 (guard.rule.access, &guard.rule.requirement) == (rule.access, &rule.requirement);
-            !is_same && paths::overlap(&guard.literal, literal)
+            !is_same && overlap(&guard.literal, literal)
         };
         let (due, others) = std::mem::take(&mut self.guards).into_iter().partition(is_due);
         self.guards = others;
@@ -244,7 +383,13 @@ impl<'s> Rules<'s> {
     }
 
     fn push_guards(&mut self, guards: Vec<Guard<'s>>) {
-        for Guard { field, rule, .. } in guards {
+        for Guard { field, name, literal, rule } in guards {
+            self.settle_overlaps(&name, &literal, &rule);
+            self.widened.push(Widened {
+                field: field.clone(),
+                taken: Taken::Below(paths::above(&literal).to_owned()),
+                requirement: rule.requirement.clone(),
+            });
             if !self.rules.contains(&rule) {
                 self.push(&field, rule);
             }
@@ -271,29 +416,88 @@ impl<'s> Rules<'s> {
     }
 
     /// What matches no rule passes in `jwt_authn`, and needs a token in the filter.
-    fn finish(&mut self, filter: &Field<'s>) -> Result<(), Fault> {
-        if let Some(rules) = filter.member("filter_state_rules") {
-            rules.lose(
-                Effect::Stricter,
-                "the filter cannot see what other filters say, so that requests of no rule need a \
-                 token of any provider",
-                "write rules for the hosts, methods and paths of these requests",
-            );
-            return Ok(());
-        }
+    fn finish(&mut self, filter: &Field<'s>, providers: &Providers<'s>) -> Result<(), Fault> {
         if self.covered.iter().any(String::is_empty) {
             return Ok(());
         }
         let guards = std::mem::take(&mut self.guards);
         self.push_guards(guards);
+        if let Some(rules) = filter.member("filter_state_rules") {
+            return self.add_filter_state(&rules, providers);
+        }
         let place = filter.member("rules").unwrap_or_else(|| filter.clone());
         place.differ(
             "what matches no rule passes, by the last rule here; without it, it would need a token",
         );
-        let access = self.loose_access("");
-        self.push(&place, Rule { access, ..Rule::default() });
+        let Need { access, requirement } = self.loose_need("");
+        let rule = Rule { access, requirement, ..Rule::default() };
+        self.settle_overlaps("requests of no rule", "", &rule);
+        self.push(&place, rule);
         Ok(())
     }
+
+    /// Requests of no rule need a token of any provider, as nobody knows what they need.
+    fn add_filter_state(
+        &mut self,
+        rules: &Field<'s>,
+        providers: &Providers<'s>,
+    ) -> Result<(), Fault> {
+        let rule = Rule { requirement: providers.of_any(rules)?, ..Rule::default() };
+        let requires = rules.member("requires").map(|requires| requires.fields());
+        let mut is_looser = false;
+        for (_, requirement) in requires.unwrap_or_default() {
+            let need = Need::read(&requirement, providers)?;
+            is_looser |=
+                need.access != RuleAccess::Public && !rule.requirement.implies(&need.requirement);
+        }
+        rules.lose(
+            if is_looser { Effect::Looser } else { Effect::Stricter },
+            "the filter cannot see what other filters say, so that requests of no rule need a \
+             token of any provider",
+            "write rules for the hosts, methods and paths of these requests",
+        );
+        self.settle_overlaps("filter_state_rules", "", &rule);
+        self.push(rules, rule);
+        Ok(())
+    }
+}
+
+impl Taken {
+    /// Whether paths that begin with this text are among them.
+    fn meets(&self, literal: &str) -> bool {
+        match self {
+            Self::One(path) => begins(path, literal),
+            Self::Below(above) => overlap(above, literal),
+        }
+    }
+
+    fn mend(&self) -> String {
+        match self {
+            Self::One(path) => format!("write a rule for the path {path} before this one"),
+            Self::Below(_) => "tell the requests of the two apart by whole segments, hosts or \
+                               methods, or have them take the same tokens"
+                .to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Taken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::One(path) => f.write_str(path),
+            Self::Below(above) if above.is_empty() => f.write_str("every path"),
+            Self::Below(above) => write!(f, "all that begins with {above}"),
+        }
+    }
+}
+
+/// Whether a path may begin with both, as case may not count.
+fn overlap(one: &str, other: &str) -> bool {
+    paths::overlap(&one.to_ascii_lowercase(), &other.to_ascii_lowercase())
+}
+
+fn begins(path: &str, with: &str) -> bool {
+    path.to_ascii_lowercase().starts_with(&with.to_ascii_lowercase())
 }
 
 fn told(patterns: &[String]) -> String {

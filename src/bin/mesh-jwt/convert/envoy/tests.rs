@@ -70,13 +70,137 @@ fn neighbours_of_a_guarded_prefix_are_guarded_before_a_looser_rule_would_take_th
 
 #[test]
 fn a_rule_behind_one_for_all_of_its_paths_is_left_out() {
-    let rules = format!("{{match: {{prefix: /api}}, {NEEDS}}}, {{match: {{prefix: /api-docs}}}}");
+    let rules = format!("{{match: {{prefix: /api}}, {NEEDS}}}, {{match: {{prefix: /api/docs}}}}");
     let (manifests, report) =
         try_convert(&with_rules(&rules), Options { whole_segments: true }).unwrap();
 
     let rules = &config(&manifests[0])["rules"];
     assert_eq!(*rules, json!([{ "match": { "paths": ["/api/**"] } }, { "access": "public" }]));
     assert!(format!("{report:?}").contains("is never reached"));
+}
+
+#[test]
+fn a_prefix_that_another_rule_shows_to_be_no_segment_is_not_taken_for_one() {
+    for other in ["prefix: /api-docs", "path: /API2", "safe_regex: {regex: '/apix/.*'}"] {
+        for order in [[true, false], [false, true]] {
+            let rule = |guarded| match guarded {
+                true => format!("{{match: {{prefix: /api}}, {NEEDS}}}"),
+                false => format!("{{match: {{{other}}}}}"),
+            };
+            let text = with_rules(&order.map(rule).join(", "));
+
+            let error = try_convert(&text, Options { whole_segments: true }).unwrap_err();
+            assert!(error.to_string().contains("/api is no whole segment"), "{error}");
+            assert!(try_convert(&text, Options::default()).is_ok());
+        }
+    }
+}
+
+/// What is listed as looser for these rules over the providers `a` and `b`.
+fn looser(rules: &str) -> Vec<String> {
+    let (_, report) = converted(&with_two_providers("", rules));
+    let looser = report.not_carried_over.into_iter().filter(|it| it.effect == Effect::Looser);
+    looser.map(|lost| lost.path).collect()
+}
+
+/// `a` has the members as well.
+fn with_two_providers(members: &str, rules: &str) -> String {
+    format!(
+        "providers:
+  a: {{issuer: https://a.example.com, {REMOTE}{members}}}
+  b: {{issuer: https://b.example.com, {REMOTE}}}
+rules: [{rules}]
+"
+    )
+}
+
+#[test]
+fn a_rule_that_takes_requests_of_another_with_other_tokens_is_listed_as_looser() {
+    let a = "requires: {provider_name: a}";
+    let b = "requires: {provider_name: b}";
+    let header = "headers: [{name: x-y, present_match: true}]";
+    let template = "path_match_policy: {typed_config: {path_template: '/x/**'}}";
+    let optional_a =
+        "requires: {requires_any: {requirements: [{provider_name: a}, {allow_missing: {}}]}}";
+    for (matched, requires, later) in [
+        ("prefix: /v1/pub", a, format!("{{match: {{prefix: /v1/}}, {b}}}")),
+        (
+            "prefix: /v1/pub",
+            a,
+            format!("{{match: {{prefix: /v1}}}}, {{match: {{prefix: /}}, {b}}}"),
+        ),
+        (&format!("prefix: /x/, {header}"), a, format!("{{match: {{prefix: /}}, {b}}}")),
+        (
+            "safe_regex: {regex: '/x/[a-z]+'}",
+            a,
+            format!("{{match: {{path: /x/1}}, {b}}}, {{match: {{prefix: /x/}}, {b}}}"),
+        ),
+        ("prefix: /x/", a, format!("{{match: {{prefix: /}}, {b}}}")),
+        (template, a, format!("{{match: {{path: /x}}, {b}}}")),
+        ("prefix: /x", optional_a, format!("{{match: {{prefix: /}}, {b}}}")),
+    ] {
+        let rules = format!("{{match: {{{matched}}}, {requires}}}, {later}");
+        assert_eq!(looser(&rules), ["rules[0]"], "{rules}");
+    }
+}
+
+#[test]
+fn a_rule_that_takes_no_other_tokens_than_the_next_is_not_listed_as_looser() {
+    let a = "requires: {provider_name: a}";
+    let b = "requires: {provider_name: b}";
+    let either =
+        "requires: {requires_any: {requirements: [{provider_name: a}, {provider_name: b}]}}";
+    for rules in [
+        format!("{{match: {{prefix: /v1/pub}}, {a}}}, {{match: {{prefix: /}}, {a}}}"),
+        format!("{{match: {{prefix: /v1/pub}}, {a}}}, {{match: {{prefix: /}}, {either}}}"),
+        format!("{{match: {{prefix: /v1/pub}}, {a}}}, {{match: {{prefix: /}}}}"),
+        format!("{{match: {{prefix: /v1/pub}}, {a}}}, {{match: {{prefix: /v2/}}, {b}}}"),
+        format!(
+            "{{match: {{path: /x}}, {b}}}, {{match: {{prefix: /x/}}, {a}}}, {{match: {{prefix: /}}, {b}}}"
+        ),
+    ] {
+        assert_eq!(looser(&rules), [""; 0], "{rules}");
+    }
+}
+
+#[test]
+fn tokens_of_any_provider_keep_what_the_providers_ask_for() {
+    let missing = "{match: {prefix: /}, requires: {allow_missing: {}}}";
+    let text = with_rules(missing).replace("main:", "main:\n    subjects: {exact: only}");
+    let expected = json!([{ "access": "optional", "claims": { "sub": ["only"] } }]);
+    assert_eq!(config(&converted(&text).0[0])["rules"], expected);
+
+    let other = "{match: {prefix: /x/}, requires: {provider_and_audiences: {provider_name: a, \
+                 audiences: [other]}}}";
+    for (members, rules) in [
+        (", subjects: {exact: only}", missing.to_owned()),
+        (", audiences: [own]", format!("{other}, {missing}")),
+    ] {
+        let message = refused(&with_two_providers(members, &rules));
+        assert!(message.contains("takes tokens of any provider"), "{message}");
+        assert!(message.contains("requires"), "{message}");
+    }
+    assert!(
+        try_convert(&with_two_providers(", audiences: [own]", missing), Options::default()).is_ok()
+    );
+}
+
+#[test]
+fn requirements_of_filter_states_are_looser_unless_they_take_any_token() {
+    let one = "{provider_name: b}";
+    let any = "{requires_any: {requirements: [{provider_name: a}, {provider_name: b}]}}";
+    let rules = "{match: {prefix: /v1/pub}, requires: {provider_name: a}}";
+    for (requirement, effect) in [(one, Effect::Looser), (any, Effect::Stricter)] {
+        let states = format!("filter_state_rules: {{name: n, requires: {{k: {requirement}}}}}");
+        let (manifests, report) = converted(&(with_two_providers("", rules) + &states));
+
+        assert!(lost(&report).contains(&(effect, "filter_state_rules")), "{report:?}");
+        let guarded = |path: &str| json!({ "match": { "paths": [path] }, "providers": ["a"] });
+        assert_eq!(
+            config(&manifests[0])["rules"],
+            json!([guarded("/v1/pub/**"), guarded("/v1/*/**")])
+        );
+    }
 }
 
 #[test]
