@@ -85,15 +85,11 @@ pub(crate) fn name_of(issuer: &str) -> String {
     label(text.trim_end_matches('/'))
 }
 
-/// The name, with a number behind it if one of these providers has it already.
-pub(crate) fn unique<'p>(
-    name: String,
-    others: impl Iterator<Item = &'p ProviderConfig> + Clone,
-) -> String {
-    let is_free =
-        |name: &String| others.clone().all(|other| other.name.as_deref() != Some(name.as_str()));
-    let numbered = (2_u32..).map(|number| format!("{name}-{number}"));
-    std::iter::once(name.clone()).chain(numbered).find(is_free).unwrap_or(name)
+/// The name, or if it is taken, with the first number behind it that is not.
+pub(crate) fn unique(name: &str, is_taken: impl Fn(&str) -> bool) -> String {
+    let numbered = (2_u64..).map(|number| format!("{name}-{number}"));
+    let mut candidates = std::iter::once(name.to_owned()).chain(numbered);
+    candidates.find(|name| !is_taken(name)).unwrap_or_default()
 }
 
 /// Fits a match for a rule that loosens access: a HEAD alone cannot be told from a GET. Returns whether

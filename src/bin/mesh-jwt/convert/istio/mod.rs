@@ -14,13 +14,13 @@ mod tests;
 use std::collections::BTreeMap;
 
 use mesh_jwt::config::RuleAccess;
-use mesh_jwt::config::document::{MatchConfig, PluginConfig};
+use mesh_jwt::config::document::{MatchConfig, PluginConfig, ProviderConfig};
 
 use super::conversion::{Converted, Input, Options};
 use super::manifest::{Kind, Manifest, Target};
 use super::reader::{Fault, Field, Naming};
 use super::report::{Difference, Effect, Report};
-use super::rule::{Rule, check, written};
+use super::rule::{Rule, check, unique, written};
 use crate::tree::Node;
 use resource::{Resource, is_same, name, target};
 
@@ -71,16 +71,26 @@ fn sort<'s>(
     policies: &mut Vec<Resource<'s>>,
 ) -> Result<(), Fault> {
     let text = |name: &str| node.get(name).and_then(Node::text).unwrap_or_default();
-    if text("kind") == "List" {
-        for (item, node) in field.list("items")?.into_iter().zip(node.items_of("items")) {
-            sort(item, node, authentications, policies)?;
-        }
-        return Ok(());
-    }
     let is_of_istio = text("apiVersion").starts_with("security.istio.io/");
     let list = match text("kind") {
+        "List" | "RequestAuthenticationList" | "AuthorizationPolicyList" => {
+            for (item, node) in field.list("items")?.into_iter().zip(node.items_of("items")) {
+                if item.member("kind").is_none() {
+                    return Err(item.fault("has no kind; write one, and apiVersion"));
+                }
+                sort(item, node, authentications, policies)?;
+            }
+            return Ok(());
+        }
         "RequestAuthentication" if is_of_istio => authentications,
         "AuthorizationPolicy" if is_of_istio => policies,
+        kind @ ("RequestAuthentication" | "AuthorizationPolicy")
+            if text("apiVersion").is_empty() =>
+        {
+            return Err(field.fault(format!(
+                "is of the kind {kind} without apiVersion; write apiVersion: security.istio.io/v1"
+            )));
+        }
         // It may hold a filter of Envoy.
         "" | "EnvoyFilter" => return Ok(()),
         kind => {
@@ -133,7 +143,11 @@ fn convert_group(
 ) -> Result<Converted, Fault> {
     let (mut providers, mut places) = (Vec::new(), Vec::new());
     for Resource { field, .. } in authentications {
-        for (provider, place) in request_authentication::providers(field)? {
+        for (mut provider, place) in request_authentication::providers(field)? {
+            let is_taken = |name: &str| {
+                providers.iter().any(|p: &ProviderConfig| p.name.as_deref() == Some(name))
+            };
+            provider.name = provider.name.map(|name| unique(&name, is_taken));
             providers.push(provider);
             places.push(place);
         }

@@ -254,3 +254,49 @@ fn two_providers_of_one_issuer_are_refused_at_the_second() {
 
     assert!(refused(&text).starts_with("file:9:5: spec.jwtRules[1]: cannot be carried over"));
 }
+
+#[test]
+fn issuers_that_differ_by_a_slash_get_names_of_their_own() {
+    let text = AUTHENTICATION.to_owned()
+        + "  - {issuer: https://auth.example.com/, jwksUri: https://auth.example.com/jwks}\n"
+        + &policy(
+            "ALLOW",
+            "{from: [{source: {requestPrincipals: ['https://auth.example.com//*']}}]}",
+        );
+
+    let (manifests, report) = converted(&text);
+
+    let config = &manifests[0]["spec"]["pluginConfig"];
+    assert_eq!(config["providers"][0]["name"], "auth.example.com");
+    assert_eq!(config["providers"][1]["name"], "auth.example.com-2");
+    assert_eq!(rules(&manifests), json!([{ "providers": ["auth.example.com-2"] }]));
+    assert_eq!(lost(&report), []);
+}
+
+#[test]
+fn lists_of_one_kind_are_taken_and_resources_without_kind_or_version_refused() {
+    let indented = |text: &str| text.trim().replace('\n', "\n  ");
+    let policy = policy("ALLOW", &format!("{{{ANY}}}")).replace("---", "");
+    let list = |policy: &str| {
+        format!(
+            "{AUTHENTICATION}---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicyList
+items:
+- {}
+",
+            indented(policy)
+        )
+    };
+
+    let (manifests, report) = converted(&list(&policy));
+    assert_eq!(rules(&manifests), Value::Null, "what no rule is for needs a token");
+    assert_eq!(lost(&report), []);
+
+    let nameless = list(&policy.replace("kind: AuthorizationPolicy\n", ""));
+    assert_eq!(refused(&nameless), "file:13:3: items[0]: has no kind; write one, and apiVersion");
+
+    let bare = policy.replace("apiVersion: security.istio.io/v1\n", "");
+    let message = refused(&format!("{AUTHENTICATION}---{bare}"));
+    assert!(message.contains("is of the kind AuthorizationPolicy without apiVersion"), "{message}");
+}
