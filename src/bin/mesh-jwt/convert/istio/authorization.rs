@@ -4,9 +4,11 @@
 //! asks of tokens: that is the filter's now. A request passes both only if a rule of the policy lets it
 //! in: the filter's rules are for no more requests than the policy's, and what none of them is for
 //! needs a token, which is all that the remaining rules ask for. What cannot be told so exactly stays
-//! as it is, and lets nothing in any more, since there is no request.auth.
+//! as it is, and lets nothing in any more, since there is no request.auth. Only a negation would be
+//! true of that: rules with one are taken out.
 //!
-//! A DENY policy for requests without a token becomes a rule that needs one, for no less requests.
+//! Of a DENY policy, a source for requests without a token becomes a rule that needs one, for no less
+//! requests. The other sources stay.
 
 use serde_json::Value;
 
@@ -16,7 +18,7 @@ use super::super::report::Effect;
 use super::super::rule::{Requirement, Rule};
 use super::filter_rules::{Rules, is_plain, is_told};
 use super::operation::Operation;
-use super::policy::PolicyRule;
+use super::policy::{PolicyRule, Source};
 use super::resource::{DRY_RUN, Resource, name};
 use super::token::{self, Issuers, Token};
 
@@ -38,12 +40,16 @@ struct Policy<'s, 'r> {
     rules: Vec<(PolicyRule<'s>, Fate)>,
 }
 
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, Eq, PartialEq)]
 enum Fate {
     /// The filter does all that it asks for.
     Moves,
     /// What it asks of tokens is the filter's, the rest stays.
     LosesTokens,
+    /// The filter does what these of its sources ask for.
+    LosesSources(Vec<usize>),
+    /// Without a request.auth it would let in what it is to refuse.
+    IsTakenOut,
     /// It stays as it is.
     Stays,
 }
@@ -170,7 +176,12 @@ impl<'s, 'r> Policy<'s, 'r> {
     /// Makes rules of what it lets in, beside policies that ask for tokens.
     fn allow(&mut self, rules: &mut Rules<'s>) {
         for (rule, fate) in &mut self.rules {
-            let Some(token) = token_of_allowed(rule) else { continue };
+            let Some(token) = token_of_allowed(rule) else {
+                if rule.has_negation() {
+                    *fate = Fate::IsTakenOut;
+                }
+                continue;
+            };
             let is_special = matches!(&token, Token::Required(r) if !r.is_of_any_token());
             if is_special && rule.operations.iter().any(|operation| !is_told(operation)) {
                 rule.field.lose_part(
@@ -194,8 +205,16 @@ impl<'s, 'r> Policy<'s, 'r> {
             if !rule.is_of_tokens {
                 continue;
             }
-            let Some(requirement) = requirement_of_denied(rule) else { continue };
-            *fate = Fate::Moves;
+            let Some((requirement, sources)) = requirement_of_denied(rule) else { continue };
+            *fate = match sources.len() == rule.sources.len() {
+                true => Fate::Moves,
+                false => {
+                    let stays = |(index, _): &(usize, _)| !sources.contains(index);
+                    let staying = rule.sources.iter().enumerate().filter(stays);
+                    staying.flat_map(|(_, source)| &source.others).for_each(Field::settle);
+                    Fate::LosesSources(sources)
+                }
+            };
             for operation in &rule.operations {
                 rules.deny(&rule.field, operation, &requirement);
             }
@@ -206,8 +225,8 @@ impl<'s, 'r> Policy<'s, 'r> {
     fn is_for_everything(&self) -> bool {
         self.rules.iter().any(|(rule, fate)| {
             let has_others = rule.sources.iter().all(|source| !source.others.is_empty());
-            let is_kept = *fate == Fate::Stays && rule.is_of_tokens;
-            !is_kept && !has_others && rule.operations.iter().any(Operation::is_any)
+            let lets_nothing_in = rule.is_of_tokens && *fate != Fate::LosesTokens;
+            !lets_nothing_in && !has_others && rule.operations.iter().any(Operation::is_any)
         })
     }
 
@@ -218,6 +237,10 @@ impl<'s, 'r> Policy<'s, 'r> {
         authorization: &mut Authorization<'s>,
     ) -> Result<(), Fault> {
         let Resource { field, target } = self.resource;
+        // What stays as it is needs no more attention.
+        for (rule, _) in self.rules.iter().filter(|(_, fate)| *fate == Fate::Stays) {
+            rule.field.settle();
+        }
         let changes = self.rules.iter().any(|(_, fate)| *fate != Fate::Stays);
         let is_left = self.rules.iter().any(|(_, fate)| *fate != Fate::Moves);
         if lets_all_in || (changes && !is_left) {
@@ -232,10 +255,11 @@ impl<'s, 'r> Policy<'s, 'r> {
         }
         let mut policy = field.copy();
         strip_server_fields(&mut policy);
-        let rules = self.rules.iter().filter(|(_, fate)| *fate != Fate::Moves);
-        let rules = rules.map(|(rule, fate)| match fate {
-            Fate::LosesTokens => without_tokens(rule.field.copy()),
-            _ => rule.field.copy(),
+        let rules = self.rules.iter().filter_map(|(rule, fate)| match fate {
+            Fate::Moves | Fate::IsTakenOut => None,
+            Fate::LosesTokens => Some(without_tokens(rule.field.copy())),
+            Fate::LosesSources(sources) => Some(without_sources(rule.field.copy(), sources)),
+            Fate::Stays => Some(rule.field.copy()),
         });
         if let Some(list) = policy.pointer_mut("/spec/rules") {
             *list = Value::Array(rules.collect());
@@ -252,6 +276,15 @@ impl<'s, 'r> Policy<'s, 'r> {
 
 /// What a rule that lets requests in asks of tokens; `None` if that cannot be said.
 fn token_of_allowed(rule: &PolicyRule<'_>) -> Option<Token> {
+    if rule.has_negation() {
+        rule.field.lose(
+            Effect::Stricter,
+            "says what tokens may not be like, which the filter cannot express, and which is true of \
+             every request without a request.auth: it is taken out, and lets nothing in any more",
+            "write what tokens must be like, as exact values, and convert again",
+        );
+        return None;
+    }
     let mut all: Option<Token> = None;
     for source in &rule.sources {
         if !source.others.is_empty() {
@@ -270,13 +303,10 @@ fn token_of_allowed(rule: &PolicyRule<'_>) -> Option<Token> {
             source.others.iter().for_each(|other| other.lose(Effect::Stricter, why, mend));
             return None;
         }
-        let token = match (&source.wanted, &source.unwanted) {
-            (wanted, Token::Optional) if *wanted != Token::Unknown => wanted.clone(),
-            _ => Token::Unknown,
-        };
+        let token = &source.wanted;
         all = match all {
-            None => Some(token),
-            Some(one) => Some(one.or(&token).unwrap_or(Token::Unknown)),
+            None => Some(token.clone()),
+            Some(one) => Some(one.or(token).unwrap_or(Token::Unknown)),
         };
     }
     all.filter(|token| {
@@ -284,8 +314,8 @@ fn token_of_allowed(rule: &PolicyRule<'_>) -> Option<Token> {
         if !is_known {
             rule.field.lose_part(
                 Effect::Stricter,
-                "asks of tokens what the filter cannot express (patterns, negations, or one of \
-                 several claims): it stays as it is, and lets nothing in without a request.auth",
+                "asks of tokens what the filter cannot express (patterns, or one of several \
+                 claims): it stays as it is, and lets nothing in without a request.auth",
                 "write exact values, one rule for each choice, and convert again",
             );
         }
@@ -293,31 +323,34 @@ fn token_of_allowed(rule: &PolicyRule<'_>) -> Option<Token> {
     })
 }
 
-/// What a token needs for a rule not to refuse the request; `None` if the rule cannot be converted.
-fn requirement_of_denied(rule: &PolicyRule<'_>) -> Option<Requirement> {
-    let mut all = Token::Optional;
-    for source in &rule.sources {
-        if source.wanted != Token::Optional {
-            rule.field.lose_part(
-                Effect::Looser,
-                "names tokens to refuse, which the filter cannot: it finds none without a \
-                 request.auth, and refuses nothing any more",
-                "have it go by a header of outputClaimToHeaders, as request.headers[…]",
-            );
-            return None;
-        }
-        for other in &source.others {
-            other.lose(
-                Effect::Stricter,
-                "is not about tokens, and the filter asks for a token without regard to it",
-                "write an optional rule for its hosts, methods and paths, if they are its alone",
-            );
-        }
-        all = all.and(source.unwanted.clone());
+/// What a token needs for a rule not to refuse the request, for the sake of those of its sources that
+/// are told by their index; `None` if there are none that can be converted.
+fn requirement_of_denied(rule: &PolicyRule<'_>) -> Option<(Requirement, Vec<usize>)> {
+    if rule.sources.iter().any(|source| source.wanted != Token::Optional) {
+        rule.field.lose_part(
+            Effect::Looser,
+            "names tokens to refuse, which the filter cannot: Istio finds none without a \
+             request.auth, and refuses none of them any more",
+            "have it go by a header of outputClaimToHeaders, as request.headers[…]",
+        );
     }
+    let asks = |source: &Source<'_>| {
+        source.wanted == Token::Optional && source.unwanted != Token::Optional
+    };
+    let asking: Vec<_> = rule.sources.iter().enumerate().filter(|(_, s)| asks(s)).collect();
+    let all = asking.iter().fold(Token::Optional, |all, (_, s)| all.and(s.unwanted.clone()));
     match all {
-        Token::Required(requirement) => Some(requirement),
-        Token::Optional | Token::Unknown => {
+        Token::Required(requirement) => {
+            for other in asking.iter().flat_map(|(_, source)| &source.others) {
+                other.lose(
+                    Effect::Stricter,
+                    "is not about tokens, and the filter asks for a token without regard to it",
+                    "write an optional rule for its hosts, methods and paths, if they are its alone",
+                );
+            }
+            Some((requirement, asking.into_iter().map(|(index, _)| index).collect()))
+        }
+        Token::Unknown => {
             rule.field.lose_part(
                 Effect::Stricter,
                 "asks of tokens what the filter cannot express: it stays as it is, and refuses \
@@ -326,6 +359,7 @@ fn requirement_of_denied(rule: &PolicyRule<'_>) -> Option<Requirement> {
             );
             None
         }
+        Token::Optional => None,
     }
 }
 
@@ -335,6 +369,15 @@ fn without_tokens(mut rule: Value) -> Value {
         // A rule with sources that ask for more was not converted.
         rule.remove("from");
         rule.remove("when");
+    }
+    rule
+}
+
+/// A rule of a policy without the sources of these indices.
+fn without_sources(mut rule: Value, indices: &[usize]) -> Value {
+    if let Some(from) = rule.get_mut("from").and_then(Value::as_array_mut) {
+        let mut index = 0..;
+        from.retain(|_| index.next().is_some_and(|index| !indices.contains(&index)));
     }
     rule
 }

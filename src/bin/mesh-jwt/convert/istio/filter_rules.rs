@@ -14,6 +14,8 @@ use super::token::Token;
 #[derive(Default)]
 pub(super) struct Rules<'s> {
     any_token: Vec<(Rule, Field<'s>)>,
+    /// Rules for any token and for requests that the filter cannot tell.
+    untold: Vec<Field<'s>>,
     special: Vec<(Rule, Field<'s>)>,
     no_token: Vec<(Rule, Field<'s>)>,
     denied: Vec<(Rule, Field<'s>)>,
@@ -29,6 +31,9 @@ impl<'s> Rules<'s> {
                 "names requests that the filter cannot tell from others, and these need a token",
                 "write whole segments (/a and /a/*) and no not…, and convert again",
             );
+        }
+        if *token == Token::any() && !is_told(operation) {
+            self.untold.push(field.clone());
         }
         let Some(mut matched) = operation.at_most.clone() else { return };
         match token {
@@ -133,6 +138,14 @@ impl<'s> Rules<'s> {
 
     /// Of rules that let requests in, one is enough for Istio, and the first counts for the filter.
     pub(super) fn report_order(&self) {
+        for field in self.untold.iter().filter(|_| !self.special.is_empty()) {
+            field.lose_part(
+                Effect::Stricter,
+                "names requests that the filter cannot tell from others, and those of them that \
+                 another rule is for as well are held to that one",
+                "write whole segments (/a and /a/*) and no not…, and convert again",
+            );
+        }
         for (index, (rule, field)) in self.special.iter().enumerate() {
             let earlier = self.special.iter().take(index);
             if let Some((other, _)) = earlier.clone().find(|(other, _)| {
@@ -149,7 +162,8 @@ impl<'s> Rules<'s> {
     }
 
     pub(super) fn in_order(self, allow_tokens: bool) -> Vec<(Rule, Field<'s>)> {
-        let Self { any_token, special, no_token, denied, exempt, denied_otherwise } = self;
+        let Self { any_token, special, no_token, denied, exempt, denied_otherwise, untold: _ } =
+            self;
         if !allow_tokens {
             return [denied, exempt, denied_otherwise].into_iter().flatten().collect();
         }

@@ -18,7 +18,7 @@ pub(super) struct PolicyRule<'s> {
 pub(super) struct Source<'s> {
     /// What tokens have to be like for it to match.
     pub(super) wanted: Token,
-    /// What tokens have to be like for it not to match.
+    /// What tokens have to be like for it not to match, any of what its negations name.
     pub(super) unwanted: Token,
     /// What the filter does not know.
     pub(super) others: Vec<Field<'s>>,
@@ -62,6 +62,11 @@ impl<'s> PolicyRule<'s> {
         }
         Ok(Self { field: field.clone(), sources, operations, is_of_tokens })
     }
+
+    /// Whether it says what tokens may not be like.
+    pub(super) fn has_negation(&self) -> bool {
+        self.sources.iter().any(|source| source.unwanted != Token::Optional)
+    }
 }
 
 impl Source<'_> {
@@ -80,7 +85,7 @@ fn read_source<'s>(
         Ok(token::of_principals(&field.texts(name)?, issuers))
     };
     source.wanted = source.wanted.clone().and(principals("requestPrincipals")?);
-    source.unwanted = source.unwanted.clone().and(principals("notRequestPrincipals")?);
+    source.unwanted = source.unwanted.clone().or_else(principals("notRequestPrincipals")?);
     for name in OTHERS {
         source.others.extend(field.member(name));
     }
@@ -104,7 +109,7 @@ fn read_condition<'s>(
     match (of(&values), of(&not_values)) {
         (Some(wanted), Some(unwanted)) => {
             source.wanted = source.wanted.clone().and(wanted);
-            source.unwanted = source.unwanted.clone().and(unwanted);
+            source.unwanted = source.unwanted.clone().or_else(unwanted);
         }
         _ => source.others.push(field.clone()),
     }

@@ -300,3 +300,86 @@ items:
     let message = refused(&format!("{AUTHENTICATION}---{bare}"));
     assert!(message.contains("is of the kind AuthorizationPolicy without apiVersion"), "{message}");
 }
+
+#[test]
+fn of_the_sources_of_a_deny_rule_only_those_about_tokens_move() {
+    let (manifests, report) = with(&[policy(
+        "DENY",
+        "{from: [{source: {notRequestPrincipals: ['*']}}, {source: {namespaces: [dev]}}]}",
+    )]);
+
+    assert_eq!(rules(&manifests), Value::Null, "what no rule is for needs a token");
+    assert_eq!(
+        manifests[1]["spec"]["rules"],
+        json!([{ "from": [{ "source": { "namespaces": ["dev"] } }] }])
+    );
+    assert_eq!(lost(&report), []);
+}
+
+#[test]
+fn tokens_to_refuse_beside_a_source_without_any_are_listed_as_looser() {
+    let (manifests, report) = with(&[policy(
+        "DENY",
+        "{from: [{source: {requestPrincipals: ['https://auth.example.com/blocked']}},
+                 {source: {notRequestPrincipals: ['*']}}]}",
+    )]);
+
+    assert_eq!(rules(&manifests), Value::Null, "what no rule is for needs a token");
+    assert_eq!(lost(&report), [(Effect::Looser, "spec.rules[0]")]);
+}
+
+#[test]
+fn negations_in_an_allow_policy_are_taken_out_and_let_nothing_in() {
+    let path = "to: [{operation: {paths: [/x]}}]";
+    for negation in [
+        "from: [{source: {notRequestPrincipals: ['https://b.example/*']}}]",
+        "from: [{source: {namespaces: [mon], notRequestPrincipals: ['*']}}]",
+        "when: [{key: 'request.auth.claims[role]', notValues: [guest]}]",
+    ] {
+        let (manifests, report) = with(&[policy("ALLOW", &format!("{{{negation}, {path}}}"))]);
+
+        assert_eq!(rules(&manifests), Value::Null, "what no rule is for needs a token");
+        assert_eq!(manifests[1]["spec"]["rules"], json!([]), "an ALLOW policy for nothing");
+        assert_eq!(report.not_carried_over[0].effect, Effect::Stricter, "{negation}");
+        assert!(!report.steps.iter().any(|step| step.starts_with("delete the AuthorizationP")));
+    }
+}
+
+#[test]
+fn of_two_negations_in_a_deny_rule_a_token_has_to_be_what_one_of_them_names() {
+    let deny = |negation: &str| {
+        let rule = format!(
+            "{{from: [{{source: {{notRequestPrincipals: ['{negation}']}}}}],
+              when: [{{key: 'request.auth.claims[role]', notValues: [admin]}}],
+              to: [{{operation: {{paths: [/x]}}}}]}}"
+        );
+        with(&[policy("DENY", &rule)])
+    };
+
+    let (manifests, report) = deny("*");
+    assert_eq!(
+        rules(&manifests),
+        json!([{ "match": { "paths": ["/x"] } }, { "access": "optional" }]),
+        "any token is one of those"
+    );
+    assert_eq!(lost(&report), []);
+
+    let (manifests, report) = deny("https://auth.example.com/*");
+    assert_eq!(rules(&manifests), json!([{ "access": "optional" }]));
+    assert_eq!(manifests.len(), 1, "the policy stays, and refuses all for /x");
+    assert_eq!(lost(&report), [(Effect::Stricter, "spec.rules[0]")]);
+}
+
+#[test]
+fn what_an_untold_rule_lets_in_and_another_holds_to_more_is_listed() {
+    let (_, report) = with(&[policy(
+        "ALLOW",
+        &format!(
+            "{{{ANY}, to: [{{operation: {{notPaths: [/admin/*]}}}}]}},
+             {{from: [{{source: {{requestPrincipals: ['https://auth.example.com/*']}}}}],
+               to: [{{operation: {{paths: [/x/*]}}}}]}}"
+        ),
+    )]);
+
+    assert_eq!(lost(&report), [(Effect::Stricter, "spec.rules[0]")]);
+}

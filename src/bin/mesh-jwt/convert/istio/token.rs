@@ -44,6 +44,14 @@ impl Token {
         }
     }
 
+    /// What one of two negations names, where [`Token::Optional`] stands for no negation.
+    pub(super) fn or_else(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Optional, token) | (token, Self::Optional) => token,
+            (one, other) => one.or(&other).unwrap_or(Self::Unknown),
+        }
+    }
+
     /// One token for what either of them takes; `None` if there is no such.
     pub(super) fn or(&self, other: &Self) -> Option<Self> {
         match (self, other) {
