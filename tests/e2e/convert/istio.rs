@@ -60,11 +60,7 @@ fn a_request_authentication_alone_refuses_bad_tokens_only() {
             Request::get("/").header("Cookie", &format!("session={}", good().compact())),
         ),
         same(200, "a parameter", Request::get(&format!("/?token={}", good().compact()))),
-        same(200, "a preflight", {
-            Request::new("OPTIONS", "/")
-                .header("Origin", "https://app.example.com")
-                .header("Access-Control-Request-Method", "GET")
-        }),
+        same(200, "a preflight", preflight("/")),
         differ(
             (403, 401),
             "another audience",
@@ -134,6 +130,7 @@ fn allow_policies_let_the_same_requests_in() {
             with("/audience", good().claim("aud", json!([AUDIENCE, "other"]))),
         ),
         same(403, "not for anybody", with("/elsewhere", admin())),
+        differ((403, 401), "a preflight where a token is needed", preflight("/orders"), "as below"),
         same(403, "a neighbour of a path", with("/admins", admin())),
         same(403, "the path without what is below it", with("/admin", admin())),
         differ(
@@ -194,6 +191,7 @@ fn deny_policies_for_want_of_a_token_refuse_the_same_requests() {
         same(401, "exempt, with a bad token", Request::get("/healthz").bearer("a.b.c")),
         same(200, "a token", Request::get("/x").bearer(&good())),
         differ((403, 401), "no token", Request::get("/x"), "the filter asks for one"),
+        differ((403, 401), "a preflight", preflight("/x"), "as above"),
         differ((403, 401), "beside exempt", Request::get("/healthz/x"), "as above"),
     ]);
 }
@@ -257,6 +255,12 @@ fn what_stays_with_istio_is_listed_and_lets_nothing_in() {
             "listed as looser",
         ),
     ]);
+}
+
+fn preflight(path: &str) -> Request {
+    Request::new("OPTIONS", path)
+        .header("Origin", "https://app.example.com")
+        .header("Access-Control-Request-Method", "GET")
 }
 
 /// The only issuer.

@@ -172,11 +172,20 @@ fn convert_group(
     if authorization.leaves_tokens_optional && !are_all_matched {
         rules.push((Rule { access: RuleAccess::Optional, ..Rule::default() }, whole.clone()));
     }
+    // Istio lets preflights pass its check of tokens, but no policy that asks for one.
+    let asks_for_tokens =
+        !authorization.leaves_tokens_optional || rules.iter().any(|(rule, _)| rule.is_strict());
+    if asks_for_tokens {
+        report.add_differences(vec![Difference::always(
+            "CORS preflights are refused where a policy asks for a token, as before: if browsers are \
+             to call, set bypassCorsPreflight, and have the policies that stay let OPTIONS in",
+        )]);
+    }
     let (rules, rule_places): (Vec<_>, Vec<_>) = rules.into_iter().unzip();
     let plugin_config = PluginConfig {
         providers,
         rules: written(rules),
-        bypass_cors_preflight: Some(true),
+        bypass_cors_preflight: Some(!asks_for_tokens),
         ..PluginConfig::default()
     };
     for Resource { field, .. } in authentications.iter().chain(&policies) {

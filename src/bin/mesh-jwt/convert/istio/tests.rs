@@ -383,3 +383,19 @@ fn what_an_untold_rule_lets_in_and_another_holds_to_more_is_listed() {
 
     assert_eq!(lost(&report), [(Effect::Stricter, "spec.rules[0]")]);
 }
+
+#[test]
+fn preflights_pass_without_a_token_only_where_no_policy_asks_for_one() {
+    let bypasses = |manifests: &[Value]| {
+        manifests[0]["spec"]["pluginConfig"]["bypassCorsPreflight"].as_bool().unwrap()
+    };
+    let told = |report: &Report| format!("{:?}", report.differences).contains("preflights are");
+
+    let (manifests, report) = with(&[policy("ALLOW", "{to: [{operation: {paths: [/a]}}]}")]);
+    assert!(bypasses(&manifests) && !told(&report));
+
+    for policy in [policy("ALLOW", &format!("{{{ANY}}}")), policy("DENY", &format!("{{{NONE}}}"))] {
+        let (manifests, report) = with(&[policy]);
+        assert!(!bypasses(&manifests) && told(&report));
+    }
+}
