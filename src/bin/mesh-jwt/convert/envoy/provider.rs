@@ -137,9 +137,8 @@ impl<'s> Providers<'s> {
                  exact iss of its tokens as issuer",
             ));
         };
-        let is_taken = |own: &str| {
-            self.all.values().any(|known| known.provider.name.as_deref() == Some(own))
-        };
+        let is_taken =
+            |own: &str| self.all.values().any(|known| known.provider.name.as_deref() == Some(own));
         let own_name = unique(&label(name), is_taken);
         if own_name != name {
             field.differ(format!("is called {own_name:?} in metrics, logs and rules"));
