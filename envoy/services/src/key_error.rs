@@ -37,5 +37,5 @@ impl fmt::Display for KeyError {
 
 impl Error for KeyError {}
 
-/// RFC 7518 §3.3.
-pub(crate) const MIN_MODULUS_BITS: usize = 2048;
+/// The bits that the modulus of a key for RS256 has at least (RFC 7518 §3.3).
+pub const MIN_MODULUS_BITS: usize = 2048;

@@ -8,7 +8,7 @@ mod server;
 mod signing_key;
 
 pub use issuer_keys::{IssuerKeys, KeySettingsError};
-pub use key_error::KeyError;
+pub use key_error::{KeyError, MIN_MODULUS_BITS};
 pub use public_key::PublicKey;
 pub use server::serve;
 pub use signing_key::SigningKey;

@@ -4,13 +4,20 @@
 
 use std::io::Read;
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use mesh_jwt_demo::SigningKey;
+use rsa::RsaPrivateKey;
+use rsa::pkcs1::EncodeRsaPrivateKey;
+use rsa::pkcs8::DecodePrivateKey;
+use rsa::traits::PublicKeyParts;
 use serde_json::{Value, json};
-use support::http::Answer;
+use support::http::{self, Answer};
+use support::issuer::Issuer;
 use support::{ALPHA, BETA, Service, auth_service, user_service};
 
 mod support;
@@ -69,6 +76,11 @@ fn a_token_that_is_wrong_in_any_way_is_refused() {
         claims.as_object_mut().unwrap().remove(name);
         sign(&alpha, &claims)
     };
+    let crit = {
+        let mut header = header(alpha.public().kid());
+        header.crit = Some(vec!["exp".to_owned()]);
+        self::sign(ALPHA, &header, &good_claims())
+    };
     let hs256 = {
         let part = |json: Value| URL_SAFE_NO_PAD.encode(json.to_string());
         let header = json!({"alg": "HS256", "kid": alpha.public().kid()});
@@ -85,12 +97,14 @@ fn a_token_that_is_wrong_in_any_way_is_refused() {
         (with("nbf", json!(now() + 150)), "token_not_yet_valid"),
         (with("aud", json!("another")), "audience_not_allowed"),
         (with("iss", json!("http://another")), "issuer_unknown"),
+        (with("iss", json!(["http://auth-service:9001"])), "token_malformed"),
         (without("exp"), "expiration_missing"),
         (without("aud"), "audience_not_allowed"),
         (without("iss"), "issuer_unknown"),
         (sign(&forged, &good_claims()), "signature_invalid"),
         (sign(&other, &good_claims()), "key_unknown"),
         (hs256, "alg_not_allowed"),
+        (bearer(&crit), "crit_unsupported"),
     ] {
         let answer = user.get("/orders", headers.as_bytes());
 
@@ -127,6 +141,97 @@ fn keys_are_kept_and_asked_for_anew_when_one_is_unknown() {
     while ask(&second) != 200 {
         assert!(Instant::now() < limit, "the new key is never asked for");
     }
+}
+
+#[test]
+fn published_keys_that_are_not_for_rs256_signatures_verify_nothing() {
+    let alpha = SigningKey::from_pem(ALPHA, Some("k".to_owned())).unwrap();
+    let alpha_with = |name: &str, value: Value| {
+        let mut jwk = serde_json::to_value(alpha.public().jwk()).unwrap();
+        jwk[name] = value;
+        jwk
+    };
+    let short = RsaPrivateKey::new(&mut rsa::rand_core::OsRng, 2047).unwrap();
+    let [n, e] = [short.n(), short.e()].map(|part| URL_SAFE_NO_PAD.encode(part.to_bytes_be()));
+    let of_alpha = sign(ALPHA, &header("k"), &good_claims());
+    let of_short = sign_with(&short, &header("k"), &good_claims());
+
+    for (jwk, token, status) in [
+        (alpha_with("use", json!("sig")), &of_alpha, 200),
+        (alpha_with("key_ops", json!(["verify"])), &of_alpha, 200),
+        (alpha_with("use", json!("enc")), &of_alpha, 401),
+        (alpha_with("use", json!("other")), &of_alpha, 401),
+        (alpha_with("key_ops", json!(["encrypt"])), &of_alpha, 401),
+        (alpha_with("alg", json!("RS512")), &of_alpha, 401),
+        (json!({"kty": "RSA", "kid": "k", "n": n, "e": e}), &of_short, 401),
+    ] {
+        let issuer = Issuer::answering(&json!({"keys": [jwk]}), usize::MAX);
+        let user = Service::start(user_service().env("JWKS_URI", issuer.jwks_uri()));
+
+        let answer = user.get("/orders", bearer(token).as_bytes());
+
+        assert_eq!(answer.status, status, "{jwk}: {}", answer.body);
+        if status == 401 {
+            assert_eq!(code_of(&answer), "key_unknown", "{jwk}");
+        }
+    }
+}
+
+#[test]
+fn a_key_without_a_name_may_be_that_of_any_token() {
+    let alpha = SigningKey::from_pem(ALPHA, None).unwrap();
+    let beta = SigningKey::from_pem(BETA, Some("beta".to_owned())).unwrap();
+    let mut nameless = serde_json::to_value(alpha.public().jwk()).unwrap();
+    nameless.as_object_mut().unwrap().remove("kid");
+    let keys = json!({"keys": [nameless, beta.public().jwk()]});
+    let issuer = Issuer::answering(&keys, usize::MAX);
+    let user = Service::start(user_service().env("JWKS_URI", issuer.jwks_uri()));
+    let ask = |pem: &str, kid: &str| {
+        let token = sign(pem, &header(kid), &good_claims());
+        let answer = user.get("/orders", bearer(&token).as_bytes());
+        if answer.status == 200 { "taken".to_owned() } else { code_of(&answer) }
+    };
+
+    assert_eq!(ask(ALPHA, "any"), "taken");
+    assert_eq!(ask(ALPHA, "beta"), "taken");
+    assert_eq!(ask(BETA, "beta"), "taken");
+    assert_eq!(ask(BETA, "any"), "key_unknown");
+    let mut expired = good_claims();
+    expired["exp"] = json!(now() - 121);
+    let expired = bearer(&sign(ALPHA, &header("beta"), &expired));
+    assert_eq!(code_of(&user.get("/orders", expired.as_bytes())), "token_expired");
+}
+
+#[test]
+fn whose_key_is_known_does_not_wait_for_the_key_of_another() {
+    let alpha = SigningKey::from_pem(ALPHA, None).unwrap();
+    let issuer = Issuer::answering(&json!({"keys": [alpha.public().jwk()]}), 1);
+    let user = Service::start(user_service().env("JWKS_URI", issuer.jwks_uri()));
+    let good = bearer(&alpha.sign(&good_claims()).unwrap());
+    let junk = bearer(&sign(BETA, &header("invented"), &good_claims()));
+    assert_eq!(user.get("/orders", good.as_bytes()).status, 200);
+
+    thread::scope(|scope| {
+        // Within a second of an earlier fetch there is no other.
+        let junk = scope.spawn(|| {
+            loop {
+                let answer = http::send(&user.address, "GET", "/orders", junk.as_bytes(), "");
+                if issuer.requests() > 1 {
+                    return answer;
+                }
+            }
+        });
+        let mut fetch = issuer.unanswered();
+
+        let answer = user.get("/orders", good.as_bytes());
+
+        assert!(fetch.is_waiting(), "the good request was answered after the fetch only");
+        assert!(!junk.is_finished());
+        assert_eq!(answer.status, 200, "{}", answer.body);
+        fetch.answer();
+        let answer = junk.join().unwrap();
+        assert_eq!((answer.status, code_of(&answer).as_str()), (401, "key_unknown"));
+    });
 }
 
 #[test]
@@ -217,9 +322,27 @@ fn without_the_filter_it_says_so_in_its_log_but_not_each_time() {
     user.signal("TERM");
     user.process.stderr.take().unwrap().read_to_string(&mut log).unwrap();
 
-    assert!(log.starts_with("user-service: no filter stands before this service: "), "{log}");
-    assert!(log.contains("x-mesh-jwt is missing (64 requests refused so far)"), "{log}");
+    let missing = "user-service: x-mesh-jwt is missing: no filter stands before this service, or it \
+                   let the request through";
+    assert!(log.starts_with(missing), "{log}");
+    assert!(log.contains("(64 requests refused so far)"), "{log}");
     assert_eq!(log.lines().count(), 7, "{log}");
+}
+
+#[test]
+fn a_refusal_for_the_filter_says_what_is_known_and_no_more() {
+    let user = Service::start(behind_filter().env("VERIFIED_SECRET", SECRET));
+
+    for (headers, detail) in [
+        (String::new(), "x-mesh-jwt is missing: no filter stands before this service, or it let"),
+        (mark("a-secret-of-another"), "x-mesh-jwt does not hold the secret in VERIFIED_SECRET"),
+        (mark(SECRET).repeat(2), "x-mesh-jwt is not as a filter sets it"),
+        ("x-mesh-jwt: refused\r\n".to_owned(), "x-mesh-jwt is not as a filter sets it"),
+    ] {
+        let answer = user.get("/orders", headers.as_bytes()).json();
+
+        assert!(answer["detail"].as_str().unwrap().starts_with(detail), "{answer}");
+    }
 }
 
 #[test]
@@ -293,6 +416,10 @@ fn it_says_which_mode_it_is_in() {
 
 #[test]
 fn settings_that_cannot_be_meant_stop_the_start_and_name_the_mend() {
+    let secret = |secret| vec![("ISTIO_JWT_MODE", "true"), ("VERIFIED_SECRET", secret)];
+    let secret_mend = "VERIFIED_SECRET: the filter takes no such secret; write the one in its \
+                       verifiedHeader, 16 characters or more";
+
     for (variables, mend) in [
         (
             vec![("ISTIO_JWT_MODE", "TRUE")],
@@ -308,10 +435,13 @@ fn settings_that_cannot_be_meant_stop_the_start_and_name_the_mend() {
             vec![("ISTIO_JWT_MODE", "true"), ("VERIFIED_HEADER", "X Mesh")],
             "VERIFIED_HEADER=\"X Mesh\": write the name in verifiedHeader of the filter",
         ),
-        (
-            vec![("ISTIO_JWT_MODE", "true"), ("VERIFIED_SECRET", "")],
-            "VERIFIED_SECRET: has less than 16 characters; write the secret in verifiedHeader",
-        ),
+        (secret(""), secret_mend),
+        (secret("0123456789abcde"), secret_mend),
+        (secret("0123456789abcdef\n"), secret_mend),
+        (secret("0123456789\"abcdef"), secret_mend),
+        (secret("0123456789\\abcdef"), secret_mend),
+        (secret("0123456789abcdéf"), secret_mend),
+        (secret("0123456789abcdef\u{7f}"), secret_mend),
     ] {
         let output = user_service().envs(variables).output().unwrap();
 
@@ -319,6 +449,7 @@ fn settings_that_cannot_be_meant_stop_the_start_and_name_the_mend() {
         let stderr = String::from_utf8(output.stderr).unwrap();
         assert!(stderr.starts_with(&format!("user-service: {mend}")), "{stderr}");
         assert_eq!(stderr.lines().count(), 1, "{stderr}");
+        assert!(!stderr.contains("0123456789"), "{stderr}");
     }
 }
 
@@ -347,6 +478,20 @@ fn login(auth: &Service) -> String {
 fn good_claims() -> Value {
     let issuer = "http://auth-service:9001";
     json!({"iss": issuer, "sub": "alice", "aud": "wealist-api", "exp": now() + 600})
+}
+
+fn header(kid: &str) -> Header {
+    Header { kid: Some(kid.to_owned()), ..Header::new(Algorithm::RS256) }
+}
+
+/// A token, whatever its header says.
+fn sign(pem: &str, header: &Header, claims: &Value) -> String {
+    sign_with(&RsaPrivateKey::from_pkcs8_pem(pem).unwrap(), header, claims)
+}
+
+fn sign_with(key: &RsaPrivateKey, header: &Header, claims: &Value) -> String {
+    let key = EncodingKey::from_rsa_der(key.to_pkcs1_der().unwrap().as_bytes());
+    jsonwebtoken::encode(header, claims, &key).unwrap()
 }
 
 fn now() -> u64 {

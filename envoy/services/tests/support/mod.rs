@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "no file of tests needs all of it")]
 
 pub(crate) mod http;
+pub(crate) mod issuer;
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};

@@ -1,7 +1,7 @@
 //! A client of the issuer's JWK Set, with a plain cache.
 
 use std::error::Error;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use jsonwebtoken::jwk::JwkSet;
@@ -12,17 +12,14 @@ use ureq::Agent;
 pub(crate) struct Jwks {
     uri: String,
     agent: Agent,
-    /// One fetch at a time, for which all others wait.
-    cache: Mutex<Cache>,
+    /// Never locked during a fetch: whose key is known does not wait for those whose key is not.
+    cache: RwLock<Option<(Arc<JwkSet>, Instant)>>,
+    /// When the last fetch was tried. Locked during one: there is one at a time, for which whoever
+    /// needs it waits.
+    tried_at: Mutex<Option<Instant>>,
 }
 
 pub(crate) struct Unavailable;
-
-#[derive(Default)]
-struct Cache {
-    keys: Option<(Arc<JwkSet>, Instant)>,
-    tried_at: Option<Instant>,
-}
 
 impl Jwks {
     pub(crate) fn new(uri: String) -> Self {
@@ -31,37 +28,42 @@ impl Jwks {
             .max_redirects(0)
             .max_redirects_will_error(true)
             .proxy(None);
-        Self { uri, agent: config.build().into(), cache: Mutex::default() }
+        let agent = config.build().into();
+        Self { uri, agent, cache: RwLock::default(), tried_at: Mutex::default() }
     }
 
     pub(crate) fn uri(&self) -> &str {
         &self.uri
     }
 
-    /// The keys, fetched anew where they are old or lack this `kid`.
+    /// The keys of an earlier fetch, unless they are old.
+    pub(crate) fn fresh(&self) -> Option<Arc<JwkSet>> {
+        let cache = self.cache.read().unwrap_or_else(PoisonError::into_inner);
+        let fresh = cache.as_ref().filter(|(_, at)| at.elapsed() < CACHE_DURATION);
+        fresh.map(|(keys, _)| Arc::clone(keys))
+    }
+
+    /// The keys, fetched anew unless that was just tried.
     ///
     /// # Errors
     ///
     /// No keys can be had; the log says why.
-    pub(crate) async fn keys(&self, kid: Option<&str>) -> Result<Arc<JwkSet>, Unavailable> {
-        let mut cache = self.cache.lock().await;
-        let fresh = cache.keys.as_ref().filter(|(_, at)| at.elapsed() < CACHE_DURATION);
-        let fresh = fresh.map(|(keys, _)| Arc::clone(keys));
-        let has_tried = cache.tried_at.is_some_and(|at| at.elapsed() < COOLDOWN);
-        if let Some(keys) = fresh
-            && (has_tried || kid.is_none_or(|kid| keys.find(kid).is_some()))
-        {
-            return Ok(keys);
+    pub(crate) async fn renewed(&self) -> Result<Arc<JwkSet>, Unavailable> {
+        let mut tried_at = self.tried_at.lock().await;
+        if tried_at.is_some_and(|at| at.elapsed() < COOLDOWN) {
+            return self.fresh().ok_or(Unavailable);
         }
-        if has_tried {
-            return Err(Unavailable);
-        }
-        cache.tried_at = Some(Instant::now());
-        let keys = self.fetch().await.map(Arc::new).map_err(|error| {
+        // A caller who hangs up ends the wait for the fetch, but not the cooldown.
+        *tried_at = Some(Instant::now());
+        let fetched = self.fetch().await;
+        // Those who waited for it take what came of it.
+        *tried_at = Some(Instant::now());
+        let keys = fetched.map(Arc::new).map_err(|error| {
             eprintln!("user-service: no keys from {}: {error}", self.uri);
             Unavailable
         })?;
-        cache.keys = Some((Arc::clone(&keys), Instant::now()));
+        let mut cache = self.cache.write().unwrap_or_else(PoisonError::into_inner);
+        *cache = Some((Arc::clone(&keys), Instant::now()));
         Ok(keys)
     }
 

@@ -3,6 +3,7 @@
 
 mod identity;
 mod jwks;
+mod key;
 mod refusal;
 mod settings;
 mod sidecar;

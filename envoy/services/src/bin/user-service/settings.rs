@@ -45,9 +45,11 @@ fn sidecar() -> Result<Sidecar, String> {
     };
     let secret = variable("VERIFIED_SECRET")?;
     // A secret that got lost on its way must not turn into none.
-    if secret.as_ref().is_some_and(|secret| secret.len() < MIN_SECRET_BYTES) {
-        return Err("VERIFIED_SECRET: has less than 16 characters; write the secret in \
-                    verifiedHeader of the filter, or unset the variable where it has none"
+    if !secret.as_deref().is_none_or(is_sendable) {
+        // The error does not show it: whoever reads logs could forge the header.
+        return Err("VERIFIED_SECRET: the filter takes no such secret; write the one in its \
+                    verifiedHeader, 16 characters or more of printable ASCII without quotes, \
+                    backslashes and a line break at the end, or unset the variable where it has none"
             .to_owned());
     }
     Ok(Sidecar::new(header, secret))
@@ -63,6 +65,12 @@ fn variable(name: &str) -> Result<Option<String>, String> {
         Err(VarError::NotPresent) => Ok(None),
         Err(VarError::NotUnicode(_)) => Err(format!("{name}: is not text; write UTF-8")),
     }
+}
+
+/// Whether the filter can write it into the header, by the rule for its `verifiedHeader`.
+fn is_sendable(secret: &str) -> bool {
+    let is_unescaped = |byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
+    secret.len() >= MIN_SECRET_BYTES && secret.bytes().all(is_unescaped)
 }
 
 /// The filter takes no shorter one.

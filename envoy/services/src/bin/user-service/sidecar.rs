@@ -38,11 +38,7 @@ impl Sidecar {
                 self.complain(problem);
                 Err(Refusal::of_operator(
                     "filter_missing",
-                    format!(
-                        "no filter stands before this service: {} {problem}; its operator has to \
-                         mend that",
-                        self.header
-                    ),
+                    format!("{} {problem}; the operator has to mend that", self.header),
                 ))
             }
         }
@@ -53,19 +49,19 @@ impl Sidecar {
         let mut values = headers.get_all(&self.header).iter();
         let value = match (values.next(), values.next()) {
             (Some(value), None) => value,
-            (None, _) => return Err("is missing"),
-            (Some(_), Some(_)) => return Err("is there twice"),
+            (None, _) => return Err(MISSING),
+            (Some(_), Some(_)) => return Err(FORGED),
         };
         let item = Parser::new(value.as_bytes()).parse::<Item>().ok();
         let item = item.filter(|item| {
             item.bare_item.as_token().is_some_and(|token| token.as_str() == "verified")
         });
-        let Some(item) = item else { return Err("does not say \"verified\"") };
+        let Some(item) = item else { return Err(FORGED) };
         let Some(expected) = &self.secret else { return Ok(()) };
         let secret = item.params.get("secret").and_then(|secret| secret.as_string());
         let is_known = secret
             .is_some_and(|secret| secret.as_str().as_bytes().ct_eq(expected.as_bytes()).into());
-        if is_known { Ok(()) } else { Err("does not hold the secret") }
+        if is_known { Ok(()) } else { Err(ANOTHER_SECRET) }
     }
 
     /// Logs the first such request, the second, the fourth and so on: whoever sends them is not to
@@ -74,9 +70,9 @@ impl Sidecar {
         let count = self.refused.fetch_add(1, Ordering::Relaxed).saturating_add(1);
         if count.is_power_of_two() {
             eprintln!(
-                "user-service: no filter stands before this service: {} {problem} ({count} requests \
-                 refused so far); put the filter before it, with this verifiedHeader and \
-                 VERIFIED_SECRET for its secret, or set ISTIO_JWT_MODE=false",
+                "user-service: {} {problem} ({count} requests refused so far); put the filter before \
+                 it, in mode enforce, with this verifiedHeader and VERIFIED_SECRET for its secret, or \
+                 set ISTIO_JWT_MODE=false",
                 self.header
             );
         }
@@ -89,3 +85,12 @@ impl fmt::Display for Sidecar {
         write!(f, "identity headers count beside {}, {with}", self.header)
     }
 }
+
+/// What is wrong with the header, and what that can mean.
+const MISSING: &str = "is missing: no filter stands before this service, or it let the request \
+                       through without a verified token, as in mode report";
+const FORGED: &str = "is not as a filter sets it: no filter stands before this service that removes \
+                      what callers write";
+const ANOTHER_SECRET: &str = "does not hold the secret in VERIFIED_SECRET: that of the filter is \
+                              another, or a caller wrote the header and no filter stands before \
+                              this service";

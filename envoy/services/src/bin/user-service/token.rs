@@ -5,12 +5,13 @@ use std::fmt;
 use axum::http::HeaderMap;
 use axum::http::header::AUTHORIZATION;
 use jsonwebtoken::errors::{Error, ErrorKind};
-use jsonwebtoken::jwk::Jwk;
+use jsonwebtoken::jwk::JwkSet;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode, decode_header};
 use serde_json::{Map, Value};
 
 use crate::identity::Identity;
 use crate::jwks::{Jwks, Unavailable};
+use crate::key::verifying_key;
 use crate::refusal::Refusal;
 
 /// Takes RS256 tokens of one issuer for one audience.
@@ -38,25 +39,65 @@ impl Verifier {
         if header.alg != Algorithm::RS256 {
             return Err(refusal(&ErrorKind::InvalidAlgorithm.into()));
         }
+        if header.crit.is_some() {
+            return Err(Refusal::of_caller(
+                "crit_unsupported",
+                "the token relies on an extension, and this service knows none",
+            ));
+        }
         let kid = header.kid.as_deref();
-        let keys = self.jwks.keys(kid).await.map_err(|Unavailable| {
+        if let Some(keys) = self.jwks.fresh()
+            && let Some(outcome) = self.judge(token, kid, &keys)
+        {
+            return outcome;
+        }
+        let keys = self.jwks.renewed().await.map_err(|Unavailable| {
             Refusal::of_operator("jwks_unavailable", "the issuer's keys cannot be had")
         })?;
-        let is_candidate = |key: &&Jwk| kid.is_none() || key.common.key_id.as_deref() == kid;
-        let mut refused =
-            Refusal::of_caller("key_unknown", "the issuer publishes no key of this name");
-        for key in keys.keys.iter().filter(is_candidate) {
-            match self.decode(token, key) {
-                Ok(claims) => return Ok(Identity::of_claims(claims)),
-                Err(error) => refused = refusal(&error),
-            }
-        }
-        Err(refused)
+        self.judge(token, kid, &keys).unwrap_or_else(|| {
+            Err(Refusal::of_caller("key_unknown", "the issuer publishes no key of this name"))
+        })
     }
 
-    fn decode(&self, token: &str, key: &Jwk) -> Result<Map<String, Value>, Error> {
-        let key = DecodingKey::from_jwk(key)?;
-        decode(token, &key, &self.validation).map(|data| data.claims)
+    /// Who the token is of; `None` if these keys cannot tell, because its own is not among them.
+    ///
+    /// A key without a name may be that of any token.
+    fn judge(
+        &self,
+        token: &str,
+        kid: Option<&str>,
+        keys: &JwkSet,
+    ) -> Option<Result<Identity, Refusal>> {
+        let mut refused = None;
+        for jwk in &keys.keys {
+            let name = jwk.common.key_id.as_deref();
+            let is_named = kid.is_none() || name == kid;
+            if !is_named && name.is_some() {
+                continue;
+            }
+            let Some(key) = verifying_key(jwk) else { continue };
+            match self.decode(token, &key) {
+                Ok(claims) => return Some(Ok(Identity::of_claims(claims))),
+                Err(error) if *error.kind() == ErrorKind::InvalidSignature => {
+                    if is_named {
+                        refused.get_or_insert_with(|| Err(refusal(&error)));
+                    }
+                }
+                // Of the key that made the signature: it says more than the others do.
+                Err(error) => refused = Some(Err(refusal(&error))),
+            }
+        }
+        refused
+    }
+
+    fn decode(&self, token: &str, key: &DecodingKey) -> Result<Map<String, Value>, Error> {
+        let claims = decode::<Map<String, Value>>(token, key, &self.validation)?.claims;
+        // The library takes a list as well, but RFC 7519 §4.1.1 does not.
+        if claims.get("iss").is_some_and(Value::is_string) {
+            Ok(claims)
+        } else {
+            Err(ErrorKind::InvalidToken.into())
+        }
     }
 }
 
