@@ -109,25 +109,15 @@ impl<'s> Matcher<'s> {
 
     /// The prefix of which no path is left to later rules.
     pub(super) fn covers_prefix(&self) -> Option<&str> {
+        let is_for_all = self.unknown.is_empty()
+            && self.others == MatchConfig::default()
+            && self.is_case_sensitive;
         match &self.paths {
             Paths::Any => Some(""),
             Paths::Prefix(prefix) => Some(prefix.as_str()),
             _ => None,
         }
-        .filter(|_| self.is_for_all())
-    }
-
-    /// The path of which no request is left to later rules.
-    pub(super) fn covers_path(&self) -> Option<&str> {
-        match &self.paths {
-            Paths::Exact(path) => Some(path.as_str()),
-            _ => None,
-        }
-        .filter(|_| self.is_for_all())
-    }
-
-    fn is_for_all(&self) -> bool {
-        self.unknown.is_empty() && self.others == MatchConfig::default() && self.is_case_sensitive
+        .filter(|_| is_for_all)
     }
 }
 

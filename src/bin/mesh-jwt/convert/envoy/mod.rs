@@ -6,6 +6,8 @@ mod requirement;
 mod rules;
 
 #[cfg(test)]
+mod properties;
+#[cfg(test)]
 mod tests;
 
 use mesh_jwt::config::document::{PluginConfig, RepliesConfig};

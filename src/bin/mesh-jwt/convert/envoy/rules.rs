@@ -27,8 +27,6 @@ pub(super) struct Rules<'s> {
     narrowed: Vec<Narrowed<'s>>,
     /// Strict rules that take requests which later ones are for.
     widened: Vec<Widened<'s>>,
-    /// Paths of which no request is left to later rules.
-    covered_paths: Vec<String>,
     /// What the paths of all rules begin with.
     literals: Vec<String>,
 }
@@ -37,6 +35,8 @@ struct Narrowed<'s> {
     field: Field<'s>,
     literal: String,
     requirement: Requirement,
+    /// As one whose requests come to a rule that takes other tokens.
+    is_listed: bool,
 }
 
 struct Widened<'s> {
@@ -79,7 +79,6 @@ pub(super) fn read<'s>(
         guards: Vec::new(),
         narrowed: Vec::new(),
         widened: Vec::new(),
-        covered_paths: Vec::new(),
         literals: Vec::new(),
     };
     let mut used = Vec::new();
@@ -163,20 +162,19 @@ impl<'s> Rules<'s> {
         let Need { access, requirement } = need;
         let rule = Rule { matched: matcher.others.clone(), access, requirement };
         self.place_guards(&literal, &rule);
-        self.settle_overlaps(name, &literal, &rule);
+        self.settle_overlaps(name, &literal, &literal, &rule);
         let covers = matcher.covers_prefix().map(str::to_owned);
-        let covers_path = matcher.covers_path().map(str::to_owned);
         match rule.is_strict() {
             true => self.add_strict(source, name, matcher, rule, options)?,
             false => self.add_loose(source, matcher, rule),
         }
         self.covered.extend(covers);
-        self.covered_paths.extend(covers_path);
         Ok(())
     }
 
-    /// Lists the earlier rules that change what this one is for.
-    fn settle_overlaps(&mut self, name: &str, literal: &str, rule: &Rule) {
+    /// Lists the earlier rules that take requests of this one, or leave theirs to it. Its paths begin
+    /// with `literal` in the source, and with `reach` in the result.
+    fn settle_overlaps(&mut self, name: &str, literal: &str, reach: &str, rule: &Rule) {
         if rule.access == RuleAccess::Public {
             return;
         }
@@ -195,11 +193,14 @@ impl<'s> Rules<'s> {
             );
             false
         });
-        self.narrowed.retain(|narrowed| {
-            if !overlap(&narrowed.literal, literal) || rule.requirement.implies(&narrowed.requirement)
-            {
-                return true;
+        for narrowed in &mut self.narrowed {
+            let is_told = narrowed.is_listed
+                || !overlap(&narrowed.literal, reach)
+                || rule.requirement.implies(&narrowed.requirement);
+            if is_told {
+                continue;
             }
+            narrowed.is_listed = true;
             narrowed.field.lose_part(
                 Effect::Looser,
                 format!(
@@ -208,8 +209,7 @@ impl<'s> Rules<'s> {
                 ),
                 "end the prefix with a slash, and leave out conditions other than hosts and methods",
             );
-            false
-        });
+        }
     }
 
     /// For at least the requests of the source.
@@ -261,7 +261,7 @@ impl<'s> Rules<'s> {
             }
             _ => {}
         }
-        self.widened.extend(self.taken(&matcher).map(|taken| Widened {
+        self.widened.extend(Taken::by(&matcher).map(|taken| Widened {
             field: source.clone(),
             taken,
             requirement: rule.requirement.clone(),
@@ -269,23 +269,6 @@ impl<'s> Rules<'s> {
         let paths = matcher.paths.on_segments().unwrap_or_default();
         self.push(source, Rule { matched: MatchConfig { paths, ..rule.matched }, ..rule });
         Ok(())
-    }
-
-    /// What a strict rule takes beyond what it is for, apart from guards.
-    fn taken(&self, matcher: &Matcher<'_>) -> Option<Taken> {
-        let literal = matcher.paths.literal();
-        match &matcher.paths {
-            _ if !matcher.unknown.is_empty() => Some(Taken::Below(literal.to_owned())),
-            Paths::Prefix(prefix) => {
-                let path = prefix.strip_suffix('/')?;
-                let is_free = !self.covered_paths.iter().any(|covered| covered == path);
-                is_free.then(|| Taken::One(path.to_owned()))
-            }
-            Paths::Patterns { at_least, at_most, .. } => {
-                (at_least != at_most).then(|| Taken::Below(literal.to_owned()))
-            }
-            Paths::Any | Paths::Exact(_) | Paths::Segments(_) | Paths::Some(_) => None,
-        }
     }
 
     /// Refuses a source that itself has other paths that begin with this prefix.
@@ -312,11 +295,12 @@ impl<'s> Rules<'s> {
                 "tell the requests apart by host, method or path",
             );
         }
-        let is_narrowed = match &matcher.paths {
+        let has_others = match &matcher.paths {
             Paths::Prefix(prefix) => paths::has_neighbours(prefix),
             Paths::Some(_) => true,
-            _ => !matcher.unknown.is_empty(),
+            _ => false,
         };
+        let is_narrowed = has_others || !matcher.unknown.is_empty();
         if is_narrowed && rule.access == RuleAccess::Optional {
             if !rule.requirement.is_of_any_token() {
                 source.lose_part(
@@ -331,6 +315,7 @@ impl<'s> Rules<'s> {
                 field: source.clone(),
                 literal: matcher.paths.literal().to_owned(),
                 requirement: rule.requirement.clone(),
+                is_listed: false,
             });
         }
         let Some(paths) = matcher.paths.at_most().filter(|_| matcher.unknown.is_empty()) else {
@@ -384,10 +369,11 @@ impl<'s> Rules<'s> {
 
     fn push_guards(&mut self, guards: Vec<Guard<'s>>) {
         for Guard { field, name, literal, rule } in guards {
-            self.settle_overlaps(&name, &literal, &rule);
+            let above = paths::above(&literal);
+            self.settle_overlaps(&name, &literal, above, &rule);
             self.widened.push(Widened {
                 field: field.clone(),
-                taken: Taken::Below(paths::above(&literal).to_owned()),
+                taken: Taken::Below(above.to_owned()),
                 requirement: rule.requirement.clone(),
             });
             if !self.rules.contains(&rule) {
@@ -431,7 +417,7 @@ impl<'s> Rules<'s> {
         );
         let Need { access, requirement } = self.loose_need("");
         let rule = Rule { access, requirement, ..Rule::default() };
-        self.settle_overlaps("requests of no rule", "", &rule);
+        self.settle_overlaps("requests of no rule", "", "", &rule);
         self.push(&place, rule);
         Ok(())
     }
@@ -456,13 +442,31 @@ impl<'s> Rules<'s> {
              token of any provider",
             "write rules for the hosts, methods and paths of these requests",
         );
-        self.settle_overlaps("filter_state_rules", "", &rule);
+        self.settle_overlaps("filter_state_rules", "", "", &rule);
         self.push(rules, rule);
         Ok(())
     }
 }
 
 impl Taken {
+    /// What a strict rule is for beyond its source, apart from guards: one without `/**` counts with
+    /// and without a slash at the end.
+    fn by(matcher: &Matcher<'_>) -> Option<Self> {
+        let below = || Some(Self::Below(matcher.paths.literal().to_owned()));
+        match &matcher.paths {
+            _ if !matcher.unknown.is_empty() => below(),
+            Paths::Exact(path) => Some(Self::One(match path.strip_suffix('/') {
+                Some(other) => other.to_owned(),
+                None => format!("{path}/"),
+            })),
+            Paths::Prefix(prefix) => {
+                prefix.strip_suffix('/').map(|path| Self::One(path.to_owned()))
+            }
+            Paths::Patterns { .. } => below(),
+            Paths::Any | Paths::Segments(_) | Paths::Some(_) => None,
+        }
+    }
+
     /// Whether paths that begin with this text are among them.
     fn meets(&self, literal: &str) -> bool {
         match self {
@@ -473,7 +477,10 @@ impl Taken {
 
     fn mend(&self) -> String {
         match self {
-            Self::One(path) => format!("write a rule for the path {path} before this one"),
+            Self::One(path) => format!(
+                "have the two take the same tokens, or see that no service answers {path} otherwise \
+                 than the paths of this one"
+            ),
             Self::Below(_) => "tell the requests of the two apart by whole segments, hosts or \
                                methods, or have them take the same tokens"
                 .to_owned(),

@@ -18,7 +18,7 @@ rules: [{rules}]
 }
 
 /// The plugin configuration in the filter.
-fn config(manifest: &Value) -> Value {
+pub(super) fn config(manifest: &Value) -> Value {
     let pointer = "/typed_config/config/configuration/value";
     serde_json::from_str(manifest.pointer(pointer).unwrap().as_str().unwrap()).unwrap()
 }
@@ -136,6 +136,7 @@ fn a_rule_that_takes_requests_of_another_with_other_tokens_is_listed_as_looser()
             format!("{{match: {{path: /x/1}}, {b}}}, {{match: {{prefix: /x/}}, {b}}}"),
         ),
         ("prefix: /x/", a, format!("{{match: {{prefix: /}}, {b}}}")),
+        ("path: /x", a, format!("{{match: {{path_separated_prefix: /x}}, {b}}}")),
         (template, a, format!("{{match: {{path: /x}}, {b}}}")),
         ("prefix: /x", optional_a, format!("{{match: {{prefix: /}}, {b}}}")),
     ] {
@@ -155,9 +156,7 @@ fn a_rule_that_takes_no_other_tokens_than_the_next_is_not_listed_as_looser() {
         format!("{{match: {{prefix: /v1/pub}}, {a}}}, {{match: {{prefix: /}}, {either}}}"),
         format!("{{match: {{prefix: /v1/pub}}, {a}}}, {{match: {{prefix: /}}}}"),
         format!("{{match: {{prefix: /v1/pub}}, {a}}}, {{match: {{prefix: /v2/}}, {b}}}"),
-        format!(
-            "{{match: {{path: /x}}, {b}}}, {{match: {{prefix: /x/}}, {a}}}, {{match: {{prefix: /}}, {b}}}"
-        ),
+        format!("{{match: {{path: /x}}, {a}}}, {{match: {{prefix: /y}}, {b}}}"),
     ] {
         assert_eq!(looser(&rules), [""; 0], "{rules}");
     }
