@@ -430,11 +430,13 @@ impl<'s> Rules<'s> {
     ) -> Result<(), Fault> {
         let rule = Rule { requirement: providers.of_any(rules)?, ..Rule::default() };
         let requires = rules.member("requires").map(|requires| requires.fields());
-        let mut is_looser = false;
+        let (mut is_strict, mut is_looser) = (false, false);
         for (_, requirement) in requires.unwrap_or_default() {
             let need = Need::read(&requirement, providers)?;
-            is_looser |=
-                need.access != RuleAccess::Public && !rule.requirement.implies(&need.requirement);
+            if need.access != RuleAccess::Public {
+                is_strict = true;
+                is_looser |= !rule.requirement.implies(&need.requirement);
+            }
         }
         rules.lose(
             if is_looser { Effect::Looser } else { Effect::Stricter },
@@ -442,7 +444,9 @@ impl<'s> Rules<'s> {
              token of any provider",
             "write rules for the hosts, methods and paths of these requests",
         );
-        self.settle_overlaps("filter_state_rules", "", "", &rule);
+        if is_strict {
+            self.settle_overlaps("filter_state_rules", "", "", &rule);
+        }
         self.push(rules, rule);
         Ok(())
     }

@@ -203,6 +203,20 @@ fn requirements_of_filter_states_are_looser_unless_they_take_any_token() {
 }
 
 #[test]
+fn filter_states_that_require_nothing_make_no_rule_looser() {
+    let rules = "{match: {path: /y}, requires: {provider_and_audiences: {provider_name: main, \
+                 audiences: [other]}}}";
+    let text = with_rules(rules).replace("main:\n", "main:\n    audiences: [own]\n");
+    let states = |requires| format!("{text}filter_state_rules: {{name: n, requires: {requires}}}");
+
+    let (_, report) = converted(&states("{}"));
+    assert_eq!(lost(&report), [(Effect::Stricter, "filter_state_rules")]);
+
+    let (_, report) = converted(&states("{k: {provider_name: main}}"));
+    assert!(lost(&report).contains(&(Effect::Looser, "rules[0]")), "{report:?}");
+}
+
+#[test]
 fn conditions_that_the_filter_does_not_know_tighten() {
     let rules = format!(
         "{{match: {{prefix: /a/, query_parameters: [{{name: x, present_match: true}}]}}, {NEEDS}}},
