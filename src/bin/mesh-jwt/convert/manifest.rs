@@ -21,6 +21,30 @@ pub(crate) enum Kind {
     PluginConfig,
 }
 
+/// What runs those workloads.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub(crate) enum Workload {
+    /// A sidecar, whose inbound listeners are a server's
+    #[default]
+    Sidecar,
+    /// A gateway, whose listeners are a client's
+    Gateway,
+}
+
+/// What to print, and for what.
+#[derive(Clone, Copy, Debug, Default, clap::Args)]
+pub(crate) struct Placement {
+    /// What to print; by default a WasmPlugin, or for Envoy's jwt_authn the filter
+    #[arg(long, value_name = "KIND")]
+    pub(crate) kind: Option<Kind>,
+
+    /// What the manifest selects, if it has no targetRefs; by default a sidecar
+    ///
+    /// Gateways need `--workload gateway`: made for sidecars, the filter does not run there.
+    #[arg(long, value_name = "WORKLOAD")]
+    pub(crate) workload: Option<Workload>,
+}
+
 /// For which workloads it is.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Target {
@@ -70,8 +94,8 @@ pub(crate) struct WasmPluginSpec {
     #[serde(flatten)]
     module: Module,
     phase: &'static str,
-    #[serde(rename = "match")]
-    matched: [Mode; 1],
+    #[serde(rename = "match", skip_serializing_if = "Vec::is_empty")]
+    matched: Vec<Mode>,
     plugin_config: PluginConfig,
 }
 
@@ -83,8 +107,8 @@ pub(crate) struct TrafficExtensionSpec {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     target_refs: Vec<Value>,
     phase: &'static str,
-    #[serde(rename = "match")]
-    matched: [Mode; 1],
+    #[serde(rename = "match", skip_serializing_if = "Vec::is_empty")]
+    matched: Vec<Mode>,
     wasm: Wasm,
 }
 
@@ -167,29 +191,56 @@ impl Default for Target {
 }
 
 impl Target {
-    /// Whether it says to be a gateway's, whose listeners count as a client's. A waypoint says so too,
-    /// and counts as a server.
-    fn is_gateway(&self) -> bool {
-        let of_labels = self.selector.as_ref().is_some_and(|selector| {
-            let istio = selector.pointer("/matchLabels/istio").and_then(Value::as_str);
-            istio.is_some_and(|value| value.ends_with("gateway"))
-                || selector.pointer(GATEWAY_LABEL).is_some()
-        });
-        of_labels
-            || self.target_refs.iter().any(|target| {
-                let name = target["name"].as_str().unwrap_or_default();
-                target["kind"] == "Gateway" && !name.contains("waypoint")
-            })
+    /// Whether some of its workloads may be gateways.
+    fn may_be_gateways(&self) -> bool {
+        let labels =
+            self.selector.as_ref().and_then(|selector| selector["matchLabels"].as_object());
+        let labels = labels.into_iter().flatten();
+        let texts = labels.flat_map(|(name, value)| [Some(name.as_str()), value.as_str()]);
+        let mut texts = texts.chain([self.metadata.namespace.as_deref()]).flatten();
+        let is_hint = |text: &str| {
+            // The installation names its gateways `istio: ingress` and the like.
+            text == "istio"
+                || text == ROOT_NAMESPACE
+                || ["gateway", "ingress", "egress"].iter().any(|hint| text.contains(hint))
+        };
+        self.selector.is_none() || texts.any(is_hint)
+    }
+}
+
+impl Placement {
+    /// Whether nobody says what the workloads are, and a wrong guess would keep the filter from
+    /// running. `default` is the kind to print unless another is told.
+    pub(crate) fn is_guessed(&self, default: Kind, target: &Target) -> bool {
+        let kind = self.kind.unwrap_or(default);
+        matches!(kind, Kind::WasmPlugin | Kind::TrafficExtension)
+            && self.workload.is_none()
+            && target.target_refs.is_empty()
+            && target.may_be_gateways()
+    }
+
+    /// The listeners of its workloads. Istio knows itself what targetRefs refer to.
+    fn listeners(&self, target: &Target) -> Vec<Mode> {
+        if !target.target_refs.is_empty() {
+            return Vec::new();
+        }
+        let mode = match self.workload.unwrap_or_default() {
+            Workload::Sidecar => "SERVER",
+            Workload::Gateway => "CLIENT",
+        };
+        vec![Mode { mode }]
     }
 }
 
 /// Puts a checked plugin configuration where it is to run.
 pub(crate) fn render(
-    kind: Kind,
+    placement: &Placement,
+    default: Kind,
     target: Target,
     plugin_config: PluginConfig,
 ) -> Result<Manifest, serde_json::Error> {
-    let matched = [Mode { mode: if target.is_gateway() { "CLIENT" } else { "SERVER" } }];
+    let kind = placement.kind.unwrap_or(default);
+    let matched = placement.listeners(&target);
     let module = Module {
         url: IMAGE,
         sha256: DIGEST,
@@ -247,16 +298,6 @@ pub(crate) fn render(
     })
 }
 
-/// What has to be looked at by hand.
-pub(crate) fn doubts(kind: Kind, target: &Target) -> Option<String> {
-    let is_for_gateways = target.is_gateway() || !target.target_refs.is_empty();
-    let is_resource = matches!(kind, Kind::WasmPlugin | Kind::TrafficExtension);
-    (is_for_gateways && is_resource).then(|| {
-        "look whether match.mode is right: CLIENT for gateways, SERVER for sidecars and waypoints"
-            .to_owned()
-    })
-}
-
 /// What has to be filled in by hand.
 pub(crate) fn placeholders(kind: Kind) -> Option<String> {
     match kind {
@@ -272,7 +313,8 @@ pub(crate) fn placeholders(kind: Kind) -> Option<String> {
 
 const NAME: &str = "mesh-jwt";
 const EXTENSIONS: &str = "extensions.istio.io/v1alpha1";
-const GATEWAY_LABEL: &str = "/matchLabels/gateway.networking.k8s.io~1gateway-name";
+/// Of which resources are for the whole mesh, unless an installation says otherwise.
+pub(crate) const ROOT_NAMESPACE: &str = "istio-system";
 /// As in istio/base.
 const IMAGE: &str = "oci://registry.example.com/mesh-jwt:0.1.0";
 const DIGEST: &str = "0000000000000000000000000000000000000000000000000000000000000000";
@@ -284,30 +326,63 @@ mod tests {
 
     use super::*;
 
-    fn mode(target: &Target) -> Value {
+    fn selected(namespace: &str, labels: Value) -> Target {
+        let metadata =
+            Metadata { namespace: Some(namespace.to_owned()), ..Target::default().metadata };
+        Target {
+            metadata,
+            selector: Some(json!({ "matchLabels": labels })),
+            target_refs: Vec::new(),
+        }
+    }
+
+    fn spec(workload: Option<Workload>, target: &Target) -> Value {
+        let placement = Placement { kind: None, workload };
         let config = PluginConfig::default();
-        let wasm_plugin = render(Kind::WasmPlugin, target.clone(), config).unwrap();
-        serde_json::to_value(wasm_plugin).unwrap()["spec"]["match"][0]["mode"].clone()
+        let wasm_plugin = render(&placement, Kind::WasmPlugin, target.clone(), config).unwrap();
+        serde_json::to_value(wasm_plugin).unwrap()["spec"].clone()
     }
 
     #[test]
-    fn the_listeners_of_gateways_count_as_a_clients() {
-        let selected = |labels: Value| Target {
-            selector: Some(json!({ "matchLabels": labels })),
-            ..Target::default()
-        };
-        let referred = |name: &str| Target {
-            target_refs: vec![json!({ "kind": "Gateway", "name": name })],
-            ..Target::default()
+    fn the_listeners_are_those_of_the_workload_and_left_to_target_refs() {
+        let users = selected("shop", json!({ "app": "users" }));
+        let sidecar = json!([{ "mode": "SERVER" }]);
+        assert_eq!(spec(None, &users)["match"], sidecar);
+        assert_eq!(spec(Some(Workload::Sidecar), &users)["match"], sidecar);
+        assert_eq!(spec(Some(Workload::Gateway), &users)["match"], json!([{ "mode": "CLIENT" }]));
+
+        let edge = vec![json!({ "kind": "Gateway", "name": "edge" })];
+        let edge = Target { target_refs: edge, ..Target::default() };
+        assert_eq!(spec(None, &edge).get("match"), None);
+        assert_eq!(spec(Some(Workload::Gateway), &edge).get("match"), None);
+    }
+
+    #[test]
+    fn the_workload_is_guessed_where_it_may_be_a_gateway_and_nobody_says() {
+        let is_guessed = |target: &Target| {
+            let of =
+                |kind, workload| Placement { kind, workload }.is_guessed(Kind::WasmPlugin, target);
+            assert!(!of(None, Some(Workload::Sidecar)));
+            assert!(!of(Some(Kind::PluginConfig), None));
+            of(None, None)
         };
 
-        assert_eq!(mode(&Target::default()), "SERVER");
-        assert_eq!(mode(&selected(json!({ "app": "users" }))), "SERVER");
-        assert_eq!(mode(&selected(json!({ "istio": "ingressgateway" }))), "CLIENT");
+        assert!(!is_guessed(&selected("shop", json!({ "app": "users" }))));
         let label = "gateway.networking.k8s.io/gateway-name";
-        assert_eq!(mode(&selected(json!({ label: "edge" }))), "CLIENT");
-        assert_eq!(mode(&referred("edge")), "CLIENT");
-        assert_eq!(mode(&referred("waypoint")), "SERVER");
+        for labels in [
+            json!({ "istio": "ingressgateway" }),
+            json!({ "istio": "edge" }),
+            json!({ "app": "istio-ingress" }),
+            json!({ label: "edge" }),
+        ] {
+            assert!(is_guessed(&selected("shop", labels.clone())), "{labels}");
+        }
+        for namespace in ["istio-system", "istio-ingress", "my-gateways"] {
+            assert!(is_guessed(&selected(namespace, json!({ "app": "users" }))), "{namespace}");
+        }
+        assert!(is_guessed(&Target { selector: None, ..selected("shop", json!({})) }));
+        let refs = vec![json!({ "kind": "Gateway", "name": "edge" })];
+        assert!(!is_guessed(&Target { target_refs: refs, ..Target::default() }));
     }
 
     #[test]

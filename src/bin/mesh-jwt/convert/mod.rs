@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::format::{Format, print_json};
 use crate::source::Source;
 use conversion::{Converted, Input, Options};
-use manifest::{Kind, Manifest, Target};
+use manifest::{Kind, Manifest, Placement, Target};
 use reader::{Fault, Ledger};
 use report::Report;
 
@@ -40,9 +40,8 @@ pub(crate) struct Args {
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
 
-    /// What to print; by default a WasmPlugin, or for Envoy's jwt_authn the filter
-    #[arg(long, value_name = "KIND")]
-    kind: Option<Kind>,
+    #[command(flatten)]
+    placement: Placement,
 
     #[command(flatten)]
     options: Options,
@@ -52,6 +51,7 @@ const EXAMPLES: &str = "Examples:
   mesh-jwt convert request-authentication.yaml authorization-policy.yaml > mesh-jwt.yaml
   kubectl get requestauthentications,authorizationpolicies -n shop -o yaml | mesh-jwt convert -
   mesh-jwt convert envoy.yaml --whole-segments
+  mesh-jwt convert ingress.yaml --workload gateway
   mesh-jwt convert application.yml --kind trafficextension
   mesh-jwt convert envoy.yaml --json | jq '.notCarriedOver[] | select(.effect == \"looser\")'";
 
@@ -77,11 +77,11 @@ pub(crate) fn run(args: &Args, format: Format) -> Result<ExitCode> {
             source.documents().map_err(|error| anyhow::anyhow!("{}:{error}", source.name()))?;
         inputs.push(Input { ledger, documents });
     }
-    let (manifests, report) = convert(inputs, args.kind, &args.options)?;
+    let (manifests, report) = convert(inputs, &args.placement, &args.options)?;
     match format {
         Format::Json => print_json(&Output { manifests: &manifests, report: &report })?,
         Format::Text => {
-            print(&manifests, args.kind)?;
+            print(&manifests, args.placement.kind)?;
             report.print();
         }
     }
@@ -90,11 +90,11 @@ pub(crate) fn run(args: &Args, format: Format) -> Result<ExitCode> {
 
 fn convert(
     inputs: Vec<Input>,
-    kind: Option<Kind>,
+    placement: &Placement,
     options: &Options,
 ) -> Result<(Vec<Manifest>, Report)> {
     let mut report = Report::default();
-    let mut converted = istio::convert(&inputs, options, &mut report)?;
+    let mut converted = istio::convert(&inputs, placement, options, &mut report)?;
     for input in &inputs {
         converted.extend(envoy_filters(input, options, &mut report)?);
         converted.extend(spring::convert(input, &mut report)?);
@@ -109,11 +109,16 @@ fn convert(
     }
     let mut manifests = Vec::new();
     for Converted { kind: default, target, plugin_config, beside } in converted {
-        let kind = kind.unwrap_or(default);
-        report.add_step(manifest::doubts(kind, &target));
-        manifests.push(manifest::render(kind, target, plugin_config)?);
+        // Of a source that is no resource, the user writes the selector.
+        if target == Target::default() && placement.is_guessed(default, &target) {
+            report.add_step(Some(
+                "give it a namespace and a selector; for a gateway, convert with --workload gateway"
+                    .to_owned(),
+            ));
+        }
+        manifests.push(manifest::render(placement, default, target, plugin_config)?);
         manifests.extend(beside);
-        report.add_step(manifest::placeholders(kind));
+        report.add_step(manifest::placeholders(placement.kind.unwrap_or(default)));
     }
     report.steps.insert(0, FIRST_STEP.to_owned());
     for input in inputs {

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::conversion::{Input, Options};
 use super::convert;
+use super::manifest::Placement;
 use super::reader::Ledger;
 use super::report::{Effect, Report};
 use crate::tree::Node;
@@ -21,7 +22,7 @@ pub(super) fn converted(text: &str) -> (Vec<Value>, Report) {
 pub(super) fn try_convert(text: &str, options: Options) -> anyhow::Result<(Vec<Value>, Report)> {
     let documents = serde_saphyr::from_multiple(text).unwrap();
     let input = Input { ledger: Ledger::new("file"), documents };
-    let (manifests, report) = convert(vec![input], None, &options)?;
+    let (manifests, report) = convert(vec![input], &Placement::default(), &options)?;
     let manifests = manifests.iter().map(|manifest| serde_json::to_value(manifest).unwrap());
     Ok((manifests.collect(), report))
 }

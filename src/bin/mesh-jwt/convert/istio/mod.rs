@@ -17,7 +17,7 @@ use mesh_jwt::config::RuleAccess;
 use mesh_jwt::config::document::{MatchConfig, PluginConfig, ProviderConfig};
 
 use super::conversion::{Converted, Input, Options};
-use super::manifest::{Kind, Manifest, Target};
+use super::manifest::{Kind, Manifest, Placement, ROOT_NAMESPACE, Target};
 use super::reader::{Fault, Field, Naming};
 use super::report::{Difference, Effect, Report};
 use super::rule::{Rule, check, unique, written};
@@ -26,6 +26,7 @@ use resource::{Resource, is_same, name, target};
 
 pub(super) fn convert(
     inputs: &[Input],
+    placement: &Placement,
     options: &Options,
     report: &mut Report,
 ) -> Result<Vec<Converted>, Fault> {
@@ -51,6 +52,9 @@ pub(super) fn convert(
             .into_iter()
             .partition(|policy: &Resource<'_>| is_same(&target, &policy.target));
         policies = others;
+        if placement.is_guessed(Kind::WasmPlugin, &target) {
+            group.iter().for_each(|Resource { field, .. }| ask_for_workload(field));
+        }
         all.push(convert_group(target, &group, ours, options, report)?);
     }
     if all.is_empty() {
@@ -101,6 +105,15 @@ fn sort<'s>(
     let target = target(&field)?;
     list.push(Resource { field, target });
     Ok(())
+}
+
+/// Of the listeners of a proxy, the filter runs in those of `match.mode` only.
+fn ask_for_workload(authentication: &Field<'_>) {
+    authentication.lose_part(
+        Effect::Unknown,
+        "is this for a gateway? There the manifest does nothing: its match.mode is that of sidecars",
+        "convert with --workload gateway or --workload sidecar, and once for each if it is for both",
+    );
 }
 
 /// Istio has all resources for a workload count together; of filters each counts for itself.
@@ -214,6 +227,3 @@ fn differences() -> Vec<Difference> {
     .map(Difference::always)
     .into()
 }
-
-/// Of which resources are for the whole mesh, unless an installation says otherwise.
-const ROOT_NAMESPACE: &str = "istio-system";

@@ -399,3 +399,13 @@ fn preflights_pass_without_a_token_only_where_no_policy_asks_for_one() {
         assert!(!bypasses(&manifests) && told(&report));
     }
 }
+
+#[test]
+fn a_resource_without_a_selector_may_be_for_gateways_and_asks() {
+    let text = AUTHENTICATION.replace("  selector: {matchLabels: {app: shop}}\n", "");
+
+    let (manifests, report) = converted(&text);
+
+    assert_eq!(manifests[0]["spec"]["match"], json!([{ "mode": "SERVER" }]));
+    assert_eq!(lost(&report), [(Effect::Unknown, "")]);
+}
