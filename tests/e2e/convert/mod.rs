@@ -23,6 +23,8 @@ use lab::upstream::{Upstream, received};
 /// What the command line prints of a source.
 struct Converted {
     manifests: Vec<Value>,
+    /// What takes the place of the source's policies.
+    policies: Vec<Value>,
     /// The paths of what was not carried over, with their effects.
     lost: Vec<String>,
     /// What is left to do.
@@ -54,6 +56,44 @@ fn the_printed_yaml_is_the_manifest() {
         let converted = convert(&source.to_string(), &["--kind", kind]);
         assert_eq!([printed], *converted.manifests, "{kind}");
     }
+}
+
+#[test]
+fn policies_that_ask_for_no_tokens_are_printed_apart_from_the_filter() {
+    let resource = |kind: &str, spec: Value| {
+        json!({
+            "apiVersion": "security.istio.io/v1",
+            "kind": kind,
+            "metadata": { "name": "shop", "namespace": "shop" },
+            "spec": spec,
+        })
+    };
+    let selector = json!({ "matchLabels": { "app": "shop" } });
+    let rule =
+        json!({ "issuer": "https://auth.example.com", "jwksUri": "https://auth.example.com/jwks" });
+    let tokens = json!({ "selector": selector, "jwtRules": [rule] });
+    let allow = json!({ "selector": selector, "rules": [{
+        "from": [{ "source": { "requestPrincipals": ["*"] } }],
+        "to": [{ "operation": { "paths": ["/a"] } }],
+    }] });
+    let items = [resource("RequestAuthentication", tokens), resource("AuthorizationPolicy", allow)];
+    let source = json!({ "kind": "List", "items": items }).to_string();
+    let printed = |arguments: &[&str]| {
+        let output = run(&source, arguments);
+        String::from_utf8(output.stdout).expect("text")
+    };
+    let converted = convert(&source, &[]);
+
+    let filter = printed(&[]);
+    assert!(filter.starts_with("# Begin with mode: report"), "{filter}");
+    let documents: Vec<Value> = serde_saphyr::from_multiple(&filter).expect("YAML");
+    assert_eq!(documents, converted.manifests);
+
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple(&printed(&["--policies"])).expect("YAML");
+    assert_eq!(documents, converted.policies);
+    let rules = &documents[0]["spec"]["rules"];
+    assert_eq!(*rules, json!([{ "to": [{ "operation": { "paths": ["/a"] } }] }]));
 }
 
 /// Runs the command line with this source as its input.
@@ -89,8 +129,10 @@ fn convert(source: &str, arguments: &[&str]) -> Converted {
         .collect();
     assert_eq!(output.status.code(), Some(i32::from(!lost.is_empty())), "{errors}");
     let steps = printed["steps"].as_array().expect("a list").iter();
+    let all = |name: &str| printed[name].as_array().expect("a list").clone();
     Converted {
-        manifests: printed["manifests"].as_array().expect("a list").clone(),
+        manifests: all("manifests"),
+        policies: all("policies"),
         steps: steps.map(|step| step.as_str().expect("a text").to_owned()).collect(),
         lost,
     }

@@ -1,8 +1,9 @@
 //! What goes into a conversion, and what comes out.
 
 use mesh_jwt::config::document::PluginConfig;
+use serde_json::Value;
 
-use super::manifest::{Kind, Manifest, Target};
+use super::manifest::{Kind, Target};
 use super::reader::Ledger;
 use crate::tree::Node;
 
@@ -25,6 +26,6 @@ pub(crate) struct Converted {
     pub(crate) kind: Kind,
     pub(crate) target: Target,
     pub(crate) plugin_config: PluginConfig,
-    /// Resources to apply with it.
-    pub(crate) beside: Vec<Manifest>,
+    /// Resources of the source without what the filter does now.
+    pub(crate) beside: Vec<Value>,
 }

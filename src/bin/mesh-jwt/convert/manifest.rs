@@ -68,8 +68,6 @@ pub(crate) struct Metadata {
 #[serde(untagged)]
 pub(crate) enum Manifest {
     EnvoyFilter(Box<HttpFilter>),
-    /// A resource of the source, changed.
-    Other(Value),
     PluginConfig(Box<PluginConfig>),
     TrafficExtension(Box<Resource<TrafficExtensionSpec>>),
     WasmPlugin(Box<Resource<WasmPluginSpec>>),

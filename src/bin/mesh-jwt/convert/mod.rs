@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::format::{Format, print_json};
 use crate::source::Source;
@@ -43,12 +44,17 @@ pub(crate) struct Args {
     #[command(flatten)]
     placement: Placement,
 
+    /// Print the AuthorizationPolicies instead that take the places of their namesakes: the last step
+    #[arg(long)]
+    policies: bool,
+
     #[command(flatten)]
     options: Options,
 }
 
 const EXAMPLES: &str = "Examples:
   mesh-jwt convert request-authentication.yaml authorization-policy.yaml > mesh-jwt.yaml
+  mesh-jwt convert request-authentication.yaml authorization-policy.yaml --policies > policies.yaml
   kubectl get requestauthentications,authorizationpolicies -n shop -o yaml | mesh-jwt convert -
   mesh-jwt convert envoy.yaml --whole-segments
   mesh-jwt convert ingress.yaml --workload gateway
@@ -57,15 +63,23 @@ const EXAMPLES: &str = "Examples:
 
 /// While both are there, what is replaced goes on refusing. Once the filter enforces, it takes tokens away
 /// that the other would look for.
-const FIRST_STEP: &str = "begin with mode: report in the plugin configuration, beside what it replaces, \
-                          and compare; then leave it out, and do the rest at once";
+const FIRST_STEPS: [&str; 2] = [
+    "begin with mode: report in the plugin configuration, beside what it replaces, and compare",
+    "then leave mode out, and do the rest at once",
+];
+
+/// Above the manifest, for who applies it without having read the report.
+const FIRST_LINE: &str =
+    "# Begin with mode: report in the plugin configuration, beside what it replaces.";
 
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
-struct Output<'r> {
-    manifests: &'r [Manifest],
+struct Output {
+    manifests: Vec<Manifest>,
+    /// Apart, since they ask for no tokens: without the filter they would let in what was refused.
+    policies: Vec<Value>,
     #[serde(flatten)]
-    report: &'r Report,
+    report: Report,
 }
 
 pub(crate) fn run(args: &Args, format: Format) -> Result<ExitCode> {
@@ -77,22 +91,27 @@ pub(crate) fn run(args: &Args, format: Format) -> Result<ExitCode> {
             source.documents().map_err(|error| anyhow::anyhow!("{}:{error}", source.name()))?;
         inputs.push(Input { ledger, documents });
     }
-    let (manifests, report) = convert(inputs, &args.placement, &args.options)?;
+    let output = convert(inputs, &args.placement, &args.options)?;
     match format {
-        Format::Json => print_json(&Output { manifests: &manifests, report: &report })?,
+        Format::Json => print_json(&output)?,
         Format::Text => {
-            print(&manifests, args.placement.kind)?;
-            report.print();
+            match (args.policies, args.placement.kind) {
+                (true, _) => print_yaml(&output.policies)?,
+                (false, Some(Kind::PluginConfig)) => {
+                    output.manifests.iter().try_for_each(print_json)?;
+                }
+                (false, _) => {
+                    anstream::println!("{FIRST_LINE}");
+                    print_yaml(&output.manifests)?;
+                }
+            }
+            output.report.print();
         }
     }
-    Ok(ExitCode::from(u8::from(!report.not_carried_over.is_empty())))
+    Ok(ExitCode::from(u8::from(!output.report.not_carried_over.is_empty())))
 }
 
-fn convert(
-    inputs: Vec<Input>,
-    placement: &Placement,
-    options: &Options,
-) -> Result<(Vec<Manifest>, Report)> {
+fn convert(inputs: Vec<Input>, placement: &Placement, options: &Options) -> Result<Output> {
     let mut report = Report::default();
     let mut converted = istio::convert(&inputs, placement, options, &mut report)?;
     for input in &inputs {
@@ -107,7 +126,7 @@ fn convert(
             names.join(", ")
         );
     }
-    let mut manifests = Vec::new();
+    let (mut manifests, mut policies) = (Vec::new(), Vec::new());
     for Converted { kind: default, target, plugin_config, beside } in converted {
         // Of a source that is no resource, the user writes the selector.
         if target == Target::default() && placement.is_guessed(default, &target) {
@@ -117,16 +136,16 @@ fn convert(
             ));
         }
         manifests.push(manifest::render(placement, default, target, plugin_config)?);
-        manifests.extend(beside);
+        policies.extend(beside);
         report.add_step(manifest::placeholders(placement.kind.unwrap_or(default)));
     }
-    report.steps.insert(0, FIRST_STEP.to_owned());
+    report.steps.splice(0..0, FIRST_STEPS.map(str::to_owned));
     for input in inputs {
         let (lost, differences) = input.ledger.into_findings();
         report.not_carried_over.extend(lost);
         report.differences.extend(differences);
     }
-    Ok((manifests, report))
+    Ok(Output { manifests, policies, report })
 }
 
 fn envoy_filters(
@@ -153,16 +172,12 @@ fn envoy_filters(
     Ok(all)
 }
 
-fn print(manifests: &[Manifest], kind: Option<Kind>) -> Result<()> {
-    for (index, manifest) in manifests.iter().enumerate() {
-        if kind == Some(Kind::PluginConfig) {
-            print_json(manifest)?;
-            continue;
-        }
+fn print_yaml(resources: &[impl Serialize]) -> Result<()> {
+    for (index, resource) in resources.iter().enumerate() {
         if index > 0 {
             anstream::println!("---");
         }
-        anstream::print!("{}", serde_saphyr::to_string(manifest)?);
+        anstream::print!("{}", serde_saphyr::to_string(resource)?);
     }
     Ok(())
 }

@@ -3,10 +3,10 @@
 use serde_json::Value;
 
 use super::conversion::{Input, Options};
-use super::convert;
 use super::manifest::Placement;
 use super::reader::Ledger;
 use super::report::{Effect, Report};
+use super::{Output, convert};
 use crate::tree::Node;
 
 /// The only document of a text.
@@ -20,11 +20,16 @@ pub(super) fn converted(text: &str) -> (Vec<Value>, Report) {
 }
 
 pub(super) fn try_convert(text: &str, options: Options) -> anyhow::Result<(Vec<Value>, Report)> {
-    let documents = serde_saphyr::from_multiple(text).unwrap();
-    let input = Input { ledger: Ledger::new("file"), documents };
-    let (manifests, report) = convert(vec![input], &Placement::default(), &options)?;
+    let Output { manifests, report, .. } = output(text, options)?;
     let manifests = manifests.iter().map(|manifest| serde_json::to_value(manifest).unwrap());
     Ok((manifests.collect(), report))
+}
+
+/// The same, with the policies beside.
+pub(super) fn output(text: &str, options: Options) -> anyhow::Result<Output> {
+    let documents = serde_saphyr::from_multiple(text).unwrap();
+    let input = Input { ledger: Ledger::new("file"), documents };
+    convert(vec![input], &Placement::default(), &options)
 }
 
 /// The message for a file that cannot be converted.

@@ -266,7 +266,7 @@ impl<'s, 'r> Policy<'s, 'r> {
         }
         authorization.policies.push(policy);
         authorization.steps.push(format!(
-            "apply the AuthorizationPolicy {} that comes with the manifest, not before it: it no \
+            "apply the AuthorizationPolicy {} that convert --policies prints, and not before: it no \
              longer asks for tokens",
             name(target)
         ));

@@ -17,7 +17,7 @@ use mesh_jwt::config::RuleAccess;
 use mesh_jwt::config::document::{MatchConfig, PluginConfig, ProviderConfig};
 
 use super::conversion::{Converted, Input, Options};
-use super::manifest::{Kind, Manifest, Placement, ROOT_NAMESPACE, Target};
+use super::manifest::{Kind, Placement, ROOT_NAMESPACE, Target};
 use super::reader::{Fault, Field, Naming};
 use super::report::{Difference, Effect, Report};
 use super::rule::{Rule, check, unique, written};
@@ -205,7 +205,7 @@ fn convert_group(
         field.lose_rest();
     }
     check(&plugin_config, &places, &rule_places, whole)?;
-    let beside = authorization.policies.into_iter().map(Manifest::Other).collect();
+    let beside = authorization.policies;
     Ok(Converted { kind: Kind::WasmPlugin, target, plugin_config, beside })
 }
 
