@@ -126,20 +126,23 @@ fn convert(inputs: Vec<Input>, placement: &Placement, options: &Options) -> Resu
             names.join(", ")
         );
     }
-    let (mut manifests, mut policies) = (Vec::new(), Vec::new());
+    let (mut manifests, mut policies, mut before) = (Vec::new(), Vec::new(), Vec::new());
     for Converted { kind: default, target, plugin_config, beside } in converted {
         // Of a source that is no resource, the user writes the selector.
         if target == Target::default() && placement.is_guessed(default, &target) {
-            report.add_step(Some(
+            before.push(
                 "give it a namespace and a selector; for a gateway, convert with --workload gateway"
                     .to_owned(),
-            ));
+            );
         }
         manifests.push(manifest::render(placement, default, target, plugin_config)?);
         policies.extend(beside);
-        report.add_step(manifest::placeholders(placement.kind.unwrap_or(default)));
+        before.extend(manifest::placeholders(placement.kind.unwrap_or(default)));
     }
-    report.steps.splice(0..0, FIRST_STEPS.map(str::to_owned));
+    let last = std::mem::take(&mut report.steps);
+    for step in before.into_iter().chain(FIRST_STEPS.map(str::to_owned)).chain(last) {
+        report.add_step(Some(step));
+    }
     for input in inputs {
         let (lost, differences) = input.ledger.into_findings();
         report.not_carried_over.extend(lost);
