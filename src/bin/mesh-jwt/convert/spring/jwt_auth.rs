@@ -5,7 +5,7 @@ use mesh_jwt::config::document::{FromHeader, ProviderConfig};
 use super::super::reader::{Fault, Field};
 use super::super::report::Effect;
 use super::super::rule::{claim_header, name_of};
-use super::PLACEHOLDER;
+use super::predicate::PLACEHOLDER;
 
 #[derive(Clone)]
 pub(super) struct Auth<'s> {

@@ -106,6 +106,3 @@ fn differences() -> Vec<Difference> {
     .map(Difference::always)
     .into()
 }
-
-/// What is wrong with `${…}`.
-const PLACEHOLDER: &str = "holds a placeholder; write what it stands for, and convert again";

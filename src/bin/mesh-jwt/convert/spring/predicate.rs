@@ -5,7 +5,6 @@ use serde_json::Value;
 
 use super::super::reader::{Fault, Field};
 use super::super::rule::problem;
-use super::PLACEHOLDER;
 
 /// A predicate that was read.
 pub(super) struct Predicate {
@@ -144,6 +143,10 @@ fn path(pattern: &str, is_strict: bool) -> Option<Patterns> {
     }
     Some(Patterns { patterns: vec![format!("/{}", segments.join("/"))], is_wider })
 }
+
+/// What is wrong with `${…}`.
+pub(super) const PLACEHOLDER: &str =
+    "holds a placeholder; write what it stands for, and convert again";
 
 #[cfg(test)]
 mod tests {
