@@ -19,15 +19,8 @@ pub(crate) struct Source {
 impl Source {
     /// Reads a file; `-` is the standard input.
     pub(crate) fn read(path: &Path) -> Result<Self> {
-        let text = if path == Path::new("-") {
-            let mut text = String::new();
-            let read = std::io::stdin().read_to_string(&mut text);
-            read.context("the standard input cannot be read as text")?;
-            text
-        } else {
-            fs::read_to_string(path)
-                .with_context(|| format!("{} cannot be read as text", path.display()))?
-        };
+        let text = String::from_utf8(read_bytes(path)?)
+            .with_context(|| format!("{} cannot be read as text", path.display()))?;
         Ok(Self { name: path.to_owned(), text })
     }
 
@@ -97,6 +90,16 @@ impl Source {
 /// From 0 what a [`Place`] counts from 1.
 fn index(number: u64) -> usize {
     usize::try_from(number.saturating_sub(1)).unwrap_or(usize::MAX)
+}
+
+/// Reads a file, text or not; `-` is the standard input.
+pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>> {
+    if path == Path::new("-") {
+        let mut bytes = Vec::new();
+        std::io::stdin().read_to_end(&mut bytes).context("the standard input cannot be read")?;
+        return Ok(bytes);
+    }
+    fs::read(path).with_context(|| format!("{} cannot be read", path.display()))
 }
 
 /// What is neither YAML nor JSON.

@@ -15,7 +15,7 @@ use mesh_jwt::time::Timestamp;
 
 use crate::configurations;
 use crate::format::{Format, print_json};
-use crate::source::Source;
+use crate::source::{Source, read_bytes};
 use keys::JwksArg;
 use request::Request;
 
@@ -137,10 +137,10 @@ fn request(args: &Args) -> Result<Request> {
         "the standard input is one file: give the configuration or the token by its name"
     );
     if let Some(file) = &args.request {
-        return Request::parse(&request::read(file)?).with_context(|| file.display().to_string());
+        return Request::parse(&read_bytes(file)?).with_context(|| file.display().to_string());
     }
     let file = args.token.as_deref().context("neither --token nor --request")?;
-    let token = request::read(file)?;
+    let token = read_bytes(file)?;
     let token = token.trim_ascii();
     ensure!(!token.is_empty(), "{} holds no token", file.display());
     Ok(Request::with_token(&args.method, &args.path, &args.host, token))

@@ -1,9 +1,6 @@
 //! The head of a request, from a file or around a token.
 
 use std::borrow::Cow;
-use std::fs;
-use std::io::Read as _;
-use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use mesh_jwt::explain::TokenPlace;
@@ -143,16 +140,6 @@ fn origin_form(target: &[u8]) -> (Option<&[u8]>, Cow<'_, [u8]>) {
         _ => [b"/", path].concat().into(),
     };
     (authority, path)
-}
-
-/// Reads a file; `-` is the standard input.
-pub(crate) fn read(file: &Path) -> Result<Vec<u8>> {
-    if file == Path::new("-") {
-        let mut bytes = Vec::new();
-        std::io::stdin().read_to_end(&mut bytes).context("the standard input cannot be read")?;
-        return Ok(bytes);
-    }
-    fs::read(file).with_context(|| format!("{} cannot be read", file.display()))
 }
 
 const NO_REQUEST_LINE: &str = "is no request line; write one such as \"GET /orders HTTP/1.1\"";
